@@ -1,0 +1,3 @@
+//! polkafleet: one daemon that looks after Polkadot nodes on many Kubernetes clusters.
+
+pub mod fleet;
