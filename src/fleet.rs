@@ -105,7 +105,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { image: "parity/polkadot".into(), ports: Ports::default(), metrics_from: vec![], max_nodes_in_flight: 1 }
+        Self {
+            image: "parity/polkadot".into(),
+            ports: Ports::default(),
+            metrics_from: vec![],
+            max_nodes_in_flight: 1,
+        }
     }
 }
 

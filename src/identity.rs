@@ -1,0 +1,95 @@
+//! Node keys and the peer IDs that follow from them.
+//!
+//! A key never shows in `Debug`, so that it cannot reach a log, a span or an error by accident.
+
+use std::fmt;
+
+use libp2p_identity::{Keypair, PeerId};
+
+/// The 32-byte ed25519 seed that is a Polkadot node's identity on the network.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NodeKey([u8; 32]);
+
+/// A node key that is not 64 hex digits. It does not carry the text: that may be most of a real key.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a node key is 64 hex digits")]
+pub struct InvalidNodeKey;
+
+impl NodeKey {
+    /// Reads the 64 hex digits that the client's `--node-key` and key files use.
+    pub fn from_hex(text: &str) -> Result<Self, InvalidNodeKey> {
+        let mut seed = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut seed).map_err(|_| InvalidNodeKey)?;
+        Ok(Self(seed))
+    }
+
+    /// A key from 32 random bytes; the randomness is the caller's, at the edge.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(seed)
+    }
+
+    /// The 64 hex digits, for the Secret that the node reads it from and for nothing else.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// The peer ID in today's encoding (`12D3KooW…`, clients from 0.8.0 on), base58 of an identity multihash.
+    #[must_use]
+    pub fn peer_id(&self) -> String {
+        // A seed of the right length always makes an ed25519 key; the type says so, the function's error does not.
+        Keypair::ed25519_from_bytes(self.0)
+            .map(|pair| PeerId::from(pair.public()).to_base58())
+            .unwrap_or_default()
+    }
+
+    /// The peer ID in the encoding of clients before 0.8.0 (`Qm…`): base58 of the SHA-256 multihash of the
+    /// public key's protobuf encoding.
+    #[must_use]
+    pub fn legacy_peer_id(&self) -> String {
+        use sha2::Digest as _;
+        let Ok(pair) = Keypair::ed25519_from_bytes(self.0) else { return String::new() };
+        let digest = sha2::Sha256::digest(pair.public().encode_protobuf());
+        let multihash: Vec<u8> = [0x12, 0x20].into_iter().chain(digest).collect();
+        bs58::encode(multihash).into_string()
+    }
+}
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeKey(kept secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_readmes_keys_have_the_peer_ids_it_says_in_both_encodings() {
+        for (last, legacy, modern) in [
+            (
+                "13",
+                "QmQMTLWkNwGf7P5MQv7kUHCynMg7jje6h3vbvwd2ALPPhm",
+                "12D3KooWQMkbZgBmjXpCFAXUoH6MfByoEnMaeNfdGrQ2o3fTRUwE",
+            ),
+            (
+                "21",
+                "QmQtR1cdEaJM11qBWQBd34FoSgFichCjhtsBfrUFsVAjZM",
+                "12D3KooWSfmVyKY41y4EEirCrYE8HXM1DUhzRJxLPvobz76KRwLs",
+            ),
+        ] {
+            let key = NodeKey::from_hex(&format!("{}{last}", "0".repeat(62))).unwrap();
+            assert_eq!(key.legacy_peer_id(), legacy);
+            assert_eq!(key.peer_id(), modern);
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_printed() {
+        let key = NodeKey::from_seed([7; 32]);
+        assert!(!format!("{key:?}").contains(&key.to_hex()));
+        assert_eq!(NodeKey::from_hex("0102"), Err(InvalidNodeKey));
+    }
+}

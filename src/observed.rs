@@ -1,0 +1,163 @@
+//! What we see: immutable views of clusters, resources and nodes, and the [`Board`] that maps them.
+//!
+//! Workers make the views; the planner and everything that reports reads a whole Board, one consistent instant.
+//! No client, no clock: times in a view were read from the cluster.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::fleet::ClusterName;
+use crate::polkadot::{Grant, Kind, ResourceId, Role, Step};
+
+/// Every cluster that a worker looks after, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Board {
+    /// The views; immutable, so that a copy of the Board is one instant.
+    pub clusters: BTreeMap<ClusterName, Arc<ClusterView>>,
+}
+
+/// One cluster as its worker sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterView {
+    /// Whether the rest can be trusted to be current.
+    pub state: ClusterState,
+    /// Whether the cluster was ever listed whole since we started; if not, what it runs is unknown.
+    pub seen: bool,
+    /// The Polkadot resources; the last ones seen where the cluster is not Ready.
+    pub resources: BTreeMap<ResourceId, Arc<ResourceView>>,
+}
+
+/// Where a worker stands with its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterState {
+    /// No answer yet since the start.
+    Connecting,
+    /// It answers; the first lists are under way.
+    Syncing,
+    /// Watched, and reconciled unless paused.
+    Ready,
+    /// It was there and does not answer; with the reason.
+    Unreachable(String),
+    /// The `Polkadot` resource is not defined there.
+    NoCrd,
+    /// We may not do what we have to; with the server's words.
+    Forbidden(String),
+}
+
+impl fmt::Display for ClusterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("connecting"),
+            Self::Syncing => f.write_str("syncing"),
+            Self::Ready => f.write_str("ready"),
+            Self::Unreachable(why) => write!(f, "unreachable: {why}"),
+            Self::NoCrd => f.write_str("the Polkadot CRD is not installed; kubectl apply -f deploy/crd.yaml"),
+            Self::Forbidden(right) => write!(f, "forbidden: {right}; see deploy/rbac.yaml"),
+        }
+    }
+}
+
+/// One Polkadot resource and its nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResourceView {
+    /// Namespace and name.
+    pub id: ResourceId,
+    /// The object's identity: a resource deleted and made again is another one.
+    pub uid: String,
+    /// The version of the object that this view is of: the precondition of every step.
+    pub resource_version: String,
+    /// The object's labels, which upgrades select on.
+    pub labels: BTreeMap<String, String>,
+    /// Its kind.
+    pub kind: Kind,
+    /// The chain its nodes are on; validators of one chain share a budget.
+    pub chain: String,
+    /// The version the spec asks for.
+    pub client_version: Option<String>,
+    /// The last step an upgrade took on it.
+    pub step: Option<Step>,
+    /// The last permission to restart pods.
+    pub grant: Option<Grant>,
+    /// The roles and the templates they should run.
+    pub roles: Vec<RoleView>,
+    /// Why the worker could not make it so (a name conflict, a lost key), in words.
+    pub trouble: Option<String>,
+    /// Since when every node has run the wanted template at the wanted version, Ready.
+    pub settled_since: Option<Timestamp>,
+    /// Whether it was ever settled; until then it is bootstrapping.
+    pub ever_settled: bool,
+    /// Whether the validator's keystore outlives its pod; true where there is no validator.
+    pub keystore_kept: bool,
+}
+
+/// One role of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleView {
+    /// Which.
+    pub role: Role,
+    /// Hash of the template that its pods should be made from.
+    pub hash: String,
+    /// Its nodes by ordinal, one for every replica wanted.
+    pub nodes: Vec<NodeView>,
+}
+
+/// One node: a wanted pod, there or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// The pod's name.
+    pub pod: String,
+    /// Its number within the role.
+    pub ordinal: i32,
+    /// Hash of the template that the pod was made from; `None` without a pod, empty for a pod not made by us.
+    pub hash: Option<String>,
+    /// The tag of the image that it runs.
+    pub version: Option<String>,
+    /// Since when the pod has been Ready; `None` while it is not.
+    pub ready_since: Option<Timestamp>,
+    /// Why it cannot become Ready by waiting, in the kubelet's or scheduler's word (`ImagePullBackOff`, …).
+    pub stuck: Option<String>,
+}
+
+impl RoleView {
+    /// Nodes that do not run the wanted template: a roll is pending for them.
+    pub fn outdated(&self) -> impl Iterator<Item = &NodeView> {
+        self.nodes.iter().filter(|node| node.is_outdated(&self.hash))
+    }
+}
+
+impl NodeView {
+    /// Whether the pod is there and was made from another template.
+    #[must_use]
+    pub fn is_outdated(&self, wanted: &str) -> bool {
+        self.hash.as_deref().is_some_and(|hash| hash != wanted)
+    }
+
+    /// Since when the node has been Ready on the wanted template.
+    #[must_use]
+    pub fn settled_since(&self, wanted: &str) -> Option<Timestamp> {
+        self.ready_since.filter(|_| self.hash.as_deref() == Some(wanted))
+    }
+}
+
+impl ResourceView {
+    /// The role's view, where the kind has it.
+    #[must_use]
+    pub fn role(&self, role: Role) -> Option<&RoleView> {
+        self.roles.iter().find(|view| view.role == role)
+    }
+
+    /// Whether some pod waits for permission to restart.
+    #[must_use]
+    pub fn roll_pending(&self) -> bool {
+        self.roles.iter().any(|role| role.outdated().next().is_some())
+    }
+
+    /// The validator's node.
+    #[must_use]
+    pub fn validator(&self) -> Option<&NodeView> {
+        self.role(Role::Validator).and_then(|role| role.nodes.first())
+    }
+}

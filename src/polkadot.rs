@@ -1,0 +1,103 @@
+//! The `Polkadot` resource: its words as they stand in a cluster.
+//!
+//! [`spec`] is what a person writes, [`status`] what we report, [`record`] the annotations by which the planner
+//! tells a cluster's worker what it decided. What objects follow from a resource is decided in [`crate::desired`].
+
+pub mod record;
+pub mod spec;
+pub mod status;
+
+use std::fmt;
+
+use kube::{CustomResource, KubeSchema, Resource, ResourceExt as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::record::{Grant, Step};
+pub use self::spec::{
+    Kind, MetricsSupport, Persistence, Polkadot, PolkadotSpec, SecureCommunicationSupport, Sentry, Validator,
+};
+pub use self::status::{Condition, PolkadotStatus};
+
+/// The API group, also the prefix of our labels and annotations.
+pub const GROUP: &str = "polkadot.swisscomblockchain.com";
+
+/// The manager under which every field we write is recorded.
+pub const FIELD_MANAGER: &str = "polkafleet";
+
+/// On every object and pod of a resource: the resource's name.
+pub const INSTANCE_LABEL: &str = "polkadot.swisscomblockchain.com/instance";
+
+/// On every pod: the hash of the template it was made from.
+pub const TEMPLATE_HASH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/template-hash";
+
+/// On every pod: the peer ID of the role's first node, so that a changed key is a changed template.
+pub const PEER_ID_ANNOTATION: &str = "polkadot.swisscomblockchain.com/peer-id";
+
+/// One of the two parts that a Polkadot node can play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// A full node that stands before a validator, or by itself.
+    Sentry,
+    /// A node that signs blocks: at most one may run with the same keys.
+    Validator,
+}
+
+impl Role {
+    /// Both, in the order in which they are rolled.
+    pub const ALL: [Self; 2] = [Self::Sentry, Self::Validator];
+
+    /// The value of the `role` label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sentry => "sentry",
+            Self::Validator => "validator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A resource's place in its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ResourceId {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ResourceId {
+    /// The place of a resource that was read from a cluster.
+    pub fn of<K: Resource>(resource: &K) -> Self {
+        Self { namespace: resource.namespace().unwrap_or_default(), name: resource.name_any() }
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Polkadot {
+    /// Replicas that `role` should have: none where the kind has no such role, and one validator, always.
+    #[must_use]
+    pub fn replicas(&self, role: Role) -> i32 {
+        match role {
+            Role::Sentry if self.spec.kind.has(Role::Sentry) => {
+                self.spec.sentry.as_ref().map_or(0, |sentry| sentry.replicas.max(0))
+            }
+            Role::Validator if self.spec.kind.has(Role::Validator) => {
+                i32::from(self.spec.validator.is_some())
+            }
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The planner's decisions as annotations on a `Polkadot` resource: durable, so that a restart loses nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::Role;
+
+/// The annotation that holds a [`Step`].
+pub const STEP_ANNOTATION: &str = "polkadot.swisscomblockchain.com/upgrade";
+/// The annotation that holds a [`Grant`].
+pub const GRANT_ANNOTATION: &str = "polkadot.swisscomblockchain.com/roll";
+/// The annotation that carries the upgrade's trace (W3C Trace Context) into the reconciles it causes.
+pub const TRACEPARENT_ANNOTATION: &str = "polkadot.swisscomblockchain.com/traceparent";
+
+/// One step of an upgrade: this resource was given this version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The upgrade's name in the fleet file.
+    pub upgrade: String,
+    /// The version that was set.
+    pub target: String,
+    /// Which attempt of the upgrade.
+    pub attempt: u32,
+    /// The version before; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// When; the progress deadline counts from here.
+    pub at: Timestamp,
+}
+
+/// Permission to restart the pods of one role from `ordinal` up to the template with this hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The role.
+    pub role: Role,
+    /// The template's hash; any other template is not permitted.
+    pub hash: String,
+    /// The lowest ordinal that may be restarted.
+    pub ordinal: i32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Reads a record from annotations. One that does not parse counts as absent: it is not ours to trust.
+#[must_use]
+pub fn read<T: DeserializeOwned>(annotations: &BTreeMap<String, String>, key: &str) -> Option<T> {
+    annotations.get(key).and_then(|text| serde_json::from_str(text).ok())
+}

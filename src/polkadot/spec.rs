@@ -1,0 +1,216 @@
+//! What a person writes into a `Polkadot` resource, with the rules that the API server enforces.
+//!
+//! Every field of the old operator's resource keeps its name and meaning (its README's samples apply unchanged).
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, ResourceRequirements};
+use std::collections::BTreeMap;
+
+use super::{CustomResource, Deserialize, JsonSchema, KubeSchema, PolkadotStatus, Role, Serialize};
+
+/// The wanted state of one or two roles of a Polkadot node.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "polkadot.swisscomblockchain.com",
+    version = "v1alpha1",
+    kind = "Polkadot",
+    namespaced,
+    status = "PolkadotStatus",
+    shortname = "dot",
+    category = "all",
+    derive = "PartialEq",
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".spec.clientVersion"),
+    printcolumn(name = "Running", type_ = "string", json_path = ".status.version"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "RollPending",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"RollPending\")].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("size(self.metadata.name) <= 52")
+        .message("metadata.name: at most 52 characters, because it becomes a label of pods")
+)]
+#[x_kube(
+    validation = Rule::new("self.kind == 'Validator' || has(self.sentry)")
+        .message("sentry: required for kind Sentry and SentryAndValidator"),
+    validation = Rule::new("self.kind == 'Sentry' || has(self.validator)")
+        .message("validator: required for kind Validator and SentryAndValidator")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PolkadotSpec {
+    /// Which roles run.
+    pub kind: Kind,
+    /// The client's version, an image tag; may be left out where an upgrade of the fleet file owns the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9_][A-Za-z0-9._-]*$"))]
+    pub client_version: Option<String>,
+    /// The chain's name for the client's `--chain`; left out, the client's own default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub chain: Option<String>,
+    /// Whether the validator may talk to its own sentries only (kind `SentryAndValidator`).
+    #[serde(default)]
+    pub secure_communication_support: SecureCommunicationSupport,
+    /// Whether the Services carry the metrics port.
+    #[serde(default)]
+    pub metrics_support: MetricsSupport,
+    /// The sentries; required for kinds `Sentry` and `SentryAndValidator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentry: Option<Sentry>,
+    /// The validator; required for kinds `Validator` and `SentryAndValidator`. It has one replica, always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validator: Option<Validator>,
+}
+
+/// Which roles a resource runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Kind {
+    /// Sentries only.
+    Sentry,
+    /// A validator only.
+    Validator,
+    /// A validator behind sentries.
+    SentryAndValidator,
+}
+
+impl Kind {
+    /// Whether the kind runs `role`.
+    #[must_use]
+    pub fn has(self, role: Role) -> bool {
+        matches!(
+            (self, role),
+            (Self::SentryAndValidator, _) | (Self::Sentry, Role::Sentry) | (Self::Validator, Role::Validator)
+        )
+    }
+}
+
+/// A `NetworkPolicy` around the validator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SecureCommunicationSupport {
+    /// On or off.
+    pub enabled: bool,
+}
+
+/// The metrics port on the Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MetricsSupport {
+    /// On or off.
+    pub enabled: bool,
+}
+
+/// The sentries of a resource.
+#[derive(KubeSchema, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sentry {
+    /// How many.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 100))]
+    pub replicas: i32,
+    /// The node's name on telemetry: at most 32 characters, no `.` or `@`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = "^[^.@]+$"))]
+    pub client_name: Option<String>,
+    /// The first sentry's node key, 64 hex digits. It moves into a Secret; left out, one is made there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    pub node_key: Option<String>,
+    /// The validator's peer ID, `Qm…` or `12D3KooW…`; derived from its key where that is known to us.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "reservedValidatorID")]
+    #[schemars(length(max = 64), regex(pattern = "^[1-9A-HJ-NP-Za-km-z]+$"))]
+    pub reserved_validator_id: Option<String>,
+    /// CPU and memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Whether the chain's data is kept on a volume.
+    #[serde(default)]
+    pub data_persistence_support: Persistence,
+}
+
+/// The validator of a resource.
+#[derive(KubeSchema, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Validator {
+    /// The node's name on telemetry: at most 32 characters, no `.` or `@`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = "^[^.@]+$"))]
+    pub client_name: Option<String>,
+    /// The node key, 64 hex digits. It moves into a Secret; left out, one is made there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    pub node_key: Option<String>,
+    /// The first sentry's peer ID, `Qm…` or `12D3KooW…`; derived from its key where that is known to us.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "reservedSentryID")]
+    #[schemars(length(max = 64), regex(pattern = "^[1-9A-HJ-NP-Za-km-z]+$"))]
+    pub reserved_sentry_id: Option<String>,
+    /// CPU and memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Whether the chain's data and the keystore are kept on a volume.
+    #[serde(default)]
+    pub data_persistence_support: Persistence,
+}
+
+// Written by hand, so that a key in a resource cannot reach a log by way of `{:?}`.
+macro_rules! debug_without_key {
+    ($role:ty) => {
+        impl std::fmt::Debug for $role {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($role))
+                    .field("client_name", &self.client_name)
+                    .field("resources", &self.resources)
+                    .field("data_persistence_support", &self.data_persistence_support)
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+debug_without_key!(Sentry);
+debug_without_key!(Validator);
+
+/// Whether data outlives its pod.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!self.enabled || has(self.persistentVolumeClaim)")
+    .message("persistentVolumeClaim: required when dataPersistenceSupport is enabled"))]
+#[serde(rename_all = "camelCase")]
+pub struct Persistence {
+    /// On: a volume per pod. Off: the data goes with the pod.
+    #[serde(default)]
+    pub enabled: bool,
+    /// The claim that every pod gets its own copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<ClaimTemplate>,
+}
+
+/// A claim as it is written under `dataPersistenceSupport`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimTemplate {
+    /// Name, labels and annotations of the claim.
+    pub metadata: ClaimMetadata,
+    /// Size, storage class and access modes.
+    pub spec: PersistentVolumeClaimSpec,
+}
+
+/// What a person may write into a claim's metadata.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClaimMetadata {
+    /// The first part of the claims' names, before the pod's name.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// Labels of the claims.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the claims.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+fn one() -> i32 {
+    1
+}
