@@ -1,5 +1,6 @@
 //! polkafleet: one daemon that looks after Polkadot nodes on many Kubernetes clusters.
 
+pub mod desired;
 pub mod fleet;
 pub mod identity;
 pub mod observed;

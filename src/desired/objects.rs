@@ -1,0 +1,171 @@
+//! The objects around the pods: Secrets, Services, the NetworkPolicy and the StatefulSets.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use kube::Resource as _;
+
+use crate::fleet::Settings;
+use crate::identity::NodeKey;
+use crate::polkadot::{GROUP, Kind, Polkadot, ResourceId, Role};
+
+use super::pod::claim;
+use super::{
+    Child, ChildKind, HEADLESS_SERVICE, Template, instance, pod_name, secret_name, selector,
+    stateful_set_name,
+};
+
+/// Everything that should exist besides the Secrets, in the order in which it is applied.
+///
+/// `partitions` holds, per role, the lowest ordinal whose pods may be restarted.
+#[must_use]
+pub fn build(
+    polkadot: &Polkadot,
+    settings: &Settings,
+    templates: &[Template],
+    partitions: &BTreeMap<Role, i32>,
+) -> Vec<Child> {
+    let mut children = vec![headless_service(polkadot, settings)];
+    children.extend(templates.iter().map(|template| service(polkadot, settings, template.role)));
+    if polkadot.spec.kind == Kind::SentryAndValidator && polkadot.spec.secure_communication_support.enabled {
+        children.push(network_policy(polkadot, settings));
+    }
+    children.extend(templates.iter().map(|template| stateful_set(polkadot, template, partitions)));
+    children
+}
+
+/// The Secret with a role's node keys: one entry per pod name.
+#[must_use]
+pub fn secret(polkadot: &Polkadot, role: Role, keys: &BTreeMap<i32, NodeKey>) -> Child {
+    let data: BTreeMap<_, _> = keys
+        .iter()
+        .map(|(ordinal, key)| (pod_name(role, *ordinal), BASE64_STANDARD.encode(key.to_hex())))
+        .collect();
+    child(
+        polkadot,
+        ChildKind::Secret,
+        &secret_name(role),
+        Some(role),
+        json!({"type": "Opaque", "data": data}),
+    )
+}
+
+fn headless_service(polkadot: &Polkadot, settings: &Settings) -> Child {
+    let spec = json!({
+        "type": "ClusterIP",
+        "clusterIP": "None",
+        // A peer must be found while it still syncs.
+        "publishNotReadyAddresses": true,
+        "selector": instance(&ResourceId::of(polkadot)),
+        "ports": [port("p2p", settings.ports.p2p, "p2p")],
+    });
+    child(polkadot, ChildKind::Service, HEADLESS_SERVICE, None, json!({"spec": spec}))
+}
+
+fn service(polkadot: &Polkadot, settings: &Settings, role: Role) -> Child {
+    let numbers = settings.ports;
+    let mut ports = vec![port("p2p", numbers.p2p, "p2p")];
+    if role == Role::Sentry {
+        // Clients from 0.9.43 on answer HTTP on the WebSocket port.
+        ports.push(port("http-rpc", numbers.rpc, "websocket-rpc"));
+        ports.push(port("websocket-rpc", numbers.ws, "websocket-rpc"));
+    }
+    if polkadot.spec.metrics_support.enabled {
+        ports.push(port("http-metrics", numbers.metrics, "http-metrics"));
+    }
+    let behind_sentries = role == Role::Validator && polkadot.spec.kind == Kind::SentryAndValidator;
+    let spec = json!({
+        "type": if behind_sentries { "ClusterIP" } else { "NodePort" },
+        "selector": selector(&ResourceId::of(polkadot), role),
+        "ports": ports,
+    });
+    child(polkadot, ChildKind::Service, &format!("{role}-service"), Some(role), json!({"spec": spec}))
+}
+
+fn port(name: &str, number: u16, target: &str) -> Value {
+    json!({"name": name, "port": number, "protocol": "TCP", "targetPort": target})
+}
+
+/// Lets through peer-to-peer traffic with the own sentries, DNS, and the metrics port, and nothing else.
+fn network_policy(polkadot: &Polkadot, settings: &Settings) -> Child {
+    let id = ResourceId::of(polkadot);
+    let sentries = json!([{"podSelector": {"matchLabels": selector(&id, Role::Sentry)}}]);
+    let p2p = json!([{"protocol": "TCP", "port": settings.ports.p2p}]);
+    let mut metrics = json!({"ports": [{"protocol": "TCP", "port": settings.ports.metrics}]});
+    if !settings.metrics_from.is_empty() {
+        let blocks = settings.metrics_from.iter().map(|cidr| json!({"ipBlock": {"cidr": cidr}}));
+        metrics["from"] = blocks.collect();
+    }
+    // No peer selector: DNS may be a pod, a node or an address outside; 5353 is where OpenShift's pods listen.
+    let dns = json!({"ports": [
+        {"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53},
+        {"protocol": "UDP", "port": 5353}, {"protocol": "TCP", "port": 5353},
+    ]});
+    let spec = json!({
+        "podSelector": {"matchLabels": selector(&id, Role::Validator)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": sentries, "ports": p2p}, metrics],
+        "egress": [{"to": sentries, "ports": p2p}, dns],
+    });
+    child(
+        polkadot,
+        ChildKind::NetworkPolicy,
+        "validator-networkpolicy",
+        Some(Role::Validator),
+        json!({"spec": spec}),
+    )
+}
+
+fn stateful_set(polkadot: &Polkadot, template: &Template, partitions: &BTreeMap<Role, i32>) -> Child {
+    let role = template.role;
+    let replicas = polkadot.replicas(role);
+    let mut spec = json!({
+        "replicas": replicas,
+        "serviceName": HEADLESS_SERVICE,
+        "podManagementPolicy": "OrderedReady",
+        "selector": {"matchLabels": selector(&ResourceId::of(polkadot), role)},
+        // Applying a template restarts nothing: a pod below the partition keeps the revision it has, and comes
+        // back at it after a drain.
+        "updateStrategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"partition": partitions.get(&role).copied().unwrap_or(replicas)},
+        },
+        "template": template.body,
+    });
+    if let Some(claim) = claim(polkadot, role) {
+        spec["volumeClaimTemplates"] = json!([{
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": claim.metadata,
+            "spec": claim.spec,
+        }]);
+    }
+    child(polkadot, ChildKind::StatefulSet, &stateful_set_name(role), Some(role), json!({"spec": spec}))
+}
+
+/// Gives `body` its name, labels and owner.
+fn child(polkadot: &Polkadot, kind: ChildKind, name: &str, role: Option<Role>, mut body: Value) -> Child {
+    let id = ResourceId::of(polkadot);
+    let mut labels = role.map_or_else(|| instance(&id), |role| selector(&id, role));
+    labels.insert("app.kubernetes.io/managed-by".into(), "polkafleet".into());
+    let (api_version, kind_name) = kind.api();
+    body["apiVersion"] = json!(api_version);
+    body["kind"] = json!(kind_name);
+    body["metadata"] = json!({
+        "name": name,
+        "namespace": id.namespace,
+        "labels": labels,
+        "ownerReferences": [{
+            "apiVersion": format!("{GROUP}/v1alpha1"),
+            "kind": "Polkadot",
+            "name": id.name,
+            "uid": polkadot.meta().uid.clone().unwrap_or_default(),
+            "controller": true,
+            "blockOwnerDeletion": true,
+        }],
+    });
+    Child { kind, name: name.to_owned(), body }
+}
