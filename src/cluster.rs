@@ -1,0 +1,130 @@
+//! The members of the fleet at run time: one worker per cluster, engaged and disengaged as the fleet changes.
+//!
+//! [`connect`] makes a client, [`worker`] keeps one cluster watched and reconciled, [`watches`] fills its caches,
+//! [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
+
+pub mod board;
+pub mod connect;
+mod reconciler;
+mod watches;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, info, info_span};
+
+use crate::fleet::{Cluster, ClusterName, Fleet};
+
+use self::board::BoardWriter;
+use self::connect::Connect;
+
+/// The clients of the clusters that are connected, lent to whoever writes the planner's decisions.
+pub type Clients = Arc<DashMap<ClusterName, Client>>;
+
+/// Follows the fleet: a worker for every member, and none for what is no member.
+pub struct Registry {
+    connect: Arc<dyn Connect>,
+    board: BoardWriter,
+    clients: Clients,
+    workers: BTreeMap<ClusterName, Engaged>,
+}
+
+/// A running worker.
+struct Engaged {
+    cluster: watch::Sender<Arc<Cluster>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Registry {
+    /// A registry without workers.
+    #[must_use]
+    pub fn new(connect: Arc<dyn Connect>, board: BoardWriter, clients: Clients) -> Self {
+        Self { connect, board, clients, workers: BTreeMap::new() }
+    }
+
+    /// Follows `fleet` until `stop`, then stops every worker and waits for it.
+    pub async fn follow(mut self, mut fleet: watch::Receiver<Arc<Fleet>>, stop: CancellationToken) {
+        loop {
+            let current = fleet.borrow_and_update().clone();
+            self.engage(&current, &stop);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = fleet.changed() => if changed.is_err() { break },
+            }
+        }
+        for worker in self.workers.values() {
+            worker.stop.cancel();
+        }
+        for (name, worker) in self.workers {
+            if let Err(failure) = worker.task.await {
+                error!(cluster = %name, %failure, "A worker ended badly while stopping.");
+            }
+        }
+    }
+
+    /// Makes the set of workers that of `fleet`: only those whose cluster changed are touched, and only a changed
+    /// connection makes a new worker.
+    fn engage(&mut self, fleet: &Fleet, stop: &CancellationToken) {
+        let gone: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(name, engaged)| {
+                fleet.cluster(name).is_none_or(|cluster| needs_new_worker(cluster, engaged))
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            if let Some(engaged) = self.workers.remove(&name) {
+                info!(cluster = %name, "Disengaging a cluster.");
+                engaged.stop.cancel();
+                self.clients.remove(&name);
+                if fleet.cluster(&name).is_none() {
+                    self.board.remove(&name);
+                }
+            }
+        }
+        for cluster in &fleet.clusters {
+            match self.workers.get(&cluster.name) {
+                Some(engaged) => {
+                    engaged.cluster.send_if_modified(|current| {
+                        let changed = **current != *cluster;
+                        *current = Arc::new(cluster.clone());
+                        changed
+                    });
+                }
+                None => self.start(cluster, stop),
+            }
+        }
+    }
+
+    fn start(&mut self, cluster: &Cluster, stop: &CancellationToken) {
+        info!(cluster = %cluster.name, "Engaging a cluster.");
+        let (sender, receiver) = watch::channel(Arc::new(cluster.clone()));
+        let stop = stop.child_token();
+        let worker = worker::Worker {
+            name: cluster.name.clone(),
+            cluster: receiver,
+            connect: Arc::clone(&self.connect),
+            board: self.board.clone(),
+            clients: Arc::clone(&self.clients),
+            stop: stop.clone(),
+        };
+        let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);
+        let task = tokio::spawn(worker.run().instrument(span));
+        self.workers.insert(cluster.name.clone(), Engaged { cluster: sender, stop, task });
+    }
+}
+
+fn needs_new_worker(cluster: &Cluster, engaged: &Engaged) -> bool {
+    let current = engaged.cluster.borrow();
+    engaged.task.is_finished()
+        || current.connection != cluster.connection
+        || current.namespaces != cluster.namespaces
+}

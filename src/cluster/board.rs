@@ -1,0 +1,71 @@
+//! Where workers publish what they see: the one writer's side of [`crate::observed::Board`].
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::fleet::ClusterName;
+use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
+use crate::polkadot::ResourceId;
+
+/// The writing side. A reader holds a [`watch::Receiver`] and takes a whole Board at a time.
+#[derive(Clone)]
+pub struct BoardWriter(Arc<watch::Sender<Arc<Board>>>);
+
+impl BoardWriter {
+    /// An empty Board and its first reader.
+    #[must_use]
+    pub fn new() -> (Self, watch::Receiver<Arc<Board>>) {
+        let (sender, receiver) = watch::channel(Arc::new(Board::default()));
+        (Self(Arc::new(sender)), receiver)
+    }
+
+    /// Where a worker stands; readers wake only if that is news. Returns whether it was.
+    pub fn set_state(&self, cluster: &ClusterName, state: &ClusterState) -> bool {
+        self.change(cluster, |view| {
+            let news = view.state != *state;
+            view.state = state.clone();
+            let seen = view.seen;
+            view.seen |= *state == ClusterState::Ready;
+            news || seen != view.seen
+        })
+    }
+
+    /// A resource as it is now.
+    pub fn publish(&self, cluster: &ClusterName, resource: ResourceView) {
+        self.change(cluster, |view| {
+            let news = view.resources.get(&resource.id).is_none_or(|known| **known != resource);
+            if news {
+                view.resources.insert(resource.id.clone(), Arc::new(resource));
+            }
+            news
+        });
+    }
+
+    /// Leaves only the resources that `is_there` knows.
+    pub fn retain(&self, cluster: &ClusterName, is_there: impl Fn(&ResourceId) -> bool) {
+        self.change(cluster, |view| {
+            let before = view.resources.len();
+            view.resources.retain(|id, _| is_there(id));
+            view.resources.len() != before
+        });
+    }
+
+    /// A cluster that is no longer a member.
+    pub fn remove(&self, cluster: &ClusterName) {
+        self.0.send_if_modified(|board| Arc::make_mut(board).clusters.remove(cluster).is_some());
+    }
+
+    fn change(&self, cluster: &ClusterName, change: impl FnOnce(&mut ClusterView) -> bool) -> bool {
+        self.0.send_if_modified(|board| {
+            let view = Arc::make_mut(board).clusters.entry(cluster.clone()).or_insert_with(|| {
+                Arc::new(ClusterView {
+                    state: ClusterState::Connecting,
+                    seen: false,
+                    resources: std::collections::BTreeMap::new(),
+                })
+            });
+            change(Arc::make_mut(view))
+        })
+    }
+}

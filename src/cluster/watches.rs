@@ -1,0 +1,179 @@
+//! The watches of one cluster: they fill the caches, say which resources to look at again, and how they fare.
+//!
+//! Each kind is watched by a task of its own with a back-off of its own, so that one failing watch delays no other.
+
+use std::fmt::Debug;
+
+use futures::channel::mpsc;
+use futures::{SinkExt as _, Stream, StreamExt as _};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, watcher};
+use kube::runtime::{WatchStreamExt as _, reflector::store::Writer};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tracing::Instrument as _;
+
+use crate::observed::ClusterState;
+use crate::polkadot::{INSTANCE_LABEL, Polkadot};
+use crate::reconcile::observe::Caches;
+
+/// The label of the old operator and of ours on every child.
+const CHILD_LABEL: &str = "app=polkadot";
+/// Resources to look at again that may wait; a full queue holds the watches back, nothing is lost.
+const QUEUE: usize = 1024;
+
+/// What the watches of a scope report.
+pub(super) enum Report {
+    /// A watch of this kind failed and will be tried again.
+    Failed(&'static str, watcher::Error),
+    /// A watch of this kind has answered.
+    Works(&'static str),
+    /// Something was deleted, or the whole set was listed again.
+    SetChanged,
+}
+
+/// The caches of one namespace (or of all), and the resources to look at again.
+pub(super) struct Scope {
+    pub(super) caches: Caches,
+    pub(super) touched: mpsc::Receiver<ObjectRef<Polkadot>>,
+}
+
+/// Starts the watches of one scope on `tasks`.
+pub(super) fn start(
+    client: &Client,
+    namespace: Option<&str>,
+    reports: &mpsc::Sender<Report>,
+    tasks: &mut JoinSet<()>,
+) -> Scope {
+    let (touch, touched) = mpsc::channel(QUEUE);
+    let mut starter = Starter { client, namespace, reports, tasks, touch };
+    let caches = Caches {
+        polkadots: starter.watch::<Polkadot>("polkadots", watcher::Config::default(), |polkadot| {
+            Some(ObjectRef::from_obj(polkadot))
+        }),
+        secrets: starter.children::<Secret>("secrets"),
+        services: starter.children::<Service>("services"),
+        network_policies: starter.children::<NetworkPolicy>("networkpolicies"),
+        stateful_sets: starter.children::<StatefulSet>("statefulsets"),
+        pods: starter.children::<Pod>("pods"),
+    };
+    Scope { caches, touched }
+}
+
+struct Starter<'a> {
+    client: &'a Client,
+    namespace: Option<&'a str>,
+    reports: &'a mpsc::Sender<Report>,
+    tasks: &'a mut JoinSet<()>,
+    touch: mpsc::Sender<ObjectRef<Polkadot>>,
+}
+
+impl Starter<'_> {
+    fn children<K>(&mut self, kind: &'static str) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        self.watch(kind, watcher::Config::default().labels(CHILD_LABEL), owner)
+    }
+
+    fn watch<K>(
+        &mut self,
+        kind: &'static str,
+        config: watcher::Config,
+        which: fn(&K) -> Option<ObjectRef<Polkadot>>,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let api: Api<K> = match self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let writer = Writer::<K>::new(());
+        let store = writer.as_reader();
+        let stream = reflector::reflector(writer, watcher(api, config)).default_backoff();
+        let follow = follow(kind, stream, which, self.touch.clone(), self.reports.clone());
+        self.tasks.spawn(follow.in_current_span());
+        store
+    }
+}
+
+/// Passes on what one watch sees. A full queue holds the watch back; nothing is lost.
+async fn follow<K: Resource<DynamicType = ()>>(
+    kind: &'static str,
+    stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
+    which: fn(&K) -> Option<ObjectRef<Polkadot>>,
+    mut touch: mpsc::Sender<ObjectRef<Polkadot>>,
+    mut reports: mpsc::Sender<Report>,
+) {
+    let mut stream = std::pin::pin!(stream);
+    let mut works = false;
+    while let Some(event) = stream.next().await {
+        let (report, touched) = match event {
+            Ok(watcher::Event::Init) => (None, None),
+            Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => (None, which(&object)),
+            Ok(watcher::Event::Delete(object)) => (Some(Report::SetChanged), which(&object)),
+            Ok(watcher::Event::InitDone) => (Some(Report::SetChanged), None),
+            Err(error) => (Some(Report::Failed(kind, error)), None),
+        };
+        let answered = !matches!(report, Some(Report::Failed(..)));
+        let news = (answered && !works).then_some(Report::Works(kind));
+        works = answered;
+        for report in news.into_iter().chain(report) {
+            if reports.send(report).await.is_err() {
+                return;
+            }
+        }
+        if let Some(touched) = touched
+            && touch.send(touched).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// The resource that an object belongs to: by its label, else by its owner (the label may have been taken away).
+fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Option<ObjectRef<Polkadot>> {
+    let namespace = object.namespace()?;
+    let name = object.labels().get(INSTANCE_LABEL).cloned().or_else(|| {
+        object
+            .owner_references()
+            .iter()
+            .find(|owner| owner.kind == "Polkadot")
+            .map(|owner| owner.name.clone())
+    })?;
+    Some(ObjectRef::new(&name).within(&namespace))
+}
+
+/// Waits until every cache of the scope has been filled once.
+pub(super) async fn filled(caches: &Caches) -> Result<(), reflector::store::WriterDropped> {
+    caches.polkadots.wait_until_ready().await?;
+    caches.secrets.wait_until_ready().await?;
+    caches.services.wait_until_ready().await?;
+    caches.network_policies.wait_until_ready().await?;
+    caches.stateful_sets.wait_until_ready().await?;
+    caches.pods.wait_until_ready().await
+}
+
+/// What a failed watch says of its cluster; `None` where it says nothing new (an expired version, a cut stream).
+pub(super) fn state_after(kind: &str, error: &watcher::Error) -> Option<ClusterState> {
+    let (watcher::Error::InitialListFailed(source)
+    | watcher::Error::WatchStartFailed(source)
+    | watcher::Error::WatchFailed(source)) = error
+    else {
+        return None;
+    };
+    match source {
+        kube::Error::Api(status) if status.code == 404 && kind == "polkadots" => Some(ClusterState::NoCrd),
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            Some(ClusterState::Forbidden(format!("cannot list and watch {kind} ({})", status.message)))
+        }
+        _ => None,
+    }
+}

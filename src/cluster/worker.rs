@@ -1,0 +1,220 @@
+//! One cluster's worker: connects, watches, reconciles, notices that the cluster is gone, and starts again.
+//!
+//! A session lasts as long as the cluster answers. When it stops answering, the session ends, its last views stay on
+//! the Board as those of an unreachable cluster, and the next session begins with fresh lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::{FutureExt as _, StreamExt as _};
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, info, warn};
+
+use crate::fleet::{Cluster, ClusterName};
+use crate::observed::ClusterState;
+use crate::polkadot::ResourceId;
+use crate::reconcile::observe::Caches;
+
+use super::Clients;
+use super::board::BoardWriter;
+use super::connect::Connect;
+use super::reconciler::{self, Context};
+use super::watches::{self, Report, Scope};
+
+/// How often a cluster is asked whether it is there.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long it may take to say so.
+const HEARTBEAT_BOUND: Duration = Duration::from_secs(5);
+/// Answers missed in a row before a cluster counts as unreachable.
+const HEARTBEATS_MISSED: u32 = 2;
+/// What a stopping worker gives its reconciles to finish.
+const DRAIN_BOUND: Duration = Duration::from_secs(20);
+
+/// What a worker is made of.
+pub(super) struct Worker {
+    pub(super) name: ClusterName,
+    pub(super) cluster: watch::Receiver<Arc<Cluster>>,
+    pub(super) connect: Arc<dyn Connect>,
+    pub(super) board: BoardWriter,
+    pub(super) clients: Clients,
+    pub(super) stop: CancellationToken,
+}
+
+/// The tasks of a session; dropped, they end.
+#[derive(Default)]
+struct Tasks {
+    watches: JoinSet<()>,
+    controllers: JoinSet<()>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Connect(#[from] super::connect::Error),
+    #[error("{}", shortly(.0))]
+    NoAnswer(kube::Error),
+    #[error("no answer within {} s", HEARTBEAT_BOUND.as_secs())]
+    Silence,
+    #[error("a task of the worker ended: {0}")]
+    Crashed(String),
+}
+
+impl Ended {
+    fn crashed(ended: Result<(), tokio::task::JoinError>) -> Self {
+        Self::Crashed(ended.err().map_or_else(|| "early end".into(), |error| error.to_string()))
+    }
+}
+
+impl Worker {
+    /// Runs sessions until stopped.
+    pub(super) async fn run(self) {
+        let mut attempt = 0;
+        self.board.set_state(&self.name, &ClusterState::Connecting);
+        loop {
+            let mut tasks = Tasks::default();
+            let session = self.session(&mut tasks);
+            let ended = tokio::select! {
+                ended = session => ended,
+                () = self.stop.cancelled() => Ok(()),
+            };
+            self.clients.remove(&self.name);
+            let Err(ended) = ended else {
+                self.drain(tasks.controllers).await;
+                return;
+            };
+            drop(tasks);
+            if self.board.set_state(&self.name, &ClusterState::Unreachable(ended.to_string())) {
+                warn!(cluster = %self.name, why = %ended, "The cluster is unreachable; other clusters go on.");
+                attempt = 0;
+            }
+            let pause = backoff(attempt, Duration::from_secs(1), Duration::from_secs(30));
+            attempt += 1;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// From a client to the end of the cluster's answers.
+    async fn session(&self, tasks: &mut Tasks) -> Result<(), Ended> {
+        let cluster = self.cluster.borrow().clone();
+        let client = self.connect.connect(&cluster.connection).await?;
+        is_there(&client).await?;
+        self.board.set_state(&self.name, &ClusterState::Syncing);
+        self.clients.insert(self.name.clone(), client.clone());
+
+        let (report, mut reports) = mpsc::channel(16);
+        let namespaces: Vec<Option<&str>> = match &cluster.namespaces[..] {
+            [] => vec![None],
+            names => names.iter().map(|name| Some(name.as_str())).collect(),
+        };
+        let scopes: Vec<Scope> = namespaces
+            .iter()
+            .map(|namespace| watches::start(&client, *namespace, &report, &mut tasks.watches))
+            .collect();
+        let caches: Vec<Caches> = scopes.iter().map(|scope| scope.caches.clone()).collect();
+        let context = Arc::new(Context::new(self, client.clone()));
+        for scope in scopes {
+            tasks
+                .controllers
+                .spawn(reconciler::control(scope, Arc::clone(&context), self.stop.clone()).in_current_span());
+        }
+        self.attend(&client, &context, &caches, &mut reports, tasks).await
+    }
+
+    /// Keeps the state on the Board true while the session lasts.
+    async fn attend(
+        &self,
+        client: &Client,
+        context: &Context,
+        caches: &[Caches],
+        reports: &mut mpsc::Receiver<Report>,
+        tasks: &mut Tasks,
+    ) -> Result<(), Ended> {
+        let mut failing: BTreeMap<&'static str, ClusterState> = BTreeMap::new();
+        let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut missed = 0;
+        loop {
+            let state = failing.values().next().cloned().unwrap_or_else(|| {
+                if context.all_seen(caches) { ClusterState::Ready } else { ClusterState::Syncing }
+            });
+            if self.board.set_state(&self.name, &state) {
+                info!(cluster = %self.name, %state, "The cluster's state changed.");
+            }
+            tokio::select! {
+                report = reports.next() => match report {
+                    Some(Report::Works(kind)) => drop(failing.remove(kind)),
+                    Some(Report::SetChanged) => self.forget_deleted(caches),
+                    Some(Report::Failed(kind, error)) => {
+                        debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
+                        if let Some(state) = watches::state_after(kind, &error) {
+                            failing.insert(kind, state);
+                        }
+                    }
+                    None => return Err(Ended::Crashed("all watches ended".into())),
+                },
+                () = context.reconciled.notified() => {}
+                _ = heartbeat.tick() => match is_there(client).await {
+                    Ok(()) => missed = 0,
+                    Err(_) if missed + 1 < HEARTBEATS_MISSED => missed += 1,
+                    Err(ended) => return Err(ended),
+                },
+                Some(ended) = tasks.watches.join_next() => return Err(Ended::crashed(ended)),
+                Some(ended) = tasks.controllers.join_next() => return Err(Ended::crashed(ended)),
+            }
+        }
+    }
+
+    /// Takes resources off the Board that are no longer in the cluster.
+    fn forget_deleted(&self, caches: &[Caches]) {
+        let there: BTreeSet<ResourceId> = caches
+            .iter()
+            .flat_map(|caches| caches.polkadots.state())
+            .map(|found| ResourceId::of(&*found))
+            .collect();
+        // Before the first list is complete the caches say nothing.
+        if caches.iter().all(|caches| watches::filled(caches).now_or_never().is_some()) {
+            self.board.retain(&self.name, |id| there.contains(id));
+        }
+    }
+
+    /// Lets running reconciles finish, within a bound.
+    async fn drain(&self, mut controllers: JoinSet<()>) {
+        let finish = async { while controllers.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_BOUND, finish).await.is_err() {
+            warn!(cluster = %self.name, "Stopped before every reconcile had finished.");
+        }
+    }
+}
+
+/// Whether the API server answers.
+async fn is_there(client: &Client) -> Result<(), Ended> {
+    match tokio::time::timeout(HEARTBEAT_BOUND, client.apiserver_version()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(Ended::NoAnswer(error)),
+        Err(_) => Err(Ended::Silence),
+    }
+}
+
+/// The innermost cause: the layers above it say only that something went wrong.
+fn shortly(error: &kube::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// An exponential pause with full jitter, so that many clusters that return at once do not come back in step.
+pub(super) fn backoff(attempt: u32, first: Duration, longest: Duration) -> Duration {
+    let pause = first.saturating_mul(2_u32.saturating_pow(attempt.min(16))).min(longest);
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}

@@ -1,0 +1,277 @@
+//! Makes one `Polkadot` resource so: observe, decide, apply, prune, report — level-triggered, from caches.
+//!
+//! The decisions are elsewhere: what should exist in [`crate::desired`], whether it already does in [`compare`],
+//! what may restart in [`roll`], what to report in [`status`]. When nothing differs, no request is sent. This is
+//! also where the planner's word arrives: as annotations on the resource, see [`crate::polkadot::record`].
+
+mod apply;
+pub mod compare;
+mod keys;
+pub mod observe;
+pub mod roll;
+pub mod status;
+
+use std::collections::BTreeMap;
+
+use kube::{Client, ResourceExt as _};
+use tracing::warn;
+
+use crate::desired::{self, Child, ChildKind, Keys, Template};
+use crate::fleet::Settings;
+use crate::observed::{ResourceView, RoleView};
+use crate::polkadot::{Grant, Polkadot, ResourceId, Role, record};
+
+use self::apply::Taken;
+use self::observe::{Caches, Observed, observe};
+use self::status::Findings;
+
+pub(crate) use self::apply::REQUEST_BOUND;
+
+/// Why a reconcile stopped half-way; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused.
+    #[error("could not {what}")]
+    Api {
+        /// What we were about to do.
+        what: String,
+        /// Its answer.
+        source: kube::Error,
+    },
+    /// The API server did not answer within the bound of a request.
+    #[error("the API server did not answer within {} s", REQUEST_BOUND.as_secs())]
+    Timeout,
+}
+
+impl Error {
+    /// Whether somebody was faster: the view was old, and the next one is on its way.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.code == 409)
+    }
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// What a reconcile needs to know beside the resource.
+pub struct Inputs<'a> {
+    /// The cluster's client.
+    pub client: &'a Client,
+    /// Its caches.
+    pub caches: &'a Caches,
+    /// Its settings.
+    pub settings: &'a Settings,
+    /// Whether it is paused: then nothing is changed, the status neither.
+    pub paused: bool,
+    /// Now.
+    pub now: jiff::Timestamp,
+}
+
+/// What came of a reconcile.
+pub struct Outcome {
+    /// The view for the Board.
+    pub view: ResourceView,
+    /// How many objects were written.
+    pub changes: usize,
+    /// When to look again although nothing happens.
+    pub next_look: Option<jiff::SignedDuration>,
+}
+
+/// Reconciles one resource.
+pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outcome> {
+    let observed = observe(polkadot, inputs.caches);
+    let mut made = make(polkadot, &observed, inputs).await?;
+    if let Some((_, words)) = &made.trouble {
+        warn!(why = words, "Could not make the resource so.");
+    }
+    if made.trouble.is_none() && !inputs.paused {
+        made.changes += prune(polkadot, &observed, &made.wanted, inputs).await?;
+        delete_blocked(polkadot, &made.roles, inputs).await?;
+    }
+    report(polkadot, made, inputs).await
+}
+
+/// The view of a resource whose reconcile failed with `trouble`: what the caches say, without a request.
+#[must_use]
+pub fn view_of_failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String) -> ResourceView {
+    let observed = observe(polkadot, inputs.caches);
+    let templates = match desired::support(polkadot) {
+        Ok(()) => desired::templates(polkadot, inputs.settings, &observed.keys),
+        Err(_) => vec![],
+    };
+    let roles: Vec<_> = templates
+        .iter()
+        .map(|template| observe::role_view(template, polkadot.replicas(template.role), &observed.pods))
+        .collect();
+    let found = Findings { roles: &roles, keys: &observed.keys, trouble: Some(("Failed", trouble)) };
+    status::view(polkadot, &found, &status::derive(polkadot, &found, inputs.now))
+}
+
+/// What was made of the resource, so far.
+#[derive(Default)]
+struct Made {
+    roles: Vec<RoleView>,
+    keys: Keys,
+    stored: Keys,
+    wanted: Vec<(ChildKind, String)>,
+    changes: usize,
+    trouble: Option<(&'static str, String)>,
+}
+
+/// Decides what should exist and applies what differs.
+async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> Result<Made> {
+    let mut made = Made::default();
+    if let Err(words) = desired::support(polkadot) {
+        made.trouble = Some(("Unsupported", words));
+        return Ok(made);
+    }
+    match wanted_keys(polkadot, observed, inputs).await? {
+        Ok((keys, stored)) => (made.keys, made.stored) = (keys, stored),
+        Err(words) => {
+            made.trouble = Some(("NodeKeyLost", words));
+            return Ok(made);
+        }
+    }
+    let templates = desired::templates(polkadot, inputs.settings, &made.keys);
+    made.roles = templates
+        .iter()
+        .map(|template| observe::role_view(template, polkadot.replicas(template.role), &observed.pods))
+        .collect();
+    let children = children(polkadot, observed, inputs, &templates, &made);
+    made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
+    if let Some(words) = taken_names(polkadot, observed, &children) {
+        made.trouble = Some(("NameConflict", words));
+        return Ok(made);
+    }
+    if inputs.paused {
+        return Ok(made);
+    }
+    let (id, uid) = (ResourceId::of(polkadot), polkadot.uid().unwrap_or_default());
+    for child in &children {
+        let live = observed.child(child.kind, &child.name);
+        if live.is_some_and(|live| !compare::differs(&child.body, &live.value, &live.managed)) {
+            continue;
+        }
+        if let Err(Taken { kind, name }) = apply::apply(inputs.client, &id, &uid, child, live).await? {
+            made.trouble = Some(("NameConflict", name_conflict(kind, &name)));
+            break;
+        }
+        made.changes += 1;
+    }
+    Ok(made)
+}
+
+/// The keys of all nodes, and those that the Secrets hold. Missing ones are made here; the Secrets are applied first.
+async fn wanted_keys(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    inputs: &Inputs<'_>,
+) -> Result<std::result::Result<(Keys, Keys), String>> {
+    let mut stored = observed.keys.clone();
+    let mut wanted = keys::wanted(polkadot, observed, &stored);
+    if !wanted.as_ref().is_ok_and(|wanted| wanted.missing.is_empty()) {
+        // The cache may be behind; a key is made, or called lost, only on the server's word.
+        stored = apply::read_keys(inputs.client, &ResourceId::of(polkadot)).await?;
+        wanted = keys::wanted(polkadot, observed, &stored);
+    }
+    Ok(wanted.map(|wanted| {
+        let mut keys = wanted.keys;
+        if !inputs.paused {
+            keys.extend(wanted.missing.into_iter().map(|node| (node, apply::new_key())));
+        }
+        (keys, stored)
+    }))
+}
+
+/// Everything that should exist, Secrets first.
+fn children(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    inputs: &Inputs<'_>,
+    templates: &[Template],
+    made: &Made,
+) -> Vec<Child> {
+    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+    let partitions: BTreeMap<Role, i32> = made
+        .roles
+        .iter()
+        .map(|role| {
+            let set = observed.stateful_sets.get(&desired::stateful_set_name(role.role));
+            let finished = observe::is_finished(set.map(AsRef::as_ref), role);
+            (role.role, roll::partition(role, polkadot.replicas(role.role), grant.as_ref(), finished))
+        })
+        .collect();
+    let secrets = templates.iter().map(|template| {
+        let keys = keys::of_role(template.role, &made.keys, &made.stored);
+        desired::secret(polkadot, template.role, &keys)
+    });
+    secrets.chain(desired::build(polkadot, inputs.settings, templates, &partitions)).collect()
+}
+
+/// Names that something else of the namespace has already; one of them is enough to touch nothing.
+fn taken_names(polkadot: &Polkadot, observed: &Observed, children: &[Child]) -> Option<String> {
+    let uid = polkadot.uid();
+    children
+        .iter()
+        .filter_map(|child| observed.child(child.kind, &child.name))
+        .find(|live| live.owner != uid)
+        .map(|live| name_conflict(live.kind, &live.name))
+}
+
+fn name_conflict(kind: ChildKind, name: &str) -> String {
+    format!(
+        "the {} {name} exists and does not belong to this resource, so nothing was touched; \
+         move one of the two to another namespace, or delete that object",
+        kind.api().1
+    )
+}
+
+/// Removes what we own and no longer want: the other role after a change of kind, the policy after its end.
+async fn prune(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    wanted: &[(ChildKind, String)],
+    inputs: &Inputs<'_>,
+) -> Result<usize> {
+    let uid = polkadot.uid();
+    let id = ResourceId::of(polkadot);
+    let unwanted = observed
+        .children
+        .iter()
+        .filter(|live| {
+            live.owner == uid && !wanted.iter().any(|(kind, name)| *kind == live.kind && *name == live.name)
+        })
+        // On its way out already.
+        .filter(|live| live.value["metadata"].get("deletionTimestamp").is_none());
+    let mut removed = 0;
+    for live in unwanted {
+        apply::delete(inputs.client, &id, live).await?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+async fn delete_blocked(polkadot: &Polkadot, roles: &[RoleView], inputs: &Inputs<'_>) -> Result<()> {
+    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+    for role in roles {
+        if let Some(node) = roll::blocked(role, grant.as_ref()) {
+            apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the status where it changed and makes the view.
+async fn report(polkadot: &Polkadot, made: Made, inputs: &Inputs<'_>) -> Result<Outcome> {
+    let found = Findings { roles: &made.roles, keys: &made.keys, trouble: made.trouble };
+    let status = status::derive(polkadot, &found, inputs.now);
+    let changed = polkadot.status.as_ref() != Some(&status);
+    if changed && !inputs.paused {
+        apply::write_status(inputs.client, polkadot, &status).await?;
+    }
+    Ok(Outcome {
+        view: status::view(polkadot, &found, &status),
+        changes: made.changes + usize::from(changed && !inputs.paused),
+        next_look: status::next_look(&status, inputs.now),
+    })
+}

@@ -1,0 +1,159 @@
+//! The writes of a reconcile: apply, create, delete, status. Each carries the identity of what was read, so that a
+//! decision made on an old view fails instead of overwriting a new state.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+use tracing::{Instrument as _, info, info_span};
+
+use crate::desired::{self, Child, ChildKind, Keys};
+use crate::identity::NodeKey;
+use crate::observed::NodeView;
+use crate::polkadot::{FIELD_MANAGER, GROUP, Polkadot, PolkadotStatus, ResourceId, Role};
+
+use super::observe::LiveChild;
+use super::{Error, Result};
+
+/// No request may take longer, whatever the server does: kube itself has no read timeout.
+pub(crate) const REQUEST_BOUND: Duration = Duration::from_secs(20);
+
+/// A name that is taken by something that is not ours.
+pub(super) struct Taken {
+    pub(super) kind: ChildKind,
+    pub(super) name: String,
+}
+
+/// Applies `child`, over `live` if it is there.
+///
+/// The caches select by label, so an object without ours is not in them: before creating, one look shows whether
+/// the name is free. `Ok(Err(Taken))`: it is not, and nothing was touched.
+pub(super) async fn apply(
+    client: &Client,
+    id: &ResourceId,
+    owner: &str,
+    child: &Child,
+    live: Option<&LiveChild>,
+) -> Result<std::result::Result<(), Taken>> {
+    let api = api(client, id, child.kind);
+    let mut body = child.body.clone();
+    if let Some(live) = live {
+        body["metadata"]["uid"] = json!(live.uid);
+        body["metadata"]["resourceVersion"] = json!(live.resource_version);
+    } else if let Some(found) = bounded("look for", child, api.get_opt(&child.name)).await? {
+        let controller = found.owner_references().iter().find(|owner| owner.controller == Some(true));
+        if controller.is_none_or(|controller| controller.uid != owner) {
+            return Ok(Err(Taken { kind: child.kind, name: child.name.clone() }));
+        }
+        body["metadata"]["uid"] = json!(found.uid());
+        body["metadata"]["resourceVersion"] = json!(found.resource_version());
+    }
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    bounded("apply", child, api.patch(&child.name, &params, &Patch::Apply(&body))).await?;
+    let what = if live.is_some() { "Repaired or updated an object." } else { "Created an object." };
+    info!(kind = child.kind.api().1, name = child.name, "{what}");
+    Ok(Ok(()))
+}
+
+/// Deletes an object that is no longer wanted, if it still is the one that was read.
+pub(super) async fn delete(client: &Client, id: &ResourceId, live: &LiveChild) -> Result<()> {
+    let params = DeleteParams::background().preconditions(Preconditions {
+        uid: Some(live.uid.clone()),
+        resource_version: Some(live.resource_version.clone()),
+    });
+    let child = Child { kind: live.kind, name: live.name.clone(), body: Value::Null };
+    bounded("delete", &child, api(client, id, live.kind).delete(&live.name, &params)).await?;
+    info!(kind = live.kind.api().1, name = live.name, "Deleted an object that is no longer wanted.");
+    Ok(())
+}
+
+/// Deletes a pod that blocks its StatefulSet: gracefully, if it still is the one that was seen, and not on a node
+/// that is gone or not Ready, where the old process may still run.
+pub(super) async fn delete_blocked_pod(client: &Client, id: &ResourceId, node: &NodeView) -> Result<()> {
+    use k8s_openapi::api::core::v1::{Node, Pod};
+    let api: Api<Pod> = Api::namespaced(client.clone(), &id.namespace);
+    let failed = |source| Error::Api { what: format!("delete the blocked pod {}", node.pod), source };
+    let Some(pod) = in_time(api.get_opt(&node.pod)).await?.map_err(failed)? else { return Ok(()) };
+    if let Some(host) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) {
+        let nodes: Api<Node> = Api::all(client.clone());
+        let host_is_ready = in_time(nodes.get_opt(host)).await?.map_err(failed)?.is_some_and(|host| {
+            let conditions = host.status.and_then(|status| status.conditions).unwrap_or_default();
+            conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        });
+        if !host_is_ready {
+            info!(pod = node.pod, host, "Left a blocked pod alone: its node is not Ready.");
+            return Ok(());
+        }
+    }
+    let params =
+        DeleteParams::default().preconditions(Preconditions { uid: pod.uid(), resource_version: None });
+    in_time(api.delete(&node.pod, &params)).await?.map_err(failed)?;
+    info!(pod = node.pod, "Deleted a pod that blocked its StatefulSet, with permission to restart it.");
+    Ok(())
+}
+
+/// Writes the status.
+pub(super) async fn write_status(
+    client: &Client,
+    polkadot: &Polkadot,
+    status: &PolkadotStatus,
+) -> Result<()> {
+    let id = ResourceId::of(polkadot);
+    let api: Api<Polkadot> = Api::namespaced(client.clone(), &id.namespace);
+    let body = json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "Polkadot",
+        "metadata": {"name": id.name, "uid": polkadot.uid(), "resourceVersion": polkadot.resource_version()},
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let span = info_span!("write status");
+    in_time(api.patch_status(&id.name, &params, &Patch::Apply(&body)).instrument(span))
+        .await?
+        .map(drop)
+        .map_err(|source| Error::Api { what: "write the status".into(), source })
+}
+
+/// The keys as they stand on the server, when the cache lacks one that must be there.
+pub(super) async fn read_keys(client: &Client, id: &ResourceId) -> Result<Keys> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &id.namespace);
+    let mut keys = Keys::new();
+    for role in Role::ALL {
+        let name = desired::secret_name(role);
+        let failed = |source| Error::Api { what: format!("read the Secret {name}"), source };
+        let Some(secret) = in_time(api.get_opt(&name)).await?.map_err(failed)? else { continue };
+        keys.extend(super::observe::keys_of(role, &secret));
+    }
+    Ok(keys)
+}
+
+/// A new node key.
+pub(super) fn new_key() -> NodeKey {
+    NodeKey::from_seed(rand::random())
+}
+
+fn api(client: &Client, id: &ResourceId, kind: ChildKind) -> Api<DynamicObject> {
+    let (api_version, kind_name) = kind.api();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind_name));
+    Api::namespaced_with(client.clone(), &id.namespace, &resource)
+}
+
+async fn bounded<T>(
+    verb: &str,
+    child: &Child,
+    request: impl Future<Output = std::result::Result<T, kube::Error>>,
+) -> Result<T> {
+    let kind = child.kind.api().1;
+    let span = info_span!("request", otel.name = format!("{verb} {kind}"), kind, name = child.name);
+    in_time(request.instrument(span))
+        .await?
+        .map_err(|source| Error::Api { what: format!("{verb} the {kind} {}", child.name), source })
+}
+
+async fn in_time<F: Future>(request: F) -> Result<F::Output> {
+    tokio::time::timeout(REQUEST_BOUND, request).await.map_err(|_| Error::Timeout)
+}

@@ -1,0 +1,60 @@
+//! Which node keys a resource needs and which of them have to be made. Pure: the randomness is the caller's.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+
+use crate::desired::{self, Keys};
+use crate::polkadot::{Polkadot, Role};
+
+use super::observe::Observed;
+
+/// The keys that are there or given, and the nodes that still need one.
+pub(super) struct Wanted {
+    /// Keys from the resource, else from its Secrets.
+    pub(super) keys: Keys,
+    /// Nodes without a key.
+    pub(super) missing: Vec<(Role, i32)>,
+}
+
+/// The keys of every node of the resource.
+///
+/// A key of a node that exists is never made anew: another key is another node to its peers, and a validator's must
+/// not change. So a Secret that lost an entry is an error, in words.
+pub(super) fn wanted(polkadot: &Polkadot, observed: &Observed, stored: &Keys) -> Result<Wanted, String> {
+    let mut wanted = Wanted { keys: Keys::new(), missing: vec![] };
+    for role in Role::ALL {
+        let existing = existing_replicas(
+            observed.stateful_sets.get(&desired::stateful_set_name(role)).map(AsRef::as_ref),
+        );
+        for ordinal in 0..polkadot.replicas(role) {
+            let known =
+                desired::given_key(polkadot, role, ordinal).or_else(|| stored.get(&(role, ordinal)).cloned());
+            match known {
+                Some(key) => drop(wanted.keys.insert((role, ordinal), key)),
+                None if ordinal < existing => {
+                    return Err(format!(
+                        "the node key of {} is gone from the Secret {}; put it back, or delete the StatefulSet {} \
+                         to have a new one made (the node's peer ID will change)",
+                        desired::pod_name(role, ordinal),
+                        desired::secret_name(role),
+                        desired::stateful_set_name(role),
+                    ));
+                }
+                None => wanted.missing.push((role, ordinal)),
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// The keys of one role, with those of replicas that were scaled away: a replica that returns is the same node.
+#[must_use]
+pub(super) fn of_role(role: Role, wanted: &Keys, observed: &Keys) -> BTreeMap<i32, crate::identity::NodeKey> {
+    let both = observed.iter().chain(wanted);
+    both.filter(|((of, _), _)| *of == role).map(|((_, ordinal), key)| (*ordinal, key.clone())).collect()
+}
+
+fn existing_replicas(set: Option<&StatefulSet>) -> i32 {
+    set.and_then(|set| set.spec.as_ref()).and_then(|spec| spec.replicas).unwrap_or(0)
+}

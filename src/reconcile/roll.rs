@@ -1,0 +1,74 @@
+//! Which pods a worker may restart: the partition of a StatefulSet, and pods that block it. Pure.
+
+use crate::observed::{NodeView, RoleView};
+use crate::polkadot::Grant;
+
+/// The partition of a role's StatefulSet: pods with this ordinal and above may be restarted.
+///
+/// Without permission for just this template that is none of them. The permission holds until every pod runs the
+/// template and the controller has taken it as the set's current revision (`finished`); raising the partition again
+/// then changes nothing (tried on a real control plane).
+#[must_use]
+pub fn partition(role: &RoleView, replicas: i32, grant: Option<&Grant>, finished: bool) -> i32 {
+    match grant.filter(|grant| grant.role == role.role && grant.hash == role.hash) {
+        Some(grant) if !finished => grant.ordinal.clamp(0, replicas),
+        _ => replicas,
+    }
+}
+
+/// A pod that blocks its StatefulSet for ever: permitted to restart, on a revision no longer wanted, and not Ready
+/// (kubernetes#67250: the controller waits for it and never replaces it).
+#[must_use]
+pub fn blocked<'a>(role: &'a RoleView, grant: Option<&Grant>) -> Option<&'a NodeView> {
+    let grant = grant.filter(|grant| grant.role == role.role && grant.hash == role.hash)?;
+    role.outdated().find(|node| node.ordinal >= grant.ordinal && node.ready_since.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::polkadot::Role;
+    use jiff::Timestamp;
+
+    fn node(ordinal: i32, hash: &str, ready: bool) -> NodeView {
+        NodeView {
+            pod: format!("sentry-sset-{ordinal}"),
+            ordinal,
+            hash: Some(hash.into()),
+            version: None,
+            ready_since: ready.then_some(Timestamp::UNIX_EPOCH),
+            stuck: None,
+        }
+    }
+
+    fn sentries(nodes: Vec<NodeView>) -> RoleView {
+        RoleView { role: Role::Sentry, hash: "new".into(), nodes }
+    }
+
+    fn grant(role: Role, hash: &str, ordinal: i32) -> Grant {
+        Grant { role, hash: hash.into(), ordinal, at: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn without_permission_for_just_this_role_and_template_nothing_may_restart() {
+        let role = sentries(vec![node(0, "old", true), node(1, "old", true)]);
+        assert_eq!(partition(&role, 2, None, false), 2);
+        assert_eq!(partition(&role, 2, Some(&grant(Role::Validator, "new", 0)), false), 2);
+        assert_eq!(partition(&role, 2, Some(&grant(Role::Sentry, "another", 0)), false), 2);
+    }
+
+    #[test]
+    fn permission_reaches_down_to_its_ordinal_until_the_roll_is_finished() {
+        let role = sentries(vec![node(0, "old", true), node(1, "new", true)]);
+        assert_eq!(partition(&role, 2, Some(&grant(Role::Sentry, "new", 1)), false), 1);
+        assert_eq!(partition(&role, 2, Some(&grant(Role::Sentry, "new", 1)), true), 2);
+    }
+
+    #[test]
+    fn only_a_permitted_pod_that_is_not_ready_on_an_unwanted_template_blocks() {
+        let role = sentries(vec![node(0, "old", false), node(1, "old", true), node(2, "new", false)]);
+        assert_eq!(blocked(&role, None), None);
+        assert_eq!(blocked(&role, Some(&grant(Role::Sentry, "new", 1))), None);
+        assert_eq!(blocked(&role, Some(&grant(Role::Sentry, "new", 0))).map(|node| node.ordinal), Some(0));
+    }
+}

@@ -1,0 +1,34 @@
+//! Logs: human on a terminal, JSON otherwise; `RUST_LOG` decides what is said.
+
+use std::io::IsTerminal as _;
+
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use super::traces;
+
+/// Installs the subscriber: logs on standard error, spans to `provider`.
+pub(super) fn init(provider: Option<&SdkTracerProvider>) {
+    // kube's client says ERROR for every connection that fails; a cluster that is down is said once, by its worker.
+    let usual = "info,kube_client=off,kube_runtime=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let logs = if std::io::stderr().is_terminal() {
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).boxed()
+    } else {
+        tracing_subscriber::fmt::layer()
+            .json()
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
+            .boxed()
+    };
+    // Only our spans are exported, and those of a worker's life are not: they would end days later, if ever.
+    let ours = Targets::new()
+        .with_target("polkafleet", LevelFilter::INFO)
+        .with_target("polkafleet::log", LevelFilter::OFF);
+    let spans = provider.map(|provider| traces::layer(provider).with_filter(ours));
+    tracing_subscriber::registry().with(spans).with(logs.with_filter(filter)).init();
+}

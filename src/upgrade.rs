@@ -1,0 +1,155 @@
+//! Decides which Polkadot resource moves next, and carries the decision into its cluster.
+//!
+//! [`plan::plan`] is a pure function of the fleet, the Board and the time; it keeps nothing between calls, so a
+//! restarted daemon goes on where the last one was. It surveys the fleet ([`survey`]), says where every resource
+//! stands ([`standing`]), and lets every candidate pass a list of [`gates`], each of which may veto with a reason.
+//! [`rolls`] picks the pod that may restart next. [`execute`] is the only file here that does I/O: it writes steps
+//! and grants as annotations, which the cluster's worker makes so. The planner never calls a worker.
+
+pub mod execute;
+pub mod gates;
+pub mod plan;
+pub mod rolls;
+pub mod standing;
+pub mod survey;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::fleet::ClusterName;
+use crate::polkadot::{Grant, ResourceId, Step};
+
+pub use self::plan::plan;
+
+/// A resource's place in the fleet.
+pub type Place = (ClusterName, ResourceId);
+
+/// Resources with a write under way whose answer is not known: they count as in flight and get no other write.
+pub type Unsettled = BTreeSet<Place>;
+
+/// What to do now, and why everything else waits.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Writes that may be made now, all of them, in any order.
+    pub actions: Vec<Action>,
+    /// One reason for every resource that has somewhere to go and does not move.
+    pub waits: Vec<Wait>,
+    /// How far every upgrade has come.
+    pub progress: Vec<Progress>,
+    /// When to look again although nothing happens.
+    pub wake: Option<Timestamp>,
+}
+
+/// One write to one resource, on condition that it still is what was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    /// Where.
+    pub place: Place,
+    /// The identity that was seen.
+    pub uid: String,
+    /// The version that was seen.
+    pub resource_version: String,
+    /// What.
+    pub write: Write,
+}
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Another client version, as a step of an upgrade.
+    Step(Step),
+    /// Permission to restart a pod.
+    Grant(Grant),
+}
+
+/// Why a resource does not move.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wait {
+    /// Where.
+    pub place: Place,
+    /// The reason in one word.
+    pub code: Code,
+    /// The reason for a person: what it waits for and what to do.
+    pub words: String,
+}
+
+/// Reasons to wait, in one word each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[allow(missing_docs)] // Each is explained by the words of the waits that carry it.
+pub enum Code {
+    HomeUnreachable,
+    ClusterUnreachable,
+    ClusterPaused,
+    ClusterLost,
+    NoStage,
+    UpgradePaused,
+    Trouble,
+    Contested,
+    Ahead,
+    VersionOrderUnknown,
+    EphemeralKeystore,
+    EarlierStage,
+    Approval,
+    Halted,
+    Failed,
+    Width,
+    NodesInFlight,
+    ValidatorBudget,
+    FleetUnknown,
+    DowngradeRefused,
+    NotHealthyYet,
+    WriteUnderWay,
+}
+
+/// How far an upgrade has come.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Progress {
+    /// The upgrade.
+    pub upgrade: String,
+    /// Its target.
+    pub target: String,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Why nothing new starts, if so.
+    pub halted: Option<String>,
+    /// Its stages, in order.
+    pub stages: Vec<StageProgress>,
+}
+
+impl Progress {
+    /// Whether every stage has passed.
+    pub fn is_complete(&self) -> bool {
+        self.stages.iter().all(|stage| stage.state == StageState::Passed)
+    }
+}
+
+/// How far a stage has come, in resources.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct StageProgress {
+    /// The stage.
+    pub stage: String,
+    /// Where it stands.
+    pub state: StageState,
+    /// Resources healthy at the target (or ahead of it).
+    pub healthy: usize,
+    /// Resources on their way.
+    pub in_flight: usize,
+    /// Resources that failed.
+    pub failed: usize,
+    /// Resources in scope.
+    pub total: usize,
+}
+
+/// Where a stage stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum StageState {
+    /// It waits for the stages before it.
+    Waiting,
+    /// Its resources are moving.
+    Rolling,
+    /// All are healthy; the soak has not passed.
+    Soaking,
+    /// The next stage may start.
+    Passed,
+}

@@ -1,0 +1,291 @@
+//! Carries the plan out: one patch per action, in its cluster, on condition that nothing has changed since.
+//!
+//! What a patch answered stands in for the view until the watch has caught up; what did not answer counts as under
+//! way until a fresh read says otherwise. No cluster's slowness holds up another: every write is a task of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, info, info_span, warn};
+
+use crate::cluster::Clients;
+use crate::fleet::Fleet;
+use crate::observed::{Board, ResourceView};
+use crate::polkadot::record::{GRANT_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION};
+use crate::polkadot::{FIELD_MANAGER, Grant, Polkadot, ResourceId, Step, record};
+use crate::reconcile::REQUEST_BOUND;
+use crate::telemetry::traces;
+
+use super::{Action, Place, Plan, Unsettled, Write, plan};
+
+/// The plan is made again at least this often, whatever the timers say.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// After a write without an answer, the resource is read again at this pace.
+const REREAD_PAUSE: Duration = Duration::from_secs(2);
+
+/// Plans and acts until stopped; every plan is published.
+pub async fn run(
+    mut fleet: watch::Receiver<Arc<Fleet>>,
+    mut board: watch::Receiver<Arc<Board>>,
+    clients: Clients,
+    plans: watch::Sender<Arc<Plan>>,
+    stop: CancellationToken,
+) {
+    let mut executor = Executor { clients, overlays: BTreeMap::new(), writes: JoinSet::new() };
+    loop {
+        let (current, seen) = (fleet.borrow_and_update().clone(), board.borrow_and_update().clone());
+        let now = Timestamp::now();
+        let seen = executor.overlay(&seen);
+        let made = plan(&current, &seen, &executor.unsettled(), now);
+        for action in &made.actions {
+            executor.start(action);
+        }
+        announce(&plans.borrow(), &made);
+        let sleep = made.wake.map_or(LONGEST_SLEEP, |wake| {
+            Duration::try_from(wake.duration_since(now)).unwrap_or_default().min(LONGEST_SLEEP)
+        });
+        plans.send_replace(Arc::new(made));
+        tokio::select! {
+            () = stop.cancelled() => break,
+            changed = fleet.changed() => if changed.is_err() { break },
+            changed = board.changed() => if changed.is_err() { break },
+            Some(written) = executor.writes.join_next() => executor.finish(written.ok()),
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+    // Each is bounded; what has begun is not cut off half-way.
+    while executor.writes.join_next().await.is_some() {}
+}
+
+/// What stands in for a resource's view until the watch has caught up.
+struct Overlay {
+    /// The version that the write was made on: any other version in the view is a later one.
+    from: String,
+    /// What the write made of the resource; `None` while the answer is not known.
+    written: Option<Written>,
+}
+
+/// The parts of a resource that our writes change.
+struct Written {
+    resource_version: String,
+    client_version: Option<String>,
+    step: Option<Step>,
+    grant: Option<Grant>,
+}
+
+struct Executor {
+    clients: Clients,
+    overlays: BTreeMap<Place, Overlay>,
+    writes: JoinSet<(Place, Option<Polkadot>)>,
+}
+
+impl Executor {
+    /// The Board with the answers of our own writes in it.
+    fn overlay(&mut self, seen: &Board) -> Board {
+        let mut board = seen.clone();
+        self.overlays.retain(|(cluster, id), overlay| {
+            let view = board.clusters.get_mut(cluster);
+            let Some(view) = view.filter(|view| {
+                view.resources.get(id).is_some_and(|resource| resource.resource_version == overlay.from)
+            }) else {
+                // A write under way is remembered whatever the view says.
+                return overlay.written.is_none();
+            };
+            if let Some(written) = &overlay.written {
+                Arc::make_mut(view)
+                    .resources
+                    .entry(id.clone())
+                    .and_modify(|resource| written.stand_in(resource));
+            }
+            true
+        });
+        board
+    }
+
+    fn unsettled(&self) -> Unsettled {
+        let open = self.overlays.iter().filter(|(_, overlay)| overlay.written.is_none());
+        open.map(|(place, _)| place.clone()).collect()
+    }
+
+    fn start(&mut self, action: &Action) {
+        let Some(client) = self.clients.get(&action.place.0).map(|client| client.clone()) else { return };
+        let overlay = Overlay { from: action.resource_version.clone(), written: None };
+        self.overlays.insert(action.place.clone(), overlay);
+        let action = action.clone();
+        self.writes.spawn(async move {
+            let written = write(client, &action).await;
+            (action.place, written)
+        });
+    }
+
+    fn finish(&mut self, written: Option<(Place, Option<Polkadot>)>) {
+        let Some((place, answer)) = written else { return };
+        let (Some(polkadot), Some(overlay)) = (answer, self.overlays.get_mut(&place)) else {
+            self.overlays.remove(&place);
+            return;
+        };
+        overlay.written = Some(Written::of(&polkadot));
+    }
+}
+
+impl Written {
+    fn of(polkadot: &Polkadot) -> Self {
+        Self {
+            resource_version: polkadot.resource_version().unwrap_or_default(),
+            client_version: polkadot.spec.client_version.clone(),
+            step: record::read(polkadot.annotations(), STEP_ANNOTATION),
+            grant: record::read(polkadot.annotations(), GRANT_ANNOTATION),
+        }
+    }
+
+    /// Puts the write into a view that is older than it. The pods in it are those of before: whoever asks whether
+    /// they run the new version is told no.
+    fn stand_in(&self, view: &mut Arc<ResourceView>) {
+        let view = Arc::make_mut(view);
+        view.resource_version.clone_from(&self.resource_version);
+        view.client_version.clone_from(&self.client_version);
+        view.step.clone_from(&self.step);
+        view.grant.clone_from(&self.grant);
+    }
+}
+
+/// Makes one write; `None` where it did not take place. Returns only when it is known whether it did.
+async fn write(client: Client, action: &Action) -> Option<Polkadot> {
+    let span = span(action);
+    async {
+        let (cluster, id) = &action.place;
+        let api: Api<Polkadot> = Api::namespaced(client, &id.namespace);
+        let patch = Patch::Merge(patch(action, traces::traceparent(&Span::current())));
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        match tokio::time::timeout(REQUEST_BOUND, api.patch(&id.name, &params, &patch)).await {
+            Ok(Ok(polkadot)) => {
+                say(action);
+                Some(polkadot)
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
+                info!(%cluster, resource = %id, why = status.message, "A step was refused; it is planned anew.");
+                None
+            }
+            unanswered => {
+                let why = unanswered.map_or("no answer".into(), |answer| {
+                    answer.err().map(|error| error.to_string()).unwrap_or_default()
+                });
+                warn!(%cluster, resource = %id, why, "It is not known whether a step took place; reading it again.");
+                settle(&api, id, action).await
+            }
+        }
+    }
+    .instrument(span)
+    .await
+}
+
+/// Reads until the server answers: the write's own time is over by then, so what is read is what it came to.
+async fn settle(api: &Api<Polkadot>, id: &ResourceId, action: &Action) -> Option<Polkadot> {
+    loop {
+        tokio::time::sleep(REREAD_PAUSE).await;
+        match tokio::time::timeout(REQUEST_BOUND, api.get_opt(&id.name)).await {
+            Ok(Ok(Some(found))) if found.resource_version().as_ref() != Some(&action.resource_version) => {
+                return Some(found);
+            }
+            Ok(Ok(_)) => return None,
+            // Forbidden, or gone with its cluster: the next plan sees it from there.
+            Ok(Err(kube::Error::Api(status))) if status.code < 500 => return None,
+            _ => {}
+        }
+    }
+}
+
+fn patch(action: &Action, traceparent: Option<String>) -> Value {
+    let mut annotations = json!({});
+    let mut patch = json!({"metadata": {"uid": action.uid, "resourceVersion": action.resource_version}});
+    match &action.write {
+        Write::Step(step) => {
+            annotations[STEP_ANNOTATION] = json!(serde_json::to_string(step).unwrap_or_default());
+            patch["spec"] = json!({"clientVersion": step.target});
+            if let Some(traceparent) = traceparent {
+                annotations[TRACEPARENT_ANNOTATION] = json!(traceparent);
+            }
+        }
+        Write::Grant(grant) => {
+            annotations[GRANT_ANNOTATION] = json!(serde_json::to_string(grant).unwrap_or_default());
+        }
+    }
+    patch["metadata"]["annotations"] = annotations;
+    patch
+}
+
+fn span(action: &Action) -> Span {
+    let (cluster, id) = &action.place;
+    match &action.write {
+        Write::Step(step) => {
+            let span = info_span!(
+                parent: None,
+                "upgrade step",
+                k8s.cluster.name = %cluster,
+                k8s.namespace.name = id.namespace,
+                polkadot.name = id.name,
+                upgrade.name = step.upgrade,
+                upgrade.target = step.target,
+                upgrade.attempt = step.attempt,
+            );
+            traces::export_upgrade_root(&step.upgrade, &step.target, step.attempt);
+            traces::under_upgrade(&span, &step.upgrade, &step.target, step.attempt);
+            span
+        }
+        Write::Grant(grant) => info_span!(
+            parent: None,
+            "grant roll",
+            k8s.cluster.name = %cluster,
+            k8s.namespace.name = id.namespace,
+            polkadot.name = id.name,
+            role = %grant.role,
+            ordinal = grant.ordinal,
+        ),
+    }
+}
+
+fn say(action: &Action) {
+    let (cluster, id) = &action.place;
+    match &action.write {
+        Write::Step(step) => {
+            let from = step.previous.as_deref().unwrap_or("none");
+            info!(%cluster, resource = %id, upgrade = step.upgrade, from, to = step.target, "Took an upgrade step.");
+        }
+        Write::Grant(grant) => {
+            info!(%cluster, resource = %id, role = %grant.role, ordinal = grant.ordinal, "Allowed a pod to restart.");
+        }
+    }
+}
+
+/// One line per change of an upgrade's progress.
+fn announce(before: &Plan, now: &Plan) {
+    for progress in &now.progress {
+        let known = before.progress.iter().find(|known| known.upgrade == progress.upgrade);
+        if known == Some(progress) {
+            continue;
+        }
+        let known_halt = known.and_then(|known| known.halted.as_ref());
+        if let Some(why) = progress.halted.as_ref().filter(|why| known_halt != Some(why)) {
+            warn!(upgrade = progress.upgrade, why, "The upgrade is halted.");
+        }
+        let stages: Vec<_> = progress
+            .stages
+            .iter()
+            .map(|stage| format!("{} {:?} {}/{}", stage.stage, stage.state, stage.healthy, stage.total))
+            .collect();
+        info!(
+            upgrade = progress.upgrade,
+            target = progress.target,
+            stages = stages.join(", "),
+            "Upgrade progress."
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! The gates: each may veto the start of a step, with a reason. The planner applies them as a list. Pure.
+//!
+//! Every gate guards one or more of the design's invariants (section 5); leaving one out must break it.
+
+use crate::fleet::{Cluster, Unreachable, Upgrade};
+
+use super::standing::{Standing, has_validator};
+use super::survey::{Survey, Surveyed};
+use super::{Code, Place};
+
+/// A veto: the reason in one word and in words.
+pub type Veto = (Code, String);
+
+/// A resource that has a step to take.
+pub struct Candidate<'a> {
+    /// Where it is.
+    pub place: Place,
+    /// What is known of it.
+    pub resource: Surveyed<'a>,
+    /// The upgrade.
+    pub upgrade: &'a Upgrade,
+    /// The index of its stage.
+    pub stage: usize,
+}
+
+/// A rule that may veto a step.
+pub type Gate = fn(&Survey<'_>, &Candidate<'_>) -> Result<(), Veto>;
+
+/// All gates of a step, in the order in which their reasons are worth telling.
+pub const STEP_GATES: [Gate; 8] =
+    [blindness, trouble, pause, failures, order, approval, width_and_nodes, validators];
+
+/// I5: nothing is changed in a cluster that is not seen as it is, or is not ours to change.
+pub fn cluster_is_open(survey: &Survey<'_>, cluster: &Cluster) -> Result<(), Veto> {
+    if !survey.is_ready(cluster) {
+        let why =
+            survey.view(cluster).map_or_else(|| "not connected yet".into(), |view| view.state.to_string());
+        return Err((Code::ClusterUnreachable, format!("cluster {} is {why}", cluster.name)));
+    }
+    if cluster.lost {
+        return Err((
+            Code::ClusterLost,
+            format!("cluster {} is declared lost in the fleet file", cluster.name),
+        ));
+    }
+    if cluster.paused {
+        return Err((Code::ClusterPaused, format!("cluster {} is paused in the fleet file", cluster.name)));
+    }
+    Ok(())
+}
+
+fn blindness(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    cluster_is_open(survey, candidate.resource.cluster)
+}
+
+/// Nothing is rolled onto a resource that its worker cannot make so.
+fn trouble(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    let view = &candidate.resource.view;
+    match &view.trouble {
+        // A missing version is what the step will mend.
+        Some(trouble) if view.client_version.is_some() => Err((Code::Trouble, trouble.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// I11: a paused upgrade starts nothing.
+fn pause(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    if candidate.upgrade.paused {
+        return Err((Code::UpgradePaused, "the upgrade is paused in the fleet file".into()));
+    }
+    Ok(())
+}
+
+/// I6: with more failures than tolerated, nothing new starts.
+fn failures(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    match halted(survey, candidate.upgrade) {
+        Some(words) if candidate.resource.view.ever_settled => Err((Code::Halted, words)),
+        _ => Ok(()),
+    }
+}
+
+/// Why the upgrade is halted, if it is.
+pub fn halted(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
+    let owned = || survey.fleet.clusters.iter().flat_map(|cluster| survey.owned(upgrade, cluster));
+    let failed: Vec<_> = owned()
+        .filter_map(|(resource, standing)| match standing {
+            Standing::Failed(why) if !resource.cluster.lost => {
+                Some(format!("{} {}: {why}", resource.cluster.name, resource.view.id))
+            }
+            _ => None,
+        })
+        .collect();
+    let tolerated = upgrade.max_failures.of(owned().count());
+    (failed.len() > tolerated).then(|| {
+        format!(
+            "{} failed, {tolerated} tolerated ({}); mend them, then raise the upgrade's attempt, or change its target",
+            failed.len(),
+            failed.join("; ")
+        )
+    })
+}
+
+/// I1: a stage starts when all stages before it have passed. A cluster that has begun is not held half-way, and a
+/// node that was never healthy stands outside the order.
+fn order(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    let upgrade = candidate.upgrade;
+    if !candidate.resource.view.ever_settled || survey.is_in_flight(upgrade, candidate.resource.cluster) {
+        return Ok(());
+    }
+    for earlier in 0..candidate.stage {
+        if let Err(why) = passed(survey, upgrade, earlier) {
+            return Err((
+                Code::EarlierStage,
+                format!("stage {} has not passed: {why}", upgrade.stages[earlier].name),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a stage has passed, or why not.
+///
+/// At least one resource in it has soaked, and so have all others in scope, except failed ones (the budget for those
+/// is another gate's) and, under `skip`, those in unreachable clusters.
+pub fn passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<(), String> {
+    let rules = &upgrade.stages[stage];
+    let mut soaked = 0;
+    for cluster in survey.fleet.clusters.iter().filter(|cluster| is_in_stage(upgrade, cluster, stage)) {
+        if cluster.paused || cluster.lost {
+            continue;
+        }
+        if !survey.is_ready(cluster) {
+            match upgrade.unreachable {
+                Unreachable::Skip => continue,
+                Unreachable::Wait => return Err(format!("cluster {} cannot be seen", cluster.name)),
+            }
+        }
+        for (resource, standing) in survey.owned(upgrade, cluster) {
+            match soak(survey, upgrade, stage, standing) {
+                Soak::Done => soaked += 1,
+                Soak::Excluded => {}
+                Soak::Waiting(_) if !resource.view.ever_settled => {}
+                Soak::Waiting(why) => return Err(format!("{} {} {why}", cluster.name, resource.view.id)),
+            }
+        }
+    }
+    if soaked > 0 || rules.optional {
+        return Ok(());
+    }
+    Err("it has no resource that has soaked; label its clusters and resources, or set optional: true".into())
+}
+
+enum Soak {
+    Done,
+    Excluded,
+    Waiting(String),
+}
+
+fn soak(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize, standing: &Standing) -> Soak {
+    match standing {
+        Standing::Ahead => Soak::Done,
+        Standing::Healthy(since) => {
+            let until = *since
+                + if is_expedited(upgrade) { jiff::SignedDuration::ZERO } else { upgrade.stages[stage].soak };
+            if until <= survey.now { Soak::Done } else { Soak::Waiting(format!("soaks until {until:.0}")) }
+        }
+        Standing::Out(..) | Standing::Failed(_) => Soak::Excluded,
+        Standing::InFlight { .. } => Soak::Waiting("is not healthy at the target yet".into()),
+        Standing::NotStarted => Soak::Waiting("has not got the target yet".into()),
+    }
+}
+
+/// Whether the cluster belongs to that stage: the first that selects it.
+pub fn is_in_stage(upgrade: &Upgrade, cluster: &Cluster, stage: usize) -> bool {
+    use kube::core::SelectorExt as _;
+    upgrade.stages.iter().position(|rules| rules.clusters.matches(&cluster.labels)) == Some(stage)
+}
+
+/// Whether the target is the version of the fast lane.
+pub fn is_expedited(upgrade: &Upgrade) -> bool {
+    upgrade.expedite.as_ref().is_some_and(|expedite| expedite.version == upgrade.client_version)
+}
+
+/// I11: an approval is for one exact version of one stage.
+fn approval(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    let stage = &candidate.upgrade.stages[candidate.stage];
+    let target = &candidate.upgrade.client_version;
+    let approved = stage.approved_version.as_ref() == Some(target);
+    if stage.approval_required && !approved && !is_expedited(candidate.upgrade) {
+        let words =
+            format!("stage {} needs approval; set approvedVersion: {target} in the fleet file", stage.name);
+        return Err((Code::Approval, words));
+    }
+    Ok(())
+}
+
+/// I2 and I3: no more clusters of the stage in flight, and no more resources of the cluster rolling, than allowed.
+fn width_and_nodes(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    let upgrade = candidate.upgrade;
+    let cluster = candidate.resource.cluster;
+    let stage = &upgrade.stages[candidate.stage];
+    let in_stage =
+        survey.fleet.clusters.iter().filter(|other| is_in_stage(upgrade, other, candidate.stage)).count();
+    let allowed = stage.max_concurrent.of(in_stage).max(1);
+    let taken = survey.slots_taken(upgrade, candidate.stage, cluster);
+    // Outside order and width: a node that was never healthy is not part of the rollout.
+    if candidate.resource.view.ever_settled && taken.len() >= allowed {
+        let names: Vec<_> = taken.into_iter().collect();
+        let words = format!("{allowed} of stage {} may be in flight: {}", stage.name, names.join(", "));
+        return Err((Code::Width, words));
+    }
+    nodes_in_flight(survey, &candidate.place, cluster)
+}
+
+/// I3: no more resources rolling within a cluster than `maxNodesInFlight`.
+pub fn nodes_in_flight(survey: &Survey<'_>, place: &Place, cluster: &Cluster) -> Result<(), Veto> {
+    let allowed = cluster.settings.max_nodes_in_flight.max(1) as usize;
+    if survey.rolling_in(cluster, &place.1) >= allowed {
+        let words =
+            format!("{allowed} resources of cluster {} may roll at once (maxNodesInFlight)", cluster.name);
+        return Err((Code::NodesInFlight, words));
+    }
+    Ok(())
+}
+
+fn validators(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    validator_budget(survey, &candidate.place, &candidate.resource)
+}
+
+/// I4: no roll of a validator that would leave more of its chain unavailable than the budget, over the whole fleet
+/// and whatever the cause. A roll of one that is unavailable already costs nothing.
+pub fn validator_budget(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<(), Veto> {
+    if !has_validator(&resource.view) || !resource.view.ever_settled || !survey.is_available(resource) {
+        return Ok(());
+    }
+    if let Some(unknown) = survey.unknown_member() {
+        let words = format!(
+            "cluster {} was not seen since the daemon started, so its validators may be down; bring it back, or set \
+             lost: true for it in the fleet file",
+            unknown.name
+        );
+        return Err((Code::FleetUnknown, words));
+    }
+    let down = survey.validators_down(&resource.view.chain, place);
+    let budget = survey.fleet.validators.max_unavailable as usize;
+    if down + 1 > budget {
+        let words = format!(
+            "{down} validators of chain {} are unavailable or rolling already; {budget} may be (validators.maxUnavailable)",
+            resource.view.chain
+        );
+        return Err((Code::ValidatorBudget, words));
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! The planner: from the fleet, the Board and the time to the writes that may be made now. Pure, and without memory.
+
+use jiff::Timestamp;
+
+use crate::fleet::{ClusterName, Fleet, Upgrade};
+use crate::observed::{Board, ClusterState};
+use crate::polkadot::{Grant, Kind, Step};
+
+use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
+use super::rolls::{self, Next};
+use super::standing::Standing;
+use super::survey::{Survey, Surveyed};
+use super::{Action, Code, Place, Plan, Progress, StageProgress, StageState, Unsettled, Wait, Write};
+
+/// Plans once. Everything that it needs to know is in its arguments; it never looks at the clock.
+pub fn plan(fleet: &Fleet, board: &Board, unsettled: &Unsettled, now: Timestamp) -> Plan {
+    plan_with(&STEP_GATES, fleet, board, unsettled, now)
+}
+
+/// [`plan`] with a given list of gates, so that tests can show what each of them is for.
+pub fn plan_with(
+    gates: &[Gate],
+    fleet: &Fleet,
+    board: &Board,
+    unsettled: &Unsettled,
+    now: Timestamp,
+) -> Plan {
+    let mut survey = Survey::new(fleet, board, unsettled, now);
+    let mut plan = Plan::default();
+    if home_is_ready(fleet, board) {
+        // What has begun is finished before anything begins.
+        grant_rolls(&mut survey, &mut plan);
+        take_steps(gates, &mut survey, &mut plan);
+    } else {
+        let words = format!("the home cluster {} cannot be seen; no step is taken until it can", fleet.home);
+        for (place, resource) in &survey.resources {
+            let wants = resource.view.roll_pending() || candidate(place, resource).is_some();
+            if wants {
+                plan.waits.push(Wait {
+                    place: place.clone(),
+                    code: Code::HomeUnreachable,
+                    words: words.clone(),
+                });
+            }
+        }
+    }
+    plan.progress = fleet.upgrades.iter().map(|upgrade| progress(&survey, upgrade)).collect();
+    plan.wake = wake(&survey);
+    plan
+}
+
+fn home_is_ready(fleet: &Fleet, board: &Board) -> bool {
+    let home: &ClusterName = &fleet.home;
+    board.clusters.get(home).is_some_and(|view| view.state == ClusterState::Ready)
+}
+
+/// Permissions to restart pods: of steps that were taken, and of every other change of a template.
+fn grant_rolls(survey: &mut Survey<'_>, plan: &mut Plan) {
+    let mut pending: Vec<Place> = survey
+        .resources
+        .iter()
+        .filter(|(_, resource)| resource.view.roll_pending())
+        .map(|(place, _)| place.clone())
+        .collect();
+    // Half-way ones first, then in the order of steps.
+    pending.sort_by_key(|place| {
+        survey.resources.get(place).map(|resource| (!resource.rolling, rank(resource.view.kind)))
+    });
+    for place in pending {
+        let Some(resource) = survey.resources.get(&place).cloned() else { continue };
+        match grant(survey, &place, &resource) {
+            Ok(grant) => {
+                survey.note_roll(&place);
+                plan.actions.push(action(place, &resource, Write::Grant(grant)));
+            }
+            Err((code, words)) => plan.waits.push(Wait { place, code, words }),
+        }
+    }
+}
+
+fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<Grant, Veto> {
+    let view = &resource.view;
+    let owner = resource.owner.as_ref().map(|owner| owner.upgrade);
+    gates::cluster_is_open(survey, resource.cluster)?;
+    write_is_over(survey, place)?;
+    if let Some(trouble) = &view.trouble {
+        return Err((Code::Trouble, trouble.clone()));
+    }
+    if let Some(words) = rolls::downgrade(owner, view) {
+        return Err((Code::DowngradeRefused, words));
+    }
+    if rolls::is_outstanding(owner, view, survey.now) {
+        return Err((Code::NotHealthyYet, "the pod that was restarted last is not healthy yet".into()));
+    }
+    let (role, hash, ordinal) = match rolls::next(owner, view, survey.now) {
+        Some(Next::Pod { role, hash, ordinal }) => (role, hash, ordinal),
+        Some(Next::After(pod)) => {
+            return Err((Code::NotHealthyYet, format!("{pod}, restarted before, is not healthy yet")));
+        }
+        None => return Err((Code::NotHealthyYet, "its pods are not there yet".into())),
+    };
+    if !resource.rolling {
+        gates::nodes_in_flight(survey, place, resource.cluster)?;
+    }
+    if validator_will_roll(resource) {
+        gates::validator_budget(survey, place, resource)?;
+    }
+    Ok(Grant { role, hash, ordinal, at: survey.now })
+}
+
+/// The budget of a validator is reserved before the first pod of its resource restarts.
+fn validator_will_roll(resource: &Surveyed<'_>) -> bool {
+    use crate::polkadot::Role;
+    resource.view.role(Role::Validator).is_some_and(|role| role.outdated().next().is_some())
+}
+
+/// New versions, each past all gates.
+fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
+    let mut places: Vec<Place> = survey.resources.keys().cloned().collect();
+    // Clusters that have begun come first, then the file's order; within a cluster by kind, then by name.
+    places.sort_by_key(|place| {
+        let resource = &survey.resources[place];
+        let position = survey.fleet.clusters.iter().position(|cluster| cluster.name == place.0);
+        let begun =
+            resource.owner.as_ref().is_some_and(|owner| survey.is_in_flight(owner.upgrade, resource.cluster));
+        (!begun, position, rank(resource.view.kind))
+    });
+    for place in places {
+        let Some(resource) = survey.resources.get(&place).cloned() else { continue };
+        let Some((upgrade, stage)) = candidate(&place, &resource) else {
+            plan.waits.extend(excluded(survey, &place, &resource));
+            continue;
+        };
+        let Some(stage) = stage else {
+            let words =
+                format!("cluster {} is in no stage of upgrade {}", resource.cluster.name, upgrade.name);
+            plan.waits.push(Wait { place, code: Code::NoStage, words });
+            continue;
+        };
+        let candidate = Candidate { place: place.clone(), resource: resource.clone(), upgrade, stage };
+        let verdict = write_is_over(survey, &place)
+            .and_then(|()| gates.iter().try_for_each(|gate| gate(survey, &candidate)));
+        match verdict {
+            Ok(()) => {
+                let step = Step {
+                    upgrade: upgrade.name.clone(),
+                    target: upgrade.client_version.clone(),
+                    attempt: upgrade.attempt,
+                    previous: resource.view.client_version.clone(),
+                    at: survey.now,
+                };
+                survey.note_step(&place);
+                // A permission for the template of the old version is moot.
+                plan.actions.retain(|action| action.place != place);
+                plan.actions.push(action(place, &resource, Write::Step(step)));
+            }
+            Err((code, words)) => plan.waits.push(Wait { place, code, words }),
+        }
+    }
+}
+
+/// The upgrade that has a step for the resource, with the stage of its cluster.
+fn candidate<'a>(_: &Place, resource: &Surveyed<'a>) -> Option<(&'a Upgrade, Option<usize>)> {
+    let owner = resource.owner.as_ref()?;
+    (owner.standing == Standing::NotStarted).then_some((owner.upgrade, owner.stage))
+}
+
+/// Why a resource that is not at its upgrade's target is not a candidate.
+fn excluded(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Option<Wait> {
+    let (code, words) = match &resource.owner.as_ref()?.standing {
+        Standing::Out(code, words) => (*code, words.clone()),
+        Standing::Ahead => (Code::Ahead, "it runs a newer version than the target; left as it is".into()),
+        Standing::Failed(why) => (Code::Failed, why.clone()),
+        Standing::InFlight { .. } if !resource.view.roll_pending() => {
+            let words = match gates::cluster_is_open(survey, resource.cluster) {
+                Ok(()) => "not healthy at the target yet".into(),
+                Err((_, words)) => words,
+            };
+            (Code::NotHealthyYet, words)
+        }
+        _ => return None,
+    };
+    Some(Wait { place: place.clone(), code, words })
+}
+
+/// A write whose answer is not known may still arrive; another one on top of it could undo it.
+fn write_is_over(survey: &Survey<'_>, place: &Place) -> Result<(), Veto> {
+    if survey.is_unsettled(place) {
+        return Err((Code::WriteUnderWay, "the answer to the last write has not been seen yet".into()));
+    }
+    Ok(())
+}
+
+fn action(place: Place, resource: &Surveyed<'_>, write: Write) -> Action {
+    Action {
+        place,
+        uid: resource.view.uid.clone(),
+        resource_version: resource.view.resource_version.clone(),
+        write,
+    }
+}
+
+/// The order within a cluster.
+fn rank(kind: Kind) -> u8 {
+    match kind {
+        Kind::Sentry => 0,
+        Kind::SentryAndValidator => 1,
+        Kind::Validator => 2,
+    }
+}
+
+fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
+    let mut all_passed = true;
+    let stages = (0..upgrade.stages.len())
+        .map(|index| {
+            let passed = gates::passed(survey, upgrade, index).is_ok();
+            let mut stage = StageProgress {
+                stage: upgrade.stages[index].name.clone(),
+                state: StageState::Waiting,
+                healthy: 0,
+                in_flight: 0,
+                failed: 0,
+                total: 0,
+            };
+            for cluster in
+                survey.fleet.clusters.iter().filter(|cluster| gates::is_in_stage(upgrade, cluster, index))
+            {
+                for (_, standing) in survey.owned(upgrade, cluster) {
+                    count(&mut stage, standing);
+                }
+            }
+            stage.state = match () {
+                () if passed && all_passed => StageState::Passed,
+                () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
+                () if stage.in_flight + stage.healthy + stage.failed > 0 => StageState::Rolling,
+                () => StageState::Waiting,
+            };
+            all_passed &= passed;
+            stage
+        })
+        .collect();
+    Progress {
+        upgrade: upgrade.name.clone(),
+        target: upgrade.client_version.clone(),
+        attempt: upgrade.attempt,
+        halted: gates::halted(survey, upgrade),
+        stages,
+    }
+}
+
+fn count(stage: &mut StageProgress, standing: &Standing) {
+    match standing {
+        Standing::Out(..) => return,
+        Standing::Healthy(_) | Standing::Ahead => stage.healthy += 1,
+        Standing::InFlight { .. } => stage.in_flight += 1,
+        Standing::Failed(_) => stage.failed += 1,
+        Standing::NotStarted => {}
+    }
+    stage.total += 1;
+}
+
+/// The next moment at which time alone changes the plan.
+fn wake(survey: &Survey<'_>) -> Option<Timestamp> {
+    let mut moments: Vec<Timestamp> = vec![];
+    for resource in survey.resources.values() {
+        let upgrade = resource.owner.as_ref().map(|owner| owner.upgrade);
+        let stable = rolls::stable_for(upgrade);
+        let nodes = resource.view.roles.iter().flat_map(|role| &role.nodes);
+        moments.extend(nodes.filter_map(|node| node.ready_since).map(|since| since + stable));
+        if let Some(grant) = &resource.view.grant {
+            let deadline =
+                upgrade.map_or(super::survey::PROGRESS_DEADLINE, |upgrade| upgrade.progress_deadline);
+            moments.push(grant.at + deadline);
+        }
+        let Some(owner) = &resource.owner else { continue };
+        if let Standing::InFlight { deadline: Some(deadline) } = &owner.standing {
+            moments.push(*deadline);
+        }
+        if let Some(healthy) = super::standing::healthy_at(owner.upgrade, &resource.view) {
+            moments.push(healthy);
+            moments.extend(owner.stage.map(|stage| healthy + owner.upgrade.stages[stage].soak));
+        }
+    }
+    moments.into_iter().filter(|moment| *moment > survey.now).min()
+}

@@ -1,0 +1,135 @@
+//! Where one resource stands in the upgrade that owns it. Pure.
+
+use jiff::Timestamp;
+
+use crate::fleet::Upgrade;
+use crate::observed::{ResourceView, RoleView};
+use crate::polkadot::Role;
+use crate::version::{ClientVersion, Order};
+
+use super::Code;
+
+/// Reasons of a kubelet for a container that waiting alone will not start.
+const HOPELESS: [&str; 6] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+];
+
+/// Where a resource stands in an upgrade.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// It runs something older and may be given the target.
+    NotStarted,
+    /// It has the target and is not healthy yet; not counted against the deadline where no step of ours gave it.
+    InFlight {
+        /// When it will count as failed.
+        deadline: Option<Timestamp>,
+    },
+    /// It is healthy at the target, since then.
+    Healthy(Timestamp),
+    /// It is not healthy and waiting will not help, or the deadline has passed.
+    Failed(String),
+    /// It is left out of the order, for this reason.
+    Out(Code, String),
+    /// It runs something newer: done.
+    Ahead,
+}
+
+/// Where `resource` stands in `upgrade`, which owns it.
+pub fn standing(upgrade: &Upgrade, resource: &ResourceView, now: Timestamp) -> Standing {
+    let target = upgrade.client_version.as_str();
+    let step = resource.step.as_ref().filter(|step| step.upgrade == upgrade.name && step.target == target);
+    if !resource.keystore_kept
+        && !upgrade.allow_ephemeral
+        && resource.client_version.as_deref() != Some(target)
+    {
+        return Standing::Out(
+            Code::EphemeralKeystore,
+            "the validator keeps no keystore on a volume and would lose its session keys; enable \
+             dataPersistenceSupport, or set allowEphemeral: true in the upgrade"
+                .into(),
+        );
+    }
+    let Some(version) = resource.client_version.as_deref() else { return Standing::NotStarted };
+    if version == target {
+        let attempted = step.filter(|step| step.attempt == upgrade.attempt);
+        return at_target(upgrade, resource, attempted.map(|step| step.at), step.is_some(), now);
+    }
+    if step.is_some_and(|step| step.attempt == upgrade.attempt) {
+        return Standing::Out(
+            Code::Contested,
+            format!(
+                "{target} was set here and somebody changed it back to {version}; make them agree, then raise the \
+                 upgrade's attempt"
+            ),
+        );
+    }
+    match ClientVersion::parse(target).order(&ClientVersion::parse(version)) {
+        Order::Newer => Standing::NotStarted,
+        _ if upgrade.allow_downgrade => Standing::NotStarted,
+        Order::Older | Order::Same => Standing::Ahead,
+        Order::SameLine | Order::Unknown => Standing::Out(
+            Code::VersionOrderUnknown,
+            format!(
+                "whether {target} is newer than {version} is not known; set spec.clientVersion to a release tag, or \
+                 set allowDowngrade: true in the upgrade"
+            ),
+        ),
+    }
+}
+
+fn at_target(
+    upgrade: &Upgrade,
+    resource: &ResourceView,
+    attempted_at: Option<Timestamp>,
+    stepped_before: bool,
+    now: Timestamp,
+) -> Standing {
+    if let Some(healthy) = healthy_at(upgrade, resource)
+        && healthy <= now
+    {
+        return Standing::Healthy(healthy);
+    }
+    match attempted_at {
+        // An earlier attempt: this one begins with a step of its own.
+        None if stepped_before => Standing::NotStarted,
+        None => Standing::InFlight { deadline: None },
+        Some(at) => {
+            let deadline = at + upgrade.progress_deadline;
+            if let Some((pod, why)) = hopeless(resource) {
+                Standing::Failed(format!("{pod} cannot start: {why}"))
+            } else if now >= deadline {
+                Standing::Failed(format!("not healthy within {:#}", upgrade.progress_deadline))
+            } else {
+                Standing::InFlight { deadline: Some(deadline) }
+            }
+        }
+    }
+}
+
+/// When the resource, at the version of its spec, will have been settled long enough, if nothing happens.
+pub fn healthy_at(upgrade: &Upgrade, resource: &ResourceView) -> Option<Timestamp> {
+    let version = resource.client_version.as_deref()?;
+    let runs = |role: &RoleView| role.nodes.iter().all(|node| node.version.as_deref() == Some(version));
+    let since = resource.settled_since.filter(|_| resource.roles.iter().all(runs))?;
+    Some(since + upgrade.stable_for)
+}
+
+/// A node on the wanted template that waiting will not start.
+fn hopeless(resource: &ResourceView) -> Option<(&str, &str)> {
+    resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node))).find_map(
+        |(role, node)| {
+            let why = node.stuck.as_deref().filter(|why| HOPELESS.contains(why))?;
+            (node.hash.as_deref() == Some(&role.hash)).then_some((node.pod.as_str(), why))
+        },
+    )
+}
+
+/// Whether the resource runs a validator.
+pub fn has_validator(resource: &ResourceView) -> bool {
+    resource.kind.has(Role::Validator)
+}

@@ -1,0 +1,243 @@
+//! One look at the whole fleet: who owns what, what is in flight where, which validators are unavailable. Pure.
+//!
+//! The gates ask the survey; every action that passes them is noted in it, so that the next candidate of the same
+//! plan sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::core::SelectorExt as _;
+
+use crate::fleet::{Cluster, Fleet, Stage, Upgrade};
+use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
+use crate::polkadot::{ResourceId, Role};
+
+use super::standing::{Standing, has_validator, standing};
+use super::{Place, Unsettled};
+
+/// How long a node must have been Ready, and how long it may take, where no upgrade owns the resource: the defaults
+/// of an upgrade.
+pub const STABLE_FOR: SignedDuration = SignedDuration::from_mins(3);
+/// See [`STABLE_FOR`].
+pub const PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
+
+/// One resource, where it is and who owns it.
+#[derive(Clone)]
+pub struct Surveyed<'a> {
+    /// Its cluster.
+    pub cluster: &'a Cluster,
+    /// Its view.
+    pub view: Arc<ResourceView>,
+    /// The upgrade that owns it, with the stage of its cluster, and where it stands in it.
+    pub owner: Option<Owner<'a>>,
+    /// Whether a roll of it is under way.
+    pub rolling: bool,
+}
+
+/// What a resource has from the upgrade that owns it.
+#[derive(Clone)]
+pub struct Owner<'a> {
+    /// The upgrade.
+    pub upgrade: &'a Upgrade,
+    /// The index of the cluster's stage; `None` where its cluster is in no stage.
+    pub stage: Option<usize>,
+    /// Where it stands.
+    pub standing: Standing,
+}
+
+/// The whole fleet at one instant.
+pub struct Survey<'a> {
+    /// The fleet.
+    pub fleet: &'a Fleet,
+    /// Everything that was ever seen, by place.
+    pub resources: BTreeMap<Place, Surveyed<'a>>,
+    /// Now.
+    pub now: Timestamp,
+    board: &'a Board,
+    unsettled: &'a Unsettled,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks at everything once.
+    pub fn new(fleet: &'a Fleet, board: &'a Board, unsettled: &'a Unsettled, now: Timestamp) -> Self {
+        let mut resources = BTreeMap::new();
+        for cluster in &fleet.clusters {
+            let Some(view) = board.clusters.get(&cluster.name) else { continue };
+            for (id, resource) in &view.resources {
+                let place = (cluster.name.clone(), id.clone());
+                let owner = owner(fleet, cluster, resource, now);
+                let rolling = unsettled.contains(&place) || is_rolling(owner.as_ref(), resource, now);
+                resources.insert(place, Surveyed { cluster, view: Arc::clone(resource), owner, rolling });
+            }
+        }
+        Self { fleet, resources, now, board, unsettled }
+    }
+
+    /// The cluster's view, where its worker has published one.
+    pub fn view(&self, cluster: &Cluster) -> Option<&ClusterView> {
+        self.board.clusters.get(&cluster.name).map(AsRef::as_ref)
+    }
+
+    /// Whether the cluster's state is known and current.
+    pub fn is_ready(&self, cluster: &Cluster) -> bool {
+        self.view(cluster).is_some_and(|view| view.state == ClusterState::Ready)
+    }
+
+    /// Whether a write is under way there.
+    pub fn is_unsettled(&self, place: &Place) -> bool {
+        self.unsettled.contains(place)
+    }
+
+    /// The clusters of a stage; a cluster that two stages select belongs to the first.
+    pub fn clusters_of(&self, upgrade: &'a Upgrade, stage: usize) -> Vec<&'a Cluster> {
+        self.fleet.clusters.iter().filter(|cluster| stage_of(upgrade, cluster) == Some(stage)).collect()
+    }
+
+    /// The resources of `upgrade` in a cluster.
+    pub fn owned<'s>(
+        &'s self,
+        upgrade: &'s Upgrade,
+        cluster: &'s Cluster,
+    ) -> impl Iterator<Item = (&'s Surveyed<'a>, &'s Standing)> {
+        self.resources.values().filter_map(move |resource| {
+            let owner = resource.owner.as_ref()?;
+            (resource.cluster.name == cluster.name && owner.upgrade.name == upgrade.name)
+                .then_some((resource, &owner.standing))
+        })
+    }
+
+    /// Whether a cluster has begun with this upgrade and is not through: it holds a slot of its stage.
+    pub fn is_in_flight(&self, upgrade: &Upgrade, cluster: &Cluster) -> bool {
+        let begun = self.owned(upgrade, cluster).any(|(resource, standing)| match standing {
+            Standing::InFlight { deadline } => deadline.is_some() || resource.rolling,
+            Standing::Healthy(_) | Standing::Failed(_) => is_stepped(upgrade, &resource.view),
+            // An earlier target on its way still counts.
+            Standing::NotStarted => resource.rolling && resource.view.step.is_some(),
+            _ => false,
+        });
+        let through = self.owned(upgrade, cluster).all(|(resource, standing)| {
+            !resource.rolling
+                && matches!(
+                    standing,
+                    Standing::Healthy(_) | Standing::Failed(_) | Standing::Ahead | Standing::Out(..)
+                )
+        });
+        begun && !through
+    }
+
+    /// Resources of a cluster that are rolling, without `except`.
+    pub fn rolling_in(&self, cluster: &Cluster, except: &ResourceId) -> usize {
+        self.resources
+            .values()
+            .filter(|resource| {
+                resource.cluster.name == cluster.name && resource.rolling && resource.view.id != *except
+            })
+            .count()
+    }
+
+    /// Validators of a chain that are unavailable or about to be, without that of `except`.
+    pub fn validators_down(&self, chain: &str, except: &Place) -> usize {
+        self.resources
+            .iter()
+            .filter(|(place, resource)| {
+                *place != except
+                    && has_validator(&resource.view)
+                    && resource.view.chain == chain
+                    && !resource.cluster.lost
+            })
+            .filter(|(_, resource)| {
+                let reserved = resource.rolling && moves_validator(resource);
+                reserved || (resource.view.ever_settled && !self.is_available(resource))
+            })
+            .count()
+    }
+
+    /// Whether the resource's validator is known to be running, Ready.
+    pub fn is_available(&self, resource: &Surveyed<'_>) -> bool {
+        self.is_ready(resource.cluster)
+            && resource.view.validator().is_some_and(|validator| validator.ready_since.is_some())
+    }
+
+    /// A member of which nothing is known: neither seen since the start, nor declared lost.
+    pub fn unknown_member(&self) -> Option<&'a Cluster> {
+        self.fleet
+            .clusters
+            .iter()
+            .find(|cluster| !cluster.lost && !self.view(cluster).is_some_and(|view| view.seen))
+    }
+
+    /// Notes that a resource will move by this plan.
+    pub fn note_step(&mut self, place: &Place) {
+        if let Some(resource) = self.resources.get_mut(place) {
+            resource.rolling = true;
+            if let Some(owner) = &mut resource.owner {
+                let deadline = Some(self.now + owner.upgrade.progress_deadline);
+                owner.standing = Standing::InFlight { deadline };
+            }
+        }
+    }
+
+    /// Notes that a pod of a resource will restart by this plan.
+    pub fn note_roll(&mut self, place: &Place) {
+        if let Some(resource) = self.resources.get_mut(place) {
+            resource.rolling = true;
+        }
+    }
+
+    /// Every cluster's name that holds a slot in a stage, without `except`.
+    pub fn slots_taken(&self, upgrade: &'a Upgrade, stage: usize, except: &Cluster) -> BTreeSet<&'a str> {
+        self.clusters_of(upgrade, stage)
+            .into_iter()
+            .filter(|cluster| cluster.name != except.name && !cluster.paused && !cluster.lost)
+            .filter(|cluster| self.is_in_flight(upgrade, cluster))
+            .map(|cluster| cluster.name.0.as_str())
+            .collect()
+    }
+}
+
+/// Whether this upgrade's step to its target was taken on the resource.
+pub fn is_stepped(upgrade: &Upgrade, resource: &ResourceView) -> bool {
+    resource
+        .step
+        .as_ref()
+        .is_some_and(|step| step.upgrade == upgrade.name && step.target == upgrade.client_version)
+}
+
+/// Whether a roll of the resource restarts its validator: by the version it is going to, or by a changed template.
+fn moves_validator(resource: &Surveyed<'_>) -> bool {
+    let by_step =
+        resource.owner.as_ref().is_some_and(|owner| matches!(owner.standing, Standing::InFlight { .. }));
+    let granted = resource.view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator);
+    let pending = resource.view.role(Role::Validator).is_some_and(|role| role.outdated().next().is_some());
+    by_step || granted || pending
+}
+
+fn owner<'a>(fleet: &'a Fleet, cluster: &Cluster, view: &ResourceView, now: Timestamp) -> Option<Owner<'a>> {
+    let upgrade = fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&view.labels))?;
+    Some(Owner { upgrade, stage: stage_of(upgrade, cluster), standing: standing(upgrade, view, now) })
+}
+
+fn stage_of(upgrade: &Upgrade, cluster: &Cluster) -> Option<usize> {
+    upgrade.stages.iter().position(|stage: &Stage| stage.clusters.matches(&cluster.labels))
+}
+
+/// Whether a roll is under way: a step not yet healthy, a permission not yet used up, or pods still to come.
+fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, now: Timestamp) -> bool {
+    let stepped =
+        matches!(owner.map(|owner| &owner.standing), Some(Standing::InFlight { deadline: Some(_) }));
+    stepped
+        || super::rolls::is_under_way(owner.map(|owner| owner.upgrade), view, now)
+        || superseded(owner, view, now)
+}
+
+/// An earlier target of an upgrade, on its way when the next one was set: it counts until healthy or re-targeted.
+fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, now: Timestamp) -> bool {
+    let (Some(owner), Some(step)) = (owner, &view.step) else { return false };
+    let current = view.client_version.as_deref() == Some(&step.target);
+    let healthy = super::standing::healthy_at(owner.upgrade, view).is_some_and(|at| at <= now);
+    owner.standing == Standing::NotStarted
+        && current
+        && !healthy
+        && now < step.at + owner.upgrade.progress_deadline
+}
