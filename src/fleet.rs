@@ -7,6 +7,7 @@
 pub mod diff;
 pub mod file;
 pub mod problem;
+mod shape;
 pub mod validate;
 pub mod watch;
 

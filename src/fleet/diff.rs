@@ -1,1 +1,34 @@
-//! To be written.
+//! What changed from one fleet to the next, for the log. Pure.
+
+use super::{ClusterName, Fleet};
+
+/// The difference in words, one line per cluster, and one for the upgrades.
+pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
+    let mut lines = vec![];
+    for cluster in &new.clusters {
+        lines.extend(match old.cluster(&cluster.name) {
+            None => Some(format!("cluster {} joins", cluster.name)),
+            Some(known)
+                if known.connection != cluster.connection || known.namespaces != cluster.namespaces =>
+            {
+                Some(format!("cluster {} is connected anew", cluster.name))
+            }
+            Some(known) if known != cluster => Some(format!("cluster {} has other settings", cluster.name)),
+            Some(_) => None,
+        });
+    }
+    let gone = |name: &ClusterName| new.cluster(name).is_none();
+    lines.extend(
+        old.clusters
+            .iter()
+            .filter(|cluster| gone(&cluster.name))
+            .map(|cluster| format!("cluster {} leaves; its nodes are left as they are", cluster.name)),
+    );
+    if old.upgrades != new.upgrades {
+        lines.push("the upgrades changed".into());
+    }
+    if old.validators != new.validators || old.home != new.home {
+        lines.push("home or the validators' budget changed".into());
+    }
+    lines
+}

@@ -117,6 +117,9 @@ fn parse(traceparent: &str) -> Option<SpanContext> {
     else {
         return None;
     };
+    if (trace.len(), span.len(), flags.len()) != (32, 16, 2) {
+        return None;
+    }
     let context = SpanContext::new(
         TraceId::from_hex(trace).ok()?,
         SpanId::from_hex(span).ok()?,

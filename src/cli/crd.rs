@@ -1,0 +1,31 @@
+//! `polkafleet crd` and `polkafleet schema`: what is generated from our types, for people and tools.
+
+use std::process::ExitCode;
+
+use kube::CustomResourceExt as _;
+
+use crate::fleet::file::json_schema;
+use crate::polkadot::Polkadot;
+
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+pub(super) fn run() -> ExitCode {
+    let mut crd = Polkadot::crd();
+    // The API server prunes what the schema does not know.
+    crd.spec.preserve_unknown_fields = Some(false);
+    match serde_yaml::to_string(&crd) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: the CRD cannot be written as YAML: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stdout)]
+pub(super) fn schema() -> ExitCode {
+    println!("{:#}", json_schema());
+    ExitCode::SUCCESS
+}

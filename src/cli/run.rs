@@ -1,0 +1,36 @@
+//! `polkafleet run`: the daemon.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::cluster::connect::Kubernetes;
+use crate::fleet::file::Sources;
+use crate::fleet::validate::load;
+use crate::{daemon, telemetry};
+
+#[allow(clippy::print_stderr)]
+pub(super) fn run(sources: Sources) -> ExitCode {
+    let fleet = match load(&sources) {
+        Ok(fleet) => fleet,
+        Err(problems) => return super::refuse(&problems),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the threads of the daemon cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let guard = runtime.block_on(async { telemetry::init(&fleet.telemetry) });
+    let ended = runtime.block_on(daemon::run(fleet, sources, Arc::new(Kubernetes)));
+    guard.flush();
+    runtime.shutdown_background();
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: signals cannot be received: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
