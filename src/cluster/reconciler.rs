@@ -3,6 +3,7 @@
 //! Here are the span of a reconcile, its place in an upgrade's trace, and what happens after it failed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::{DashMap, DashSet};
@@ -41,6 +42,8 @@ pub(super) struct Context {
     failures: DashMap<ResourceId, u32>,
     /// Resources whose view is on the Board since the session began.
     seen: DashSet<ResourceId>,
+    /// Scopes whose caches have been filled. Counted here, because a store wakes only one of those who wait for it.
+    filled: AtomicUsize,
     /// Rings after every reconcile.
     pub(super) reconciled: Notify,
 }
@@ -54,18 +57,21 @@ impl Context {
             board: worker.board.clone(),
             failures: DashMap::new(),
             seen: DashSet::new(),
+            filled: AtomicUsize::new(0),
             reconciled: Notify::new(),
         }
+    }
+
+    /// Whether every cache has been filled once.
+    pub(super) fn is_filled(&self, caches: &[Caches]) -> bool {
+        self.filled.load(Ordering::Acquire) == caches.len()
     }
 
     /// Whether the caches are filled and every resource in them has its view on the Board: before that, the Board
     /// must not count as what the cluster is.
     pub(super) fn all_seen(&self, caches: &[Caches]) -> bool {
-        use futures::FutureExt as _;
-        caches.iter().all(|caches| {
-            watches::filled(caches).now_or_never().is_some()
-                && caches.polkadots.state().iter().all(|found| self.seen.contains(&ResourceId::of(&**found)))
-        })
+        let seen = |found: &Arc<Polkadot>| self.seen.contains(&ResourceId::of(&**found));
+        self.is_filled(caches) && caches.iter().all(|caches| caches.polkadots.state().iter().all(seen))
     }
 }
 
@@ -76,6 +82,7 @@ pub(super) async fn control(scope: Scope, context: Arc<Context>, stop: Cancellat
         filled = watches::filled(&caches) => if filled.is_err() { return },
         () = stop.cancelled() => return,
     }
+    context.filled.fetch_add(1, Ordering::Release);
     // An empty cluster is seen whole as well.
     context.reconciled.notify_one();
     let settings_changed = futures::stream::unfold(context.cluster.clone(), |mut cluster| async move {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::channel::mpsc;
-use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -150,9 +150,12 @@ impl Worker {
                 info!(cluster = %self.name, %state, "The cluster's state changed.");
             }
             tokio::select! {
+                // The stop first: the tasks end with it, and that is no crash.
+                biased;
+                () = self.stop.cancelled() => return Ok(()),
                 report = reports.next() => match report {
                     Some(Report::Works(kind)) => drop(failing.remove(kind)),
-                    Some(Report::SetChanged) => self.forget_deleted(caches),
+                    Some(Report::SetChanged) => self.forget_deleted(context, caches),
                     Some(Report::Failed(kind, error)) => {
                         debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
                         if let Some(state) = watches::state_after(kind, &error) {
@@ -174,14 +177,14 @@ impl Worker {
     }
 
     /// Takes resources off the Board that are no longer in the cluster.
-    fn forget_deleted(&self, caches: &[Caches]) {
+    fn forget_deleted(&self, context: &Context, caches: &[Caches]) {
         let there: BTreeSet<ResourceId> = caches
             .iter()
             .flat_map(|caches| caches.polkadots.state())
             .map(|found| ResourceId::of(&*found))
             .collect();
         // Before the first list is complete the caches say nothing.
-        if caches.iter().all(|caches| watches::filled(caches).now_or_never().is_some()) {
+        if context.is_filled(caches) {
             self.board.retain(&self.name, |id| there.contains(id));
         }
     }

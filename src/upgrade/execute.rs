@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, info, info_span, warn};
+use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::cluster::Clients;
 use crate::fleet::Fleet;
@@ -30,6 +30,8 @@ use super::{Action, Place, Plan, Unsettled, Write, plan};
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// After a write without an answer, the resource is read again at this pace.
 const REREAD_PAUSE: Duration = Duration::from_secs(2);
+/// After a refused write the view is on its way; without one, it is tried again after this time.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 /// Plans and acts until stopped; every plan is published.
 pub async fn run(
@@ -49,8 +51,9 @@ pub async fn run(
             executor.start(action);
         }
         announce(&plans.borrow(), &made);
-        let sleep = made.wake.map_or(LONGEST_SLEEP, |wake| {
-            Duration::try_from(wake.duration_since(now)).unwrap_or_default().min(LONGEST_SLEEP)
+        let longest = if executor.overlays.is_empty() { LONGEST_SLEEP } else { AFTER_REFUSAL };
+        let sleep = made.wake.map_or(longest, |wake| {
+            Duration::try_from(wake.duration_since(now)).unwrap_or_default().min(longest)
         });
         plans.send_replace(Arc::new(made));
         tokio::select! {
@@ -69,8 +72,18 @@ pub async fn run(
 struct Overlay {
     /// The version that the write was made on: any other version in the view is a later one.
     from: String,
-    /// What the write made of the resource; `None` while the answer is not known.
-    written: Option<Written>,
+    /// What became of it.
+    answer: Answer,
+}
+
+/// What became of a write.
+enum Answer {
+    /// Not known yet.
+    Open,
+    /// It was made.
+    Written(Written),
+    /// It was refused, because the view was old; a newer one is on its way, or this moment passes.
+    Refused(tokio::time::Instant),
 }
 
 /// The parts of a resource that our writes change.
@@ -97,9 +110,12 @@ impl Executor {
                 view.resources.get(id).is_some_and(|resource| resource.resource_version == overlay.from)
             }) else {
                 // A write under way is remembered whatever the view says.
-                return overlay.written.is_none();
+                return matches!(overlay.answer, Answer::Open);
             };
-            if let Some(written) = &overlay.written {
+            if let Answer::Refused(until) = &overlay.answer {
+                return tokio::time::Instant::now() < *until;
+            }
+            if let Answer::Written(written) = &overlay.answer {
                 Arc::make_mut(view)
                     .resources
                     .entry(id.clone())
@@ -111,13 +127,13 @@ impl Executor {
     }
 
     fn unsettled(&self) -> Unsettled {
-        let open = self.overlays.iter().filter(|(_, overlay)| overlay.written.is_none());
+        let open = self.overlays.iter().filter(|(_, overlay)| !matches!(overlay.answer, Answer::Written(_)));
         open.map(|(place, _)| place.clone()).collect()
     }
 
     fn start(&mut self, action: &Action) {
         let Some(client) = self.clients.get(&action.place.0).map(|client| client.clone()) else { return };
-        let overlay = Overlay { from: action.resource_version.clone(), written: None };
+        let overlay = Overlay { from: action.resource_version.clone(), answer: Answer::Open };
         self.overlays.insert(action.place.clone(), overlay);
         let action = action.clone();
         self.writes.spawn(async move {
@@ -128,11 +144,12 @@ impl Executor {
 
     fn finish(&mut self, written: Option<(Place, Option<Polkadot>)>) {
         let Some((place, answer)) = written else { return };
-        let (Some(polkadot), Some(overlay)) = (answer, self.overlays.get_mut(&place)) else {
-            self.overlays.remove(&place);
-            return;
-        };
-        overlay.written = Some(Written::of(&polkadot));
+        if let Some(overlay) = self.overlays.get_mut(&place) {
+            overlay.answer = match answer {
+                Some(polkadot) => Answer::Written(Written::of(&polkadot)),
+                None => Answer::Refused(tokio::time::Instant::now() + AFTER_REFUSAL),
+            };
+        }
     }
 }
 
@@ -171,7 +188,7 @@ async fn write(client: Client, action: &Action) -> Option<Polkadot> {
                 Some(polkadot)
             }
             Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
-                info!(%cluster, resource = %id, why = status.message, "A step was refused; it is planned anew.");
+                debug!(%cluster, resource = %id, why = status.message, "A write was refused; it is planned anew.");
                 None
             }
             unanswered => {
