@@ -1,0 +1,25 @@
+//! What the suites share: real control planes ([`planes`]), a namespace of one's own in each of them ([`world`]), the
+//! daemon as a process ([`daemon`]), a proxy that can fail ([`proxy`]) and an OTLP receiver ([`collector`]).
+
+pub mod collector;
+pub mod daemon;
+pub mod planes;
+pub mod proxy;
+pub mod world;
+
+use std::time::Duration;
+
+/// Waits until `condition` gives something; panics with `what` when it takes too long.
+pub async fn eventually<T>(what: &str, bound: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(found) = condition().await {
+            return found;
+        }
+        assert!(started.elapsed() < bound, "not within {bound:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);

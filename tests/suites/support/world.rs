@@ -1,0 +1,264 @@
+//! A test's own world: one namespace, ServiceAccount and proxy per cluster, the rights of deploy/rbac.yaml, and the
+//! kubeconfig and fleet file that say so. Tests share the control planes and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::DynamicObject;
+use kube::{Api, Client, Config, ResourceExt as _};
+use polkafleet::polkadot::Polkadot;
+use serde_json::{Value, json};
+
+use super::planes::Planes;
+use super::proxy::Proxy;
+use super::{PATIENCE, eventually};
+
+/// One cluster of a test's world.
+pub struct Member {
+    /// The cluster's name in the fleet file.
+    pub name: String,
+    /// An administrator's client, past the proxy.
+    pub admin: Client,
+    /// Between the daemon and this cluster.
+    pub proxy: Proxy,
+    audit: PathBuf,
+    namespace: String,
+}
+
+/// A test's world.
+pub struct World {
+    pub namespace: String,
+    pub members: Vec<Member>,
+    /// Holds the kubeconfig, the fleet file and the daemon's log.
+    pub folder: tempfile::TempDir,
+}
+
+const SAMPLE: &str = include_str!("../../samples/sentry-and-validator.yaml");
+const MINIKUBE: &str = include_str!("../../samples/minikube.yaml");
+
+impl World {
+    /// A world on the first `count` control planes.
+    pub async fn new(planes: &Planes, count: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let namespace = format!("t-{:08x}", rand::random::<u32>());
+        let mut members = vec![];
+        let mut kubeconfig =
+            json!({"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []});
+        for number in 1..=count {
+            let (member, entries) = member(planes, number, &namespace).await;
+            for (list, entry) in entries {
+                kubeconfig[list].as_array_mut().unwrap().push(entry);
+            }
+            members.push(member);
+        }
+        std::fs::write(folder.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
+        Self { namespace, members, folder }
+    }
+
+    /// The path of the fleet file.
+    pub fn fleet_file(&self) -> PathBuf {
+        self.folder.path().join("fleet.yaml")
+    }
+
+    /// Writes a fleet of the first `count` members, with `rest` merged in.
+    pub fn write_fleet(&self, count: usize, rest: &Value) {
+        let clusters: Vec<Value> = self.members[..count]
+            .iter()
+            .enumerate()
+            .map(|(index, member)| {
+                json!({
+                    "name": member.name, "context": member.name, "kubeconfig": "kubeconfig",
+                    "namespaces": [self.namespace],
+                    "labels": {"stage": if index == 0 { "canary" } else { "production" }},
+                })
+            })
+            .collect();
+        let mut fleet = json!({"version": 1, "home": self.members[0].name, "clusters": clusters});
+        fleet.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        self.write_text(&serde_yaml::to_string(&fleet).unwrap());
+    }
+
+    /// Writes the fleet file as an editor does: beside it, then renamed.
+    pub fn write_text(&self, text: &str) {
+        let new = self.folder.path().join("fleet.yaml.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.fleet_file()).unwrap();
+    }
+}
+
+/// The old operator's README sample, at a version and with a validator key of its own.
+pub fn sample(version: &str, key: u8) -> Polkadot {
+    let mut polkadot: Polkadot = serde_yaml::from_str(SAMPLE).unwrap();
+    polkadot.spec.client_version = Some(version.into());
+    polkadot.spec.validator.as_mut().unwrap().node_key = Some(format!("{key:02x}").repeat(32));
+    polkadot
+}
+
+/// The old operator's README samples, as they stand there.
+pub fn as_written(minikube: bool) -> Polkadot {
+    serde_yaml::from_str(if minikube { MINIKUBE } else { SAMPLE }).unwrap()
+}
+
+impl Member {
+    pub fn polkadots(&self) -> Api<Polkadot> {
+        Api::namespaced(self.admin.clone(), &self.namespace)
+    }
+
+    pub async fn create(&self, polkadot: &Polkadot) {
+        self.polkadots().create(&PostParams::default(), polkadot).await.unwrap();
+    }
+
+    pub async fn get(&self) -> Polkadot {
+        self.polkadots().get("polkadot-cr").await.unwrap()
+    }
+
+    pub async fn edit_spec(&self, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.polkadots().patch("polkadot-cr", &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Waits until every node runs `version`, Ready, with no roll pending.
+    pub async fn settles_at(&self, version: &str) -> Polkadot {
+        eventually(&format!("{} settles at {version}", self.name), PATIENCE, async || {
+            let polkadot = self.polkadots().get_opt("polkadot-cr").await.ok()??;
+            let settled = polkadot.status.as_ref()?.settled.as_ref()?;
+            (settled.version == version && settled.interrupted.is_none()).then_some(polkadot)
+        })
+        .await
+    }
+
+    pub async fn pods(&self) -> BTreeMap<String, Pod> {
+        let api: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);
+        api.list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .into_iter()
+            .map(|pod| (pod.name_any(), pod))
+            .collect()
+    }
+
+    /// Requests of the daemon, as this server's audit log has them.
+    pub fn requests(&self) -> Vec<Value> {
+        let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
+        let log = std::fs::read_to_string(&self.audit).unwrap();
+        log.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| {
+                event["user"]["username"] == user.as_str() && event["stage"] == "ResponseComplete"
+            })
+            .collect()
+    }
+
+    /// The daemon's requests that are neither watches, lists nor probes.
+    pub fn busy_requests(&self) -> usize {
+        let idle = |event: &Value| {
+            matches!(event["verb"].as_str(), Some("watch" | "list")) || event["requestURI"] == "/version"
+        };
+        self.requests().iter().filter(|event| !idle(event)).count()
+    }
+
+    /// The planner's writes that took place: patches of a resource itself.
+    pub fn planner_writes(&self) -> usize {
+        let is_write = |event: &&Value| {
+            event["verb"] == "patch"
+                && event["objectRef"]["resource"] == "polkadots"
+                && event["objectRef"]["subresource"].is_null()
+                && event["responseStatus"]["code"] == 200
+        };
+        self.requests().iter().filter(is_write).count()
+    }
+
+    pub fn watches_started(&self) -> usize {
+        self.requests().iter().filter(|event| event["verb"] == "watch").count()
+            + self.requests().iter().filter(|event| event["verb"] == "list").count()
+    }
+}
+
+async fn member(planes: &Planes, number: usize, namespace: &str) -> (Member, Vec<(&'static str, Value)>) {
+    let folder = planes.folder.join(format!("cluster-{number}"));
+    let kubeconfig = Kubeconfig::read_from(folder.join("admin.kubeconfig")).unwrap();
+    let cluster = kubeconfig.clusters[0].cluster.clone().unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let admin = Client::try_from(config).unwrap();
+    install(&admin).await;
+    let token = account(&admin, namespace).await;
+
+    let server: http::Uri = cluster.server.as_ref().unwrap().parse().unwrap();
+    let proxy = Proxy::start(server.port_u16().unwrap()).await;
+    let name = format!("cluster-{number}");
+    let entries = vec![
+        (
+            "clusters",
+            json!({"name": name, "cluster": {
+                "server": format!("https://127.0.0.1:{}", proxy.port),
+                "certificate-authority-data": cluster.certificate_authority_data,
+            }}),
+        ),
+        ("users", json!({"name": name, "user": {"token": token}})),
+        (
+            "contexts",
+            json!({"name": name, "context": {"cluster": name, "user": name, "namespace": namespace}}),
+        ),
+    ];
+    let audit = folder.join("audit.log");
+    (Member { name, admin, proxy, audit, namespace: namespace.to_owned() }, entries)
+}
+
+/// The CRD and the cluster roles as they are shipped; every test applies the same.
+async fn install(admin: &Client) {
+    let crd = include_str!("../../../deploy/crd.yaml");
+    let rbac = include_str!("../../../deploy/rbac.yaml");
+    let documents = [crd].into_iter().chain(rbac.split("\n---\n"));
+    for document in documents {
+        let object: DynamicObject = serde_yaml::from_str(document).unwrap();
+        let types = object.types.clone().unwrap();
+        if !matches!(types.kind.as_str(), "CustomResourceDefinition" | "ClusterRole") {
+            continue;
+        }
+        let gvk = kube::core::GroupVersionKind::try_from(&types).unwrap();
+        let api: Api<DynamicObject> = Api::all_with(admin.clone(), &kube::core::ApiResource::from_gvk(&gvk));
+        let params = PatchParams::apply("tests").force();
+        api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.unwrap();
+    }
+    let polkadots: Api<Polkadot> = Api::all(admin.clone());
+    eventually("the CRD is served", PATIENCE, async || polkadots.list(&ListParams::default()).await.ok())
+        .await;
+}
+
+/// A namespace with an account that has the shipped role in it, and nothing else; its token.
+async fn account(admin: &Client, namespace: &str) -> String {
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
+    namespaces.create(&PostParams::default(), &object).await.unwrap();
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
+    let object = serde_json::from_value(json!({"metadata": {"name": "polkafleet"}})).unwrap();
+    accounts.create(&PostParams::default(), &object).await.unwrap();
+    let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), namespace);
+    let object = serde_json::from_value(json!({
+        "metadata": {"name": "polkafleet"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "polkafleet"},
+        "subjects": [{"kind": "ServiceAccount", "name": "polkafleet", "namespace": namespace}],
+    }))
+    .unwrap();
+    bindings.create(&PostParams::default(), &object).await.unwrap();
+    let request = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
+    let issued = accounts.create_token_request("polkafleet", &PostParams::default(), &request).await.unwrap();
+    issued.status.unwrap().token
+}
+
+/// An upgrade of every resource to `target`: canary, then production.
+pub fn upgrade(target: &str, soak: &str) -> Value {
+    json!({"upgrades": [{
+        "name": "polkadot", "clientVersion": target, "health": {"stableFor": "1s"}, "progressDeadline": "2m",
+        "stages": [
+            {"name": "canary", "clusters": {"matchLabels": {"stage": "canary"}}, "soak": soak},
+            {"name": "production", "clusters": {"matchLabels": {"stage": "production"}}},
+        ],
+    }]})
+}
