@@ -18,17 +18,22 @@ use crate::support::{PATIENCE, eventually};
 const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";
 
-/// Three clusters with one settled resource each, and the daemon that settled them.
-async fn settled_fleet(world: &World, count: usize) -> Daemon {
-    world.write_fleet(count, &json!({}));
+/// A daemon on the first `members` clusters, with one resource in every cluster, the first `settled` of them settled.
+async fn fleet_of(world: &World, members: usize, settled: usize) -> Daemon {
+    world.write_fleet(members, &json!({}));
     for (index, member) in world.members.iter().enumerate() {
         member.create(&sample(OLD, 0x30 + u8::try_from(index).unwrap())).await;
     }
     let daemon = Daemon::start(&world.fleet_file());
-    for member in &world.members[..count] {
+    for member in &world.members[..settled] {
         member.settles_at(OLD).await;
     }
     daemon
+}
+
+/// A daemon on the first `count` clusters, whose resources are settled.
+async fn settled_fleet(world: &World, count: usize) -> Daemon {
+    fleet_of(world, count, count).await
 }
 
 fn sets(member: &Member, world: &World) -> Api<StatefulSet> {
@@ -69,6 +74,8 @@ async fn drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request() {
     let world = World::new(planes, 1).await;
     let _daemon = settled_fleet(&world, 1).await;
     let member = &world.members[0];
+    // At its target already: it owns the resource, for a short stableFor.
+    world.write_fleet(1, &upgrade(OLD, "0s"));
 
     let drift = Patch::Merge(json!({"metadata": {"labels": {"role": "other"}}, "spec": {"replicas": 3}}));
     sets(member, &world).patch("sentry-sset", &PatchParams::default(), &drift).await.unwrap();
@@ -171,7 +178,7 @@ async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_com
     let Some(planes) = planes::shared() else { return };
     let world = World::new(planes, 3).await;
     world.members[2].proxy.set(Mode::Refuse);
-    let _daemon = settled_fleet(&world, 2).await;
+    let _daemon = fleet_of(&world, 3, 2).await;
     world.members[2].proxy.set(Mode::Pass);
     world.members[2].settles_at(OLD).await;
 

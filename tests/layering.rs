@@ -1,0 +1,133 @@
+//! The layers of `src/lib.rs`, checked by reading the sources: imports go one way, and pure files stay pure.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A module, and the modules of ours that it may name.
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
+    ("version", &[]),
+    ("identity", &[]),
+    ("polkadot", &["version", "identity"]),
+    ("fleet", &["version"]),
+    ("observed", &["fleet", "polkadot"]),
+    ("desired", &["fleet", "identity", "observed", "polkadot", "version"]),
+    ("telemetry", &["fleet", "identity"]),
+    ("reconcile", &["desired", "fleet", "identity", "observed", "polkadot"]),
+    ("cluster", &["fleet", "observed", "polkadot", "reconcile", "telemetry"]),
+    ("upgrade", &["fleet", "observed", "polkadot", "version"]),
+    ("daemon", &["cluster", "fleet", "upgrade"]),
+    ("cli", &["cluster", "daemon", "fleet", "polkadot", "telemetry"]),
+];
+
+/// The one file of the planner that does I/O may also reach the clients and the traces.
+const EXECUTE: [&str; 3] = ["cluster", "reconcile", "telemetry"];
+
+/// Files that do I/O. All others are pure: no async, no client, no clock, no environment, no randomness.
+const IO: [&str; 16] = [
+    "cli.rs",
+    "cli/crd.rs",
+    "cli/run.rs",
+    "cli/validate.rs",
+    "cluster.rs",
+    "cluster/board.rs",
+    "cluster/connect.rs",
+    "cluster/reconciler.rs",
+    "cluster/watches.rs",
+    "cluster/worker.rs",
+    "daemon.rs",
+    "fleet/watch.rs",
+    "reconcile.rs",
+    "reconcile/apply.rs",
+    "upgrade/execute.rs",
+    "main.rs",
+];
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                walk(&entry, files);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                files.push(entry);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![];
+    walk(&root, &mut files);
+    assert!(files.len() > 30, "the sources were found");
+    files
+        .into_iter()
+        .filter(|file| !file.ends_with("tests.rs"))
+        .map(|file| {
+            let text = fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
+            (file.strip_prefix(&root).unwrap().display().to_string(), code)
+        })
+        .collect()
+}
+
+/// Lines of code with their numbers, without comments.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(index, line)| (index + 1, line))
+}
+
+#[test]
+fn imports_go_one_way() {
+    let mut wrong = vec![];
+    for (file, text) in sources() {
+        let module = file.split(['/', '.']).next().unwrap();
+        if matches!(module, "main" | "lib") {
+            continue;
+        }
+        let (_, allowed) =
+            MAY_IMPORT.iter().find(|(name, _)| *name == module).expect("every module has its row");
+        for (line, text) in code(&text) {
+            for named in text.split("crate::").skip(1) {
+                let named: String =
+                    named.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let known = MAY_IMPORT.iter().any(|(name, _)| *name == named);
+                let extra = file == "upgrade/execute.rs" && EXECUTE.contains(&named.as_str());
+                if known && named != module && !allowed.contains(&named.as_str()) && !extra {
+                    wrong.push(format!("src/{file}:{line}: {module} must not import {named}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn decisions_are_pure() {
+    let impure = [
+        "async fn",
+        "tokio::",
+        "kube::Client",
+        "&Client",
+        ": Client",
+        "::now(",
+        "std::env",
+        "rand::",
+        "std::fs",
+    ];
+    let mut wrong = vec![];
+    for (file, text) in sources() {
+        // The loader's edge reads files, telemetry is an edge as a whole.
+        if IO.contains(&file.as_str())
+            || file.starts_with("telemetry")
+            || matches!(&*file, "fleet/file.rs" | "fleet/validate.rs")
+        {
+            continue;
+        }
+        for (line, text) in code(&text) {
+            for found in impure.iter().filter(|word| text.contains(**word)) {
+                wrong.push(format!("src/{file}:{line}: {found} in a pure file"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
