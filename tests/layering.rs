@@ -124,7 +124,9 @@ fn decisions_are_pure() {
             continue;
         }
         for (line, text) in code(&text) {
-            for found in impure.iter().filter(|word| text.contains(**word)) {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+            let client = words.clone().any(|word| word == "Client").then_some("Client");
+            for found in impure.into_iter().filter(|part| text.contains(part)).chain(client) {
                 wrong.push(format!("src/{file}:{line}: {found} in a pure file"));
             }
         }
