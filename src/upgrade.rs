@@ -20,6 +20,9 @@ use jiff::Timestamp;
 use crate::fleet::ClusterName;
 use crate::polkadot::{Grant, ResourceId, Step};
 
+#[cfg(test)]
+mod tests;
+
 pub use self::plan::plan;
 
 /// A resource's place in the fleet.

@@ -1,0 +1,453 @@
+//! Property tests: random fleets rolled out by the planner against a model of the clusters. After every plan the
+//! invariants are checked on the model's own state, which the planner cannot bend.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::gates::{Gate, STEP_GATES};
+use super::plan::plan_with;
+use super::{Plan, Unsettled, Write};
+use crate::fleet::{
+    Cluster, ClusterName, Connection, Count, Fleet, Settings, Stage, Telemetry, Unreachable, Upgrade,
+    Validators,
+};
+use crate::observed::{Board, ClusterState, ClusterView, NodeView, ResourceView, RoleView};
+use crate::polkadot::{Kind, ResourceId, Role};
+
+const OLD: &str = "stable2503-6";
+const NEW: &str = "stable2503-7";
+const STABLE: i64 = 60;
+const SOAK: i64 = 600;
+
+/// The shape of a random fleet: for every cluster its stage and the kinds of its resources.
+#[derive(Clone, Debug)]
+struct Shape {
+    clusters: Vec<(usize, Vec<Kind>)>,
+    width: u32,
+    nodes: u32,
+    /// How long a restarted pod takes to become Ready, by turns, in seconds.
+    delays: Vec<i64>,
+    /// The restart, counted from the start, after which a pod never becomes Ready.
+    broken: Option<usize>,
+}
+
+fn shapes(broken: bool) -> impl Strategy<Value = Shape> {
+    let kind = prop_oneof![Just(Kind::Sentry), Just(Kind::Validator), Just(Kind::SentryAndValidator)];
+    let cluster = (0..2_usize, prop::collection::vec(kind, 1..4));
+    let fault = if broken { (0..6_usize).prop_map(Some).boxed() } else { Just(None).boxed() };
+    (prop::collection::vec(cluster, 1..7), 1..3_u32, 1..3_u32, prop::collection::vec(5..240_i64, 1..8), fault)
+        .prop_map(|(mut clusters, width, nodes, delays, broken)| {
+            clusters[0].0 = 0;
+            Shape { clusters, width, nodes, delays, broken }
+        })
+}
+
+/// The clusters as they really are.
+struct Model {
+    fleet: Fleet,
+    board: Board,
+    stage_of: BTreeMap<ClusterName, usize>,
+    /// Pods that become Ready, and when.
+    coming: Vec<(Timestamp, ClusterName, ResourceId, Role)>,
+    delays: Vec<i64>,
+    broken: Option<usize>,
+    restarts: usize,
+    steps: BTreeMap<(ClusterName, ResourceId), usize>,
+    now: Timestamp,
+}
+
+fn fleet(shape: &Shape) -> Fleet {
+    let selector = |stage: &str| [("stage".to_owned(), stage.to_owned())].into_iter().collect();
+    let stage = |name: &str, soak: i64| Stage {
+        name: name.into(),
+        clusters: selector(name),
+        optional: true,
+        max_concurrent: Count::Number(shape.width),
+        soak: SignedDuration::from_secs(soak),
+        approval_required: false,
+        approved_version: None,
+    };
+    let clusters = shape.clusters.iter().enumerate().map(|(index, (stage, _))| Cluster {
+        name: ClusterName(format!("c{index}")),
+        connection: Connection::InCluster,
+        labels: [("stage".to_owned(), ["canary", "production"][*stage].to_owned())].into(),
+        namespaces: vec![],
+        paused: false,
+        lost: false,
+        settings: Settings { max_nodes_in_flight: shape.nodes, ..Settings::default() },
+    });
+    Fleet {
+        home: ClusterName::from("c0"),
+        clusters: clusters.collect(),
+        validators: Validators { max_unavailable: 1 },
+        upgrades: vec![Upgrade {
+            name: "u".into(),
+            client_version: NEW.into(),
+            selector: kube::core::Selector::default(),
+            attempt: 1,
+            paused: false,
+            allow_downgrade: false,
+            allow_ephemeral: false,
+            expedite: None,
+            stages: vec![stage("canary", SOAK), stage("production", 0)],
+            max_failures: Count::Number(0),
+            progress_deadline: SignedDuration::from_secs(1800),
+            unreachable: Unreachable::Wait,
+            stable_for: SignedDuration::from_secs(STABLE),
+        }],
+        telemetry: Telemetry::default(),
+    }
+}
+
+fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView {
+    let node = |role: Role| NodeView {
+        pod: format!("{role}-sset-0"),
+        ordinal: 0,
+        hash: Some(OLD.into()),
+        version: Some(OLD.into()),
+        ready_since: Some(now),
+        stuck: None,
+    };
+    let roles = Role::ALL.into_iter().filter(|role| kind.has(*role));
+    ResourceView {
+        id: ResourceId { namespace: "n".into(), name: format!("r{index}") },
+        uid: "u".into(),
+        resource_version: "1".into(),
+        labels: BTreeMap::new(),
+        kind,
+        chain: "polkadot".into(),
+        client_version: Some(OLD.into()),
+        step: None,
+        grant: None,
+        roles: roles.map(|role| RoleView { role, hash: OLD.into(), nodes: vec![node(role)] }).collect(),
+        trouble: None,
+        settled_since: Some(now),
+        ever_settled: true,
+        keystore_kept: true,
+    }
+}
+
+impl Model {
+    fn new(shape: &Shape) -> Self {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let fleet = fleet(shape);
+        let mut board = Board::default();
+        let mut stage_of = BTreeMap::new();
+        for (cluster, (stage, kinds)) in fleet.clusters.iter().zip(&shape.clusters) {
+            let resources = kinds.iter().enumerate().map(|(index, kind)| resource(*kind, index, now));
+            let resources = resources.map(|view| (view.id.clone(), Arc::new(view))).collect();
+            stage_of.insert(cluster.name.clone(), *stage);
+            board.clusters.insert(
+                cluster.name.clone(),
+                Arc::new(ClusterView { state: ClusterState::Ready, seen: true, resources }),
+            );
+        }
+        Self {
+            fleet,
+            board,
+            stage_of,
+            coming: vec![],
+            delays: shape.delays.clone(),
+            broken: shape.broken,
+            restarts: 0,
+            steps: BTreeMap::new(),
+            now: now + SignedDuration::from_secs(1000),
+        }
+    }
+
+    fn edit(&mut self, cluster: &ClusterName, id: &ResourceId, edit: impl FnOnce(&mut ResourceView)) {
+        let view = Arc::make_mut(self.board.clusters.get_mut(cluster).unwrap());
+        edit(Arc::make_mut(view.resources.get_mut(id).unwrap()));
+    }
+
+    /// Lets time pass: pods become Ready, workers notice.
+    fn pass(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+        let now = self.now;
+        let (due, rest) = std::mem::take(&mut self.coming).into_iter().partition(|(at, ..)| *at <= now);
+        self.coming = rest;
+        let due: Vec<(Timestamp, ClusterName, ResourceId, Role)> = due;
+        for (at, cluster, id, role) in due {
+            self.edit(&cluster, &id, |view| {
+                let role = view.roles.iter_mut().find(|known| known.role == role).unwrap();
+                role.nodes[0].ready_since = Some(at);
+                let since = |role: &RoleView| role.nodes[0].settled_since(&role.hash);
+                let all: Option<Vec<_>> = view.roles.iter().map(since).collect();
+                view.settled_since = all.and_then(|all| all.into_iter().max());
+            });
+        }
+    }
+
+    /// Does what the plan says, as the workers would.
+    fn act(&mut self, plan: &Plan) {
+        for action in &plan.actions {
+            let (cluster, id) = action.place.clone();
+            match &action.write {
+                Write::Step(step) => {
+                    *self.steps.entry(action.place.clone()).or_default() += 1;
+                    let step = step.clone();
+                    self.edit(&cluster, &id, |view| {
+                        view.client_version = Some(step.target.clone());
+                        view.roles.iter_mut().for_each(|role| role.hash.clone_from(&step.target));
+                        view.step = Some(step);
+                        view.settled_since = None;
+                    });
+                }
+                Write::Grant(grant) => {
+                    let delay = self.delays[self.restarts % self.delays.len()];
+                    if self.broken != Some(self.restarts) {
+                        let at = self.now + SignedDuration::from_secs(delay);
+                        self.coming.push((at, cluster.clone(), id.clone(), grant.role));
+                    }
+                    self.restarts += 1;
+                    let grant = grant.clone();
+                    self.edit(&cluster, &id, |view| {
+                        let version = view.client_version.clone();
+                        let role = view.roles.iter_mut().find(|known| known.role == grant.role).unwrap();
+                        assert_eq!(role.hash, grant.hash, "a grant is for the template that is wanted");
+                        let hash = Some(role.hash.clone());
+                        let node = &mut role.nodes[0];
+                        (node.hash, node.version, node.ready_since) = (hash, version, None);
+                        view.settled_since = None;
+                        view.grant = Some(grant);
+                    });
+                }
+            }
+        }
+    }
+
+    fn views(&self) -> impl Iterator<Item = (&ClusterName, &ResourceView)> {
+        self.board
+            .clusters
+            .iter()
+            .flat_map(|(name, view)| view.resources.values().map(move |one| (name, &**one)))
+    }
+
+    /// Whether the resource is at the target and has been for `seconds`.
+    fn is_done(&self, view: &ResourceView, seconds: i64) -> bool {
+        let since = view.settled_since.filter(|_| view.client_version.as_deref() == Some(NEW));
+        since.is_some_and(|since| since + SignedDuration::from_secs(seconds) <= self.now)
+    }
+
+    /// What a plan would break if it were carried out; checked on the true state, before and after.
+    fn violations(&mut self, plan: &Plan) -> Vec<&'static str> {
+        let mut broken = vec![];
+        let in_flight = |model: &Self| -> BTreeSet<ClusterName> {
+            let moving =
+                model.views().filter(|(_, view)| view.step.is_some() && !model.is_done(view, STABLE));
+            moving.map(|(name, _)| name.clone()).collect()
+        };
+        let begun = in_flight(self);
+        let steps: Vec<_> =
+            plan.actions.iter().filter(|action| matches!(action.write, Write::Step(_))).collect();
+        let failed = self.views().any(|(_, view)| {
+            view.step.as_ref().is_some_and(|step| step.at + SignedDuration::from_secs(1800) <= self.now)
+                && !self.is_done(view, STABLE)
+        });
+        if failed && !steps.is_empty() {
+            broken.push("I6");
+        }
+        for step in steps {
+            let held = self.stage_of[&step.place.0] == 1 && !begun.contains(&step.place.0);
+            // A production cluster whose resources are partly done is half-way through, not new.
+            let half_way = self.views().any(|(name, view)| *name == step.place.0 && view.step.is_some());
+            let canary = |name: &ClusterName| self.stage_of[name] == 0;
+            if held
+                && !half_way
+                && self.views().any(|(name, view)| canary(name) && !self.is_done(view, STABLE + SOAK))
+            {
+                broken.push("I1");
+            }
+        }
+        self.act(plan);
+        for stage in 0..2 {
+            let Count::Number(width) = self.fleet.upgrades[0].stages[stage].max_concurrent else {
+                unreachable!()
+            };
+            let flying = in_flight(self).into_iter().filter(|name| self.stage_of[name] == stage).count();
+            if flying > width as usize {
+                broken.push("I2");
+            }
+        }
+        for cluster in &self.fleet.clusters {
+            let rolling = self.views().filter(|(name, view)| {
+                let late = view
+                    .step
+                    .as_ref()
+                    .is_some_and(|step| step.at + SignedDuration::from_secs(1800) <= self.now);
+                **name == cluster.name && view.step.is_some() && !self.is_done(view, STABLE) && !late
+            });
+            if rolling.count() > cluster.settings.max_nodes_in_flight as usize {
+                broken.push("I3");
+            }
+        }
+        // A validator counts from its step on: its budget is reserved before the first pod of its resource restarts.
+        let taken = self.views().filter(|(_, view)| {
+            let late =
+                view.step.as_ref().is_some_and(|step| step.at + SignedDuration::from_secs(1800) <= self.now);
+            let reserved = view.step.is_some() && !self.is_done(view, STABLE) && !late;
+            view.validator().is_some_and(|one| one.ready_since.is_none() || reserved)
+        });
+        if taken.count() > 1 {
+            broken.push("I4");
+        }
+        if self.steps.values().any(|count| *count > 1) {
+            broken.push("I10");
+        }
+        broken
+    }
+}
+
+/// Rolls out until nothing more happens; the violations on the way, and the model at the end.
+fn roll_out(shape: &Shape, gates: &[Gate]) -> (Vec<&'static str>, Model) {
+    let mut model = Model::new(shape);
+    let mut broken = vec![];
+    for _ in 0..500 {
+        let plan = plan_with(gates, &model.fleet, &model.board, &Unsettled::new(), model.now);
+        // A daemon that has just been started plans the same: nothing is kept between calls.
+        assert_eq!(plan, plan_with(gates, &model.fleet, &model.board, &Unsettled::new(), model.now));
+        broken.extend(model.violations(&plan));
+        if plan.actions.is_empty() && model.views().all(|(_, view)| model.is_done(view, STABLE + SOAK)) {
+            break;
+        }
+        model.pass(20);
+    }
+    (broken, model)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_healthy_fleet_is_rolled_out_whole_in_order_and_within_its_limits(shape in shapes(false)) {
+        let (broken, model) = roll_out(&shape, &STEP_GATES);
+        prop_assert_eq!(broken, Vec::<&str>::new());
+        let unfinished: Vec<_> = model.views().filter(|(_, view)| !model.is_done(view, 0)).collect();
+        prop_assert!(unfinished.is_empty(), "{:#?}", unfinished);
+    }
+
+    #[test]
+    fn a_node_that_never_becomes_ready_halts_the_upgrade_within_its_limits(shape in shapes(true)) {
+        let (broken, _) = roll_out(&shape, &STEP_GATES);
+        prop_assert_eq!(broken, Vec::<&str>::new());
+    }
+}
+
+/// Every gate is needed: with one left out, some random fleet breaks the invariant that it guards.
+#[test]
+fn each_gate_left_out_breaks_its_invariant() {
+    use proptest::strategy::ValueTree as _;
+    use proptest::test_runner::TestRunner;
+    for (left_out, invariant, faulty) in
+        [(3, "I6", true), (4, "I1", false), (6, "I2", false), (7, "I4", false)]
+    {
+        let gates: Vec<Gate> = STEP_GATES
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| *index != left_out)
+            .map(|(_, gate)| *gate)
+            .collect();
+        let mut runner = TestRunner::deterministic();
+        let found = (0..200).any(|_| {
+            let shape = shapes(faulty).new_tree(&mut runner).unwrap().current();
+            roll_out(&shape, &gates).0.contains(&invariant)
+        });
+        assert!(found, "without gate {left_out} nothing breaks {invariant}");
+    }
+}
+
+fn one_canary() -> Model {
+    Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Validator])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    })
+}
+
+fn code_of(model: &Model) -> Option<super::Code> {
+    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    assert!(plan.actions.is_empty(), "{:?}", plan.actions);
+    plan.waits.first().map(|wait| wait.code)
+}
+
+type Edit = Box<dyn Fn(&mut Model)>;
+
+#[test]
+fn what_must_not_move_does_not_and_says_why() {
+    use super::Code;
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    let name = ClusterName::from("c0");
+    let edit = |change: fn(&mut ResourceView)| -> Edit {
+        let (name, id) = (name.clone(), id.clone());
+        Box::new(move |model| model.edit(&name, &id, change))
+    };
+    let cases: Vec<(Code, Edit)> = vec![
+        (Code::UpgradePaused, Box::new(|model| model.fleet.upgrades[0].paused = true)),
+        (Code::ClusterPaused, Box::new(|model| model.fleet.clusters[0].paused = true)),
+        (Code::ClusterLost, Box::new(|model| model.fleet.clusters[0].lost = true)),
+        (Code::Approval, Box::new(|model| model.fleet.upgrades[0].stages[0].approval_required = true)),
+        (Code::Ahead, edit(|view| view.client_version = Some("stable2509".into()))),
+        (Code::VersionOrderUnknown, edit(|view| view.client_version = Some("latest".into()))),
+        (Code::EphemeralKeystore, edit(|view| view.keystore_kept = false)),
+        (Code::Trouble, edit(|view| view.trouble = Some("a name is taken".into()))),
+    ];
+    for (code, change) in cases {
+        let mut model = one_canary();
+        change(&mut model);
+        assert_eq!(code_of(&model), Some(code));
+    }
+    let mut model = one_canary();
+    Arc::make_mut(model.board.clusters.get_mut(&name).unwrap()).state =
+        ClusterState::Unreachable("gone".into());
+    assert_eq!(code_of(&model), Some(Code::HomeUnreachable));
+}
+
+#[test]
+fn a_version_that_somebody_sets_back_is_contested_and_not_set_again() {
+    let mut model = one_canary();
+    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    model.act(&plan);
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&name, &id, |view| {
+        view.client_version = Some(OLD.into());
+        view.roles[0].hash = OLD.into();
+    });
+    assert_eq!(code_of(&model), Some(super::Code::Contested));
+    model.fleet.upgrades[0].attempt = 2;
+    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    assert_eq!(plan.actions.len(), 1, "a person raised the attempt");
+}
+
+#[test]
+fn a_validator_waits_while_the_state_of_a_member_is_unknown_unless_it_is_declared_lost() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Validator]), (1, vec![])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    model.board.clusters.remove(&ClusterName::from("c1"));
+    assert_eq!(code_of(&model), Some(super::Code::FleetUnknown));
+    model.fleet.clusters[1].lost = true;
+    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    assert_eq!(plan.actions.len(), 1);
+}
+
+#[test]
+fn a_spec_older_than_what_runs_is_not_rolled_out() {
+    let mut model = one_canary();
+    model.fleet.upgrades.clear();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&name, &id, |view| {
+        view.client_version = Some("stable2412".into());
+        view.roles[0].hash = "older".into();
+    });
+    assert_eq!(code_of(&model), Some(super::Code::DowngradeRefused));
+}
