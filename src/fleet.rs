@@ -1,6 +1,6 @@
 //! The fleet: which clusters, which settings, which upgrades — validated, immutable, plain data.
 //!
-//! A [`Fleet`] is made by [`file`] (raw shape, figment) and [`validate`] (all problems at once); it is compared
+//! A [`Fleet`] is made by [`mod@file`] (raw shape, figment) and [`validate`] (all problems at once); it is compared
 //! with its successor by [`diff`] and followed on disk by [`watch`]. Nothing here knows Kubernetes objects or a
 //! client: a cluster is a name and the way to connect to it.
 
