@@ -155,6 +155,12 @@ impl ResourceView {
         self.roles.iter().any(|role| role.outdated().next().is_some())
     }
 
+    /// Whether it has something to lose: it was settled once, or some node of it is Ready now.
+    pub fn has_run(&self) -> bool {
+        self.ever_settled
+            || self.roles.iter().flat_map(|role| &role.nodes).any(|node| node.ready_since.is_some())
+    }
+
     /// The validator's node.
     #[must_use]
     pub fn validator(&self) -> Option<&NodeView> {

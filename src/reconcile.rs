@@ -79,6 +79,11 @@ pub struct Outcome {
 
 /// Reconciles one resource.
 pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outcome> {
+    if polkadot.metadata.deletion_timestamp.is_some() {
+        // The garbage collector takes the children; whoever made them again would make it another node.
+        let view = view_of_failed(polkadot, inputs, "it is being deleted".into());
+        return Ok(Outcome { view, changes: 0, next_look: None });
+    }
     let observed = observe(polkadot, inputs.caches);
     let mut made = make(polkadot, &observed, inputs).await?;
     if let Some((_, words)) = &made.trouble {
@@ -104,7 +109,7 @@ pub fn view_of_failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String)
         .map(|template| observe::role_view(template, polkadot.replicas(template.role), &observed.pods))
         .collect();
     let found = Findings { roles: &roles, keys: &observed.keys, trouble: Some(("Failed", trouble)) };
-    status::view(polkadot, &found, &status::derive(polkadot, &found, inputs.now))
+    status::view(polkadot, &found, &status::derive(polkadot, &found, inputs.now), inputs.now)
 }
 
 /// What was made of the resource, so far.
@@ -241,6 +246,8 @@ async fn prune(
         .filter(|live| {
             live.owner == uid && !wanted.iter().any(|(kind, name)| *kind == live.kind && *name == live.name)
         })
+        // Keys go with their resource and never before: a role that comes back must be the same node.
+        .filter(|live| live.kind != ChildKind::Secret)
         // On its way out already.
         .filter(|live| live.value["metadata"].get("deletionTimestamp").is_none());
     let mut removed = 0;
@@ -255,7 +262,7 @@ async fn delete_blocked(polkadot: &Polkadot, roles: &[RoleView], inputs: &Inputs
     let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
     for role in roles {
         if let Some(node) = roll::blocked(role, grant.as_ref()) {
-            apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node).await?;
+            apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, &role.hash).await?;
         }
     }
     Ok(())
@@ -270,7 +277,7 @@ async fn report(polkadot: &Polkadot, made: Made, inputs: &Inputs<'_>) -> Result<
         apply::write_status(inputs.client, polkadot, &status).await?;
     }
     Ok(Outcome {
-        view: status::view(polkadot, &found, &status),
+        view: status::view(polkadot, &found, &status, inputs.now),
         changes: made.changes + usize::from(changed && !inputs.paused),
         next_look: status::next_look(&status, inputs.now),
     })

@@ -161,19 +161,23 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), reflector::store::Writ
     caches.pods.wait_until_ready().await
 }
 
-/// What a failed watch says of its cluster; `None` where it says nothing new (an expired version, a cut stream).
-pub(super) fn state_after(kind: &str, error: &watcher::Error) -> Option<ClusterState> {
-    let (watcher::Error::InitialListFailed(source)
+/// What a failed watch says of its cluster, and whether at once: any other failure has to last, for a stream that is
+/// cut or an expired version is nothing.
+pub(super) fn state_after(kind: &str, error: &watcher::Error) -> (ClusterState, bool) {
+    if let watcher::Error::InitialListFailed(source)
     | watcher::Error::WatchStartFailed(source)
-    | watcher::Error::WatchFailed(source)) = error
-    else {
-        return None;
-    };
-    match source {
-        kube::Error::Api(status) if status.code == 404 && kind == "polkadots" => Some(ClusterState::NoCrd),
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-            Some(ClusterState::Forbidden(format!("cannot list and watch {kind} ({})", status.message)))
+    | watcher::Error::WatchFailed(source) = error
+    {
+        match source {
+            kube::Error::Api(status) if status.code == 404 && kind == "polkadots" => {
+                return (ClusterState::NoCrd, true);
+            }
+            kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+                let right = format!("cannot list and watch {kind} ({})", status.message);
+                return (ClusterState::Forbidden(right), true);
+            }
+            _ => {}
         }
-        _ => None,
     }
+    (ClusterState::Unreachable(format!("watching {kind} fails")), false)
 }

@@ -12,6 +12,7 @@ use futures::channel::mpsc;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, warn};
 
@@ -32,6 +33,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const HEARTBEAT_BOUND: Duration = Duration::from_secs(5);
 /// Answers missed in a row before a cluster counts as unreachable.
 const HEARTBEATS_MISSED: u32 = 2;
+/// How long a watch may fail before the cluster counts as unreachable although it answers.
+const WATCH_GRACE: Duration = Duration::from_secs(20);
 /// What a stopping worker gives its reconciles to finish.
 const DRAIN_BOUND: Duration = Duration::from_secs(20);
 
@@ -138,12 +141,14 @@ impl Worker {
         reports: &mut mpsc::Receiver<Report>,
         tasks: &mut Tasks,
     ) -> Result<(), Ended> {
-        let mut failing: BTreeMap<&'static str, ClusterState> = BTreeMap::new();
-        let mut heartbeat = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+        let mut failing: BTreeMap<&'static str, (ClusterState, Instant)> = BTreeMap::new();
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut missed = 0;
         loop {
-            let state = failing.values().next().cloned().unwrap_or_else(|| {
+            let lasting =
+                failing.values().find(|(_, since)| *since <= Instant::now()).map(|(state, _)| state.clone());
+            let state = lasting.unwrap_or_else(|| {
                 if context.all_seen(caches) { ClusterState::Ready } else { ClusterState::Syncing }
             });
             if self.board.set_state(&self.name, &state) {
@@ -158,8 +163,11 @@ impl Worker {
                     Some(Report::SetChanged) => self.forget_deleted(context, caches),
                     Some(Report::Failed(kind, error)) => {
                         debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
-                        if let Some(state) = watches::state_after(kind, &error) {
-                            failing.insert(kind, state);
+                        let (state, at_once) = watches::state_after(kind, &error);
+                        let counts = Instant::now() + if at_once { Duration::ZERO } else { WATCH_GRACE };
+                        let known = failing.entry(kind).or_insert((state.clone(), counts));
+                        if at_once {
+                            *known = (state, counts);
                         }
                     }
                     None => return Err(Ended::Crashed("all watches ended".into())),

@@ -21,6 +21,9 @@ use super::{
     Upgrade, Validators,
 };
 
+/// A year: longer is a slip, and times must not overflow.
+const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
+
 /// The names of the contexts in a kubeconfig (`None`: the usual one), or why it cannot be read.
 pub type Contexts<'a> = &'a dyn Fn(Option<&Path>) -> Result<Vec<String>, String>;
 
@@ -364,9 +367,14 @@ impl Checker<'_> {
         let default = SignedDuration::from_secs(default_seconds);
         let Some(text) = raw else { return default };
         match text.parse::<SignedDuration>() {
-            Ok(duration) if !duration.is_negative() => duration,
+            Ok(duration) if !duration.is_negative() && duration <= LONGEST => duration,
             _ => {
-                self.problem(path, Some(text), "is not a duration", "write it as 90s, 30m or 1h 30m");
+                self.problem(
+                    path,
+                    Some(text),
+                    "is not a duration",
+                    "write it as 90s, 30m or 1h 30m, at most a year",
+                );
                 default
             }
         }

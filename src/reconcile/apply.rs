@@ -72,24 +72,38 @@ pub(super) async fn delete(client: &Client, id: &ResourceId, live: &LiveChild) -
 
 /// Deletes a pod that blocks its StatefulSet: gracefully, if it still is the one that was seen, and not on a node
 /// that is gone or not Ready, where the old process may still run.
-pub(super) async fn delete_blocked_pod(client: &Client, id: &ResourceId, node: &NodeView) -> Result<()> {
+pub(super) async fn delete_blocked_pod(
+    client: &Client,
+    id: &ResourceId,
+    node: &NodeView,
+    wanted: &str,
+) -> Result<()> {
     use k8s_openapi::api::core::v1::{Node, Pod};
     let api: Api<Pod> = Api::namespaced(client.clone(), &id.namespace);
     let failed = |source| Error::Api { what: format!("delete the blocked pod {}", node.pod), source };
     let Some(pod) = in_time(api.get_opt(&node.pod)).await?.map_err(failed)? else { return Ok(()) };
+    // The cache may be behind: what is deleted is what is there now, if it still blocks.
+    let is_blocked = super::observe::node_view(node.pod.clone(), node.ordinal, Some(&pod));
+    if pod.metadata.deletion_timestamp.is_some()
+        || !is_blocked.is_outdated(wanted)
+        || is_blocked.ready_since.is_some()
+    {
+        return Ok(());
+    }
     if let Some(host) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) {
         let nodes: Api<Node> = Api::all(client.clone());
-        let host_is_ready = in_time(nodes.get_opt(host)).await?.map_err(failed)?.is_some_and(|host| {
+        // Without the right to look at nodes (deploy/rbac.yaml) the host is not known to be Ready.
+        let host_is_ready = in_time(nodes.get_opt(host)).await?.ok().flatten().is_some_and(|host| {
             let conditions = host.status.and_then(|status| status.conditions).unwrap_or_default();
             conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
         });
         if !host_is_ready {
-            info!(pod = node.pod, host, "Left a blocked pod alone: its node is not Ready.");
+            info!(pod = node.pod, host, "Left a blocked pod alone: its node is not known to be Ready.");
             return Ok(());
         }
     }
-    let params =
-        DeleteParams::default().preconditions(Preconditions { uid: pod.uid(), resource_version: None });
+    let params = DeleteParams::default()
+        .preconditions(Preconditions { uid: pod.uid(), resource_version: pod.resource_version() });
     in_time(api.delete(&node.pod, &params)).await?.map_err(failed)?;
     info!(pod = node.pod, "Deleted a pod that blocked its StatefulSet, with permission to restart it.");
     Ok(())

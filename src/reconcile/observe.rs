@@ -174,7 +174,7 @@ pub fn role_view(template: &Template, replicas: i32, pods: &[Arc<Pod>]) -> RoleV
     RoleView { role: template.role, hash: template.hash.clone(), nodes }
 }
 
-fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> NodeView {
+pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> NodeView {
     let status = pod.and_then(|pod| pod.status.as_ref());
     let ready = status
         .and_then(|status| status.conditions.as_ref())
@@ -199,12 +199,10 @@ fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> NodeView {
     }
 }
 
-/// Whether the StatefulSet controller has taken the applied template as the current revision everywhere.
-#[must_use]
+/// Whether the StatefulSet controller has taken the applied template as the current revision everywhere. That every
+/// pod carries the template says that the controller has seen it.
 pub fn is_finished(set: Option<&StatefulSet>, role: &RoleView) -> bool {
     let Some(status) = set.and_then(|set| set.status.as_ref()) else { return false };
-    let generation = set.and_then(|set| set.metadata.generation);
-    let seen = status.observed_generation >= generation;
     let settled = role.nodes.iter().all(|node| node.hash.as_deref() == Some(&role.hash));
-    seen && settled && status.current_revision == status.update_revision
+    settled && status.current_revision == status.update_revision
 }

@@ -45,9 +45,15 @@ pub fn derive(polkadot: &Polkadot, found: &Findings<'_>, now: Timestamp) -> Polk
     }
 }
 
-/// The view for the Board.
+/// The view for the Board. A time in the future counts as now: whoever may write an annotation must not be able to
+/// stretch a deadline with it.
 #[must_use]
-pub fn view(polkadot: &Polkadot, found: &Findings<'_>, status: &PolkadotStatus) -> ResourceView {
+pub fn view(
+    polkadot: &Polkadot,
+    found: &Findings<'_>,
+    status: &PolkadotStatus,
+    now: Timestamp,
+) -> ResourceView {
     let current = status.settled.as_ref().filter(|settled| settled.interrupted.is_none());
     ResourceView {
         id: ResourceId::of(polkadot),
@@ -57,11 +63,13 @@ pub fn view(polkadot: &Polkadot, found: &Findings<'_>, status: &PolkadotStatus) 
         kind: polkadot.spec.kind,
         chain: polkadot.spec.chain.clone().unwrap_or_else(|| "polkadot".into()),
         client_version: polkadot.spec.client_version.clone(),
-        step: record::read(polkadot.annotations(), record::STEP_ANNOTATION),
-        grant: record::read(polkadot.annotations(), record::GRANT_ANNOTATION),
+        step: record::read(polkadot.annotations(), record::STEP_ANNOTATION)
+            .map(|step: record::Step| record::Step { at: step.at.min(now), ..step }),
+        grant: record::read(polkadot.annotations(), record::GRANT_ANNOTATION)
+            .map(|grant: record::Grant| record::Grant { at: grant.at.min(now), ..grant }),
         roles: found.roles.to_vec(),
         trouble: found.trouble.as_ref().map(|(_, words)| words.clone()),
-        settled_since: current.map(|settled| settled.since.0),
+        settled_since: current.map(|settled| settled.since.0.min(now)),
         ever_settled: status.first_settled.is_some(),
         keystore_kept: polkadot.replicas(Role::Validator) == 0
             || desired::persistence(polkadot, Role::Validator).is_some_and(|persistence| persistence.enabled),

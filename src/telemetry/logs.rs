@@ -14,7 +14,11 @@ use super::traces;
 pub(super) fn init(provider: Option<&SdkTracerProvider>) {
     // kube's client says ERROR for every connection that fails; a cluster that is down is said once, by its worker.
     let usual = "info,kube_client=off,kube_runtime=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    // Whatever RUST_LOG says: on an answer that it cannot read, kube's client logs the whole of it, keys included.
+    if let Ok(never) = "kube_client=off".parse() {
+        filter = filter.add_directive(never);
+    }
     let logs = if std::io::stderr().is_terminal() {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).boxed()
     } else {

@@ -20,7 +20,7 @@ use crate::cluster::Clients;
 use crate::fleet::Fleet;
 use crate::observed::{Board, ResourceView};
 use crate::polkadot::record::{GRANT_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION};
-use crate::polkadot::{FIELD_MANAGER, Grant, Polkadot, ResourceId, Step, record};
+use crate::polkadot::{FIELD_MANAGER, Grant, Polkadot, Step, record};
 use crate::reconcile::REQUEST_BOUND;
 use crate::telemetry::traces;
 
@@ -41,7 +41,8 @@ pub async fn run(
     plans: watch::Sender<Arc<Plan>>,
     stop: CancellationToken,
 ) {
-    let mut executor = Executor { clients, overlays: BTreeMap::new(), writes: JoinSet::new() };
+    let mut executor =
+        Executor { clients, overlays: BTreeMap::new(), writes: JoinSet::new(), stop: stop.clone() };
     loop {
         let (current, seen) = (fleet.borrow_and_update().clone(), board.borrow_and_update().clone());
         let now = Timestamp::now();
@@ -98,6 +99,7 @@ struct Executor {
     clients: Clients,
     overlays: BTreeMap<Place, Overlay>,
     writes: JoinSet<(Place, Option<Polkadot>)>,
+    stop: CancellationToken,
 }
 
 impl Executor {
@@ -136,8 +138,9 @@ impl Executor {
         let overlay = Overlay { from: action.resource_version.clone(), answer: Answer::Open };
         self.overlays.insert(action.place.clone(), overlay);
         let action = action.clone();
+        let (clients, stop) = (Arc::clone(&self.clients), self.stop.clone());
         self.writes.spawn(async move {
-            let written = write(client, &action).await;
+            let written = write(client, &action, &clients, &stop).await;
             (action.place, written)
         });
     }
@@ -175,7 +178,12 @@ impl Written {
 }
 
 /// Makes one write; `None` where it did not take place. Returns only when it is known whether it did.
-async fn write(client: Client, action: &Action) -> Option<Polkadot> {
+async fn write(
+    client: Client,
+    action: &Action,
+    clients: &Clients,
+    stop: &CancellationToken,
+) -> Option<Polkadot> {
     let span = span(action);
     async {
         let (cluster, id) = &action.place;
@@ -196,7 +204,7 @@ async fn write(client: Client, action: &Action) -> Option<Polkadot> {
                     answer.err().map(|error| error.to_string()).unwrap_or_default()
                 });
                 warn!(%cluster, resource = %id, why, "It is not known whether a step took place; reading it again.");
-                settle(&api, id, action).await
+                settle(action, clients, stop).await
             }
         }
     }
@@ -204,10 +212,18 @@ async fn write(client: Client, action: &Action) -> Option<Polkadot> {
     .await
 }
 
-/// Reads until the server answers: the write's own time is over by then, so what is read is what it came to.
-async fn settle(api: &Api<Polkadot>, id: &ResourceId, action: &Action) -> Option<Polkadot> {
+/// Reads until the server answers: the write's own time is over by then, so what is read is what it came to. The
+/// client is asked for anew each time: the cluster may come back under another address.
+async fn settle(action: &Action, clients: &Clients, stop: &CancellationToken) -> Option<Polkadot> {
+    let (cluster, id) = &action.place;
     loop {
-        tokio::time::sleep(REREAD_PAUSE).await;
+        tokio::select! {
+            () = tokio::time::sleep(REREAD_PAUSE) => {}
+            // The next daemon reads what came of it.
+            () = stop.cancelled() => return None,
+        }
+        let Some(client) = clients.get(cluster).map(|client| client.clone()) else { continue };
+        let api: Api<Polkadot> = Api::namespaced(client, &id.namespace);
         match tokio::time::timeout(REQUEST_BOUND, api.get_opt(&id.name)).await {
             Ok(Ok(Some(found))) if found.resource_version().as_ref() != Some(&action.resource_version) => {
                 return Some(found);

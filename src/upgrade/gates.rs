@@ -74,7 +74,7 @@ fn pause(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
 /// I6: with more failures than tolerated, nothing new starts.
 fn failures(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     match halted(survey, candidate.upgrade) {
-        Some(words) if candidate.resource.view.ever_settled => Err((Code::Halted, words)),
+        Some(words) if candidate.resource.view.has_run() => Err((Code::Halted, words)),
         _ => Ok(()),
     }
 }
@@ -104,7 +104,7 @@ pub fn halted(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
 /// node that was never healthy stands outside the order.
 fn order(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     let upgrade = candidate.upgrade;
-    if !candidate.resource.view.ever_settled || survey.is_in_flight(upgrade, candidate.resource.cluster) {
+    if !candidate.resource.view.has_run() || survey.is_in_flight(upgrade, candidate.resource.cluster) {
         return Ok(());
     }
     for earlier in 0..candidate.stage {
@@ -204,7 +204,7 @@ fn width_and_nodes(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(),
     let allowed = stage.max_concurrent.of(in_stage).max(1);
     let taken = survey.slots_taken(upgrade, candidate.stage, cluster);
     // Outside order and width: a node that was never healthy is not part of the rollout.
-    if candidate.resource.view.ever_settled && taken.len() >= allowed {
+    if candidate.resource.view.has_run() && taken.len() >= allowed {
         let names: Vec<_> = taken.into_iter().collect();
         let words = format!("{allowed} of stage {} may be in flight: {}", stage.name, names.join(", "));
         return Err((Code::Width, words));
@@ -230,7 +230,7 @@ fn validators(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto
 /// I4: no roll of a validator that would leave more of its chain unavailable than the budget, over the whole fleet
 /// and whatever the cause. A roll of one that is unavailable already costs nothing.
 pub fn validator_budget(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<(), Veto> {
-    if !has_validator(&resource.view) || !resource.view.ever_settled || !survey.is_available(resource) {
+    if !has_validator(&resource.view) || !survey.is_available(resource) {
         return Ok(());
     }
     if let Some(unknown) = survey.unknown_member() {

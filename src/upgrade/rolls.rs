@@ -106,7 +106,7 @@ fn current<'a>(resource: &'a ResourceView, grant: &Grant) -> Option<&'a RoleView
 /// A database that a newer client has written cannot be read by an older one, so a spec that somebody set back is
 /// not followed without a person's word. A node that never was healthy has nothing to lose.
 pub fn downgrade(owner: Option<&Upgrade>, resource: &ResourceView) -> Option<String> {
-    if owner.is_some_and(|upgrade| upgrade.allow_downgrade) || !resource.ever_settled {
+    if owner.is_some_and(|upgrade| upgrade.allow_downgrade) || !resource.has_run() {
         return None;
     }
     let wanted = resource.client_version.as_deref()?;

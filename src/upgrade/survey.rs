@@ -147,7 +147,14 @@ impl<'a> Survey<'a> {
                     && !resource.cluster.lost
             })
             .filter(|(_, resource)| {
-                let reserved = resource.rolling && moves_validator(resource);
+                // A permission that was given holds until it is used, however late: its worker may be the slow one.
+                let open = grants_validator(&resource.view)
+                    && super::rolls::is_outstanding(
+                        resource.owner.as_ref().map(|owner| owner.upgrade),
+                        &resource.view,
+                        self.now,
+                    );
+                let reserved = open || (resource.rolling && moves_validator(resource));
                 reserved || (resource.view.ever_settled && !self.is_available(resource))
             })
             .count()
@@ -208,9 +215,13 @@ pub fn is_stepped(upgrade: &Upgrade, resource: &ResourceView) -> bool {
 fn moves_validator(resource: &Surveyed<'_>) -> bool {
     let by_step =
         resource.owner.as_ref().is_some_and(|owner| matches!(owner.standing, Standing::InFlight { .. }));
-    let granted = resource.view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator);
+    let granted = grants_validator(&resource.view);
     let pending = resource.view.role(Role::Validator).is_some_and(|role| role.outdated().next().is_some());
     by_step || granted || pending
+}
+
+fn grants_validator(view: &ResourceView) -> bool {
+    view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
 }
 
 fn owner<'a>(fleet: &'a Fleet, cluster: &Cluster, view: &ResourceView, now: Timestamp) -> Option<Owner<'a>> {
