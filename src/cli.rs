@@ -32,7 +32,7 @@ enum Command {
     Schema,
 }
 
-/// Which fleet.
+/// Which fleet: a file, or one cluster; without any of these, the kubeconfig's current context.
 #[derive(Args)]
 struct FleetArgs {
     /// The fleet file.
@@ -47,19 +47,17 @@ struct FleetArgs {
 }
 
 impl FleetArgs {
-    /// What is read: the file, or a fleet of one.
-    fn sources(self) -> Sources {
+    /// What is read: the file, or a fleet of one; `None` where nothing names a cluster.
+    fn sources(self) -> Option<Sources> {
         use serde_json::json;
         let cluster = match (&self.fleet, self.context, self.in_cluster) {
             (Some(_), _, _) => None,
             (None, Some(context), _) => Some(json!({"name": "cluster", "context": context})),
             (None, None, true) => Some(json!({"name": "cluster", "inCluster": true})),
-            (None, None, false) => {
-                current_context().map(|context| json!({"name": "cluster", "context": context}))
-            }
+            (None, None, false) => Some(json!({"name": "cluster", "context": current_context()?})),
         };
         let flags = cluster.map(|cluster| json!({"version": 1, "clusters": [cluster]}));
-        Sources { file: self.fleet, env: std::env::vars().collect(), flags }
+        Some(Sources { file: self.fleet, env: std::env::vars().collect(), flags })
     }
 }
 
@@ -70,11 +68,19 @@ fn current_context() -> Option<String> {
 /// Parses the arguments and runs what they ask for.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(fleet) => run::run(fleet.sources()),
-        Command::Validate(fleet) => validate::run(&fleet.sources()),
+        Command::Run(fleet) => fleet.sources().map_or_else(no_fleet, run::run),
+        Command::Validate(fleet) => fleet.sources().map_or_else(no_fleet, |sources| validate::run(&sources)),
         Command::Crd => crd::run(),
         Command::Schema => crd::schema(),
     }
+}
+
+#[allow(clippy::print_stderr)]
+fn no_fleet() -> ExitCode {
+    eprintln!(
+        "error: no fleet: give --fleet FILE, --context CONTEXT or --in-cluster, or a kubeconfig with a current context"
+    );
+    ExitCode::from(2)
 }
 
 /// Tells every mistake of a fleet file.

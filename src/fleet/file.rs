@@ -267,6 +267,15 @@ impl Written {
     }
 }
 
+impl Written {
+    /// Where an unknown key was written: it may be the first part of what a variable names.
+    pub(super) fn source_of_unknown(&self, path: &str) -> String {
+        let within = |known: &&String| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        let variable = self.by_env.keys().find(within).map_or(path, String::as_str);
+        self.source_of(variable)
+    }
+}
+
 /// Reads and merges the sources; nothing is judged yet but the YAML.
 pub(super) fn read(sources: &Sources) -> Result<Written, Problem> {
     let source = sources

@@ -26,11 +26,15 @@ pub(super) fn check(written: &Written) -> (RawFleet, Vec<Problem>) {
             for key in unexpected {
                 let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 problems.push(Problem {
-                    source: written.source_of(&at),
+                    source: written.source_of_unknown(&at),
                     path: at,
                     value: None,
                     what: "is not a key of the fleet file".into(),
-                    remedy: suggestion(key, &keys_of(&schema), "remove it, or see fleet/fleet.schema.json"),
+                    remedy: suggestion(
+                        key,
+                        &keys_of(&schema),
+                        "remove it; polkafleet schema prints what may stand here",
+                    ),
                 });
                 remove(&mut rest, error.instance_path(), Some(key));
             }
@@ -40,7 +44,7 @@ pub(super) fn check(written: &Written) -> (RawFleet, Vec<Problem>) {
             source: written.source_of(&path),
             value: Some(error.instance().to_string()),
             what: what(error.kind(), &error.to_string()),
-            remedy: "see fleet/fleet.schema.json for what may stand here".into(),
+            remedy: "polkafleet schema prints what may stand here".into(),
             path,
         });
         remove(&mut rest, error.instance_path(), None);
@@ -52,7 +56,7 @@ pub(super) fn check(written: &Written) -> (RawFleet, Vec<Problem>) {
                 path: "(file)".into(),
                 value: None,
                 what: error.to_string(),
-                remedy: "see fleet/fleet.schema.json".into(),
+                remedy: "polkafleet schema prints what may stand here".into(),
             });
         }
         RawFleet::default()

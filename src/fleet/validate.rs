@@ -93,8 +93,11 @@ impl Checker<'_> {
             .enumerate()
             .filter_map(|(index, cluster)| self.cluster(raw, index, cluster))
             .collect();
-        self.unique("clusters", clusters.iter().map(|cluster| cluster.name.0.as_str()));
-        let home = self.home(raw, &clusters);
+        // By the names as written: a cluster that cannot be reached is one of the file's all the same.
+        let names: Vec<String> = raw.clusters.iter().map(name_of).collect();
+        self.unique("clusters", names.iter().map(String::as_str));
+        self.distinct(&clusters);
+        let home = self.home(raw, &names);
         let upgrades: Vec<Upgrade> =
             raw.upgrades.iter().enumerate().map(|(index, upgrade)| self.upgrade(index, upgrade)).collect();
         self.unique("upgrades", upgrades.iter().map(|upgrade| upgrade.name.as_str()));
@@ -123,16 +126,33 @@ impl Checker<'_> {
         }
     }
 
-    fn home(&mut self, raw: &RawFleet, clusters: &[Cluster]) -> Option<ClusterName> {
-        let known: Vec<String> = clusters.iter().map(|cluster| cluster.name.0.clone()).collect();
-        match (&raw.home, clusters) {
+    /// Two entries for one cluster would be two workers that undo each other.
+    fn distinct(&mut self, clusters: &[Cluster]) {
+        for (index, cluster) in clusters.iter().enumerate() {
+            if let Some(earlier) =
+                clusters[..index].iter().find(|earlier| earlier.connection == cluster.connection)
+            {
+                let what = format!("is the same cluster as {}", earlier.name);
+                self.problem(
+                    "clusters",
+                    Some(&cluster.name.0),
+                    what,
+                    "list every cluster once, with all its namespaces",
+                );
+            }
+        }
+    }
+
+    fn home(&mut self, raw: &RawFleet, known: &[String]) -> Option<ClusterName> {
+        match (&raw.home, known) {
             (Some(home), _) if known.contains(home) => Some(ClusterName(home.clone())),
             (Some(home), _) => {
-                let remedy = suggestion(home, &known, &format!("choose one of {}", known.join(", ")));
+                let remedy = suggestion(home, known, &format!("choose one of {}", known.join(", ")));
                 self.problem("home", Some(home), "is not a cluster of this file", remedy);
                 None
             }
-            (None, [only]) => Some(only.name.clone()),
+            (None, [only]) => Some(ClusterName(only.clone())),
+            (None, []) => None,
             (None, _) => {
                 self.problem(
                     "home",
@@ -147,7 +167,7 @@ impl Checker<'_> {
 
     fn cluster(&mut self, raw: &RawFleet, index: usize, cluster: &RawCluster) -> Option<Cluster> {
         let at = |key: &str| format!("clusters[{index}].{key}");
-        let name = cluster.name.as_ref().or(cluster.context.as_ref()).cloned().unwrap_or_default();
+        let name = name_of(cluster);
         if !is_dns_label(&name) {
             let remedy = "give it a name of lower-case letters, digits and dashes, at most 63";
             self.problem(at("name"), Some(&name), "is not a DNS label", remedy);
@@ -200,14 +220,16 @@ impl Checker<'_> {
                 None
             }
             Err(why) => {
-                let shown = path.as_ref().map(|path| path.display().to_string());
-                let remedy = "give a readable kubeconfig (the path is relative to the fleet file)";
-                self.problem(
-                    format!("clusters[{index}].kubeconfig"),
-                    shown.as_deref(),
-                    format!("cannot be read: {why}"),
-                    remedy,
-                );
+                let (key, shown, remedy) = match &path {
+                    Some(path) => (
+                        "kubeconfig",
+                        path.display().to_string(),
+                        "give a readable kubeconfig (the path is relative to the fleet file)",
+                    ),
+                    None => ("context", context.clone(), "set KUBECONFIG, or give the cluster a kubeconfig"),
+                };
+                let what = format!("has no kubeconfig that can be read: {why}");
+                self.problem(format!("clusters[{index}].{key}"), Some(&shown), what, remedy);
                 None
             }
         }
@@ -393,6 +415,10 @@ impl Checker<'_> {
         }
         Telemetry { otlp_endpoint: endpoint }
     }
+}
+
+fn name_of(cluster: &RawCluster) -> String {
+    cluster.name.as_ref().or(cluster.context.as_ref()).cloned().unwrap_or_default()
 }
 
 fn ports(own: &RawPorts, defaults: &RawPorts) -> Ports {
