@@ -1,11 +1,12 @@
-FROM docker.io/library/rust:1.95-bookworm AS build
+# The daemon alone; nothing else is in the image but Debian.
+FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
-COPY tests/samples tests/samples
 RUN cargo build --release --locked --bin polkafleet
 
-FROM gcr.io/distroless/cc-debian12:nonroot
+FROM debian:bookworm-slim
 COPY --from=build /src/target/release/polkafleet /usr/local/bin/polkafleet
+USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/polkafleet"]
 CMD ["run", "--in-cluster"]
