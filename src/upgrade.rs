@@ -64,6 +64,8 @@ pub enum Write {
     Step(Step),
     /// Permission to restart a pod.
     Grant(Grant),
+    /// No permission any more: the last one is for a template that is not wanted. It could be wanted again one day.
+    Revoke,
 }
 
 /// Why a resource does not move.

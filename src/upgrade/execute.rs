@@ -250,6 +250,7 @@ fn patch(action: &Action, traceparent: Option<String>) -> Value {
         Write::Grant(grant) => {
             annotations[GRANT_ANNOTATION] = json!(serde_json::to_string(grant).unwrap_or_default());
         }
+        Write::Revoke => annotations[GRANT_ANNOTATION] = Value::Null,
     }
     patch["metadata"]["annotations"] = annotations;
     patch
@@ -282,6 +283,9 @@ fn span(action: &Action) -> Span {
             role = %grant.role,
             ordinal = grant.ordinal,
         ),
+        Write::Revoke => {
+            info_span!(parent: None, "revoke roll", k8s.cluster.name = %cluster, polkadot.name = id.name)
+        }
     }
 }
 
@@ -295,6 +299,7 @@ fn say(action: &Action) {
         Write::Grant(grant) => {
             info!(%cluster, resource = %id, role = %grant.role, ordinal = grant.ordinal, "Allowed a pod to restart.");
         }
+        Write::Revoke => info!(%cluster, resource = %id, "Took back an unused permission to restart."),
     }
 }
 

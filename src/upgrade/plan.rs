@@ -29,6 +29,7 @@ pub fn plan_with(
     let mut plan = Plan::default();
     if home_is_ready(fleet, board) {
         // What has begun is finished before anything begins.
+        revoke_stale(&survey, &mut plan);
         grant_rolls(&mut survey, &mut plan);
         take_steps(gates, &mut survey, &mut plan);
     } else {
@@ -52,6 +53,17 @@ pub fn plan_with(
 fn home_is_ready(fleet: &Fleet, board: &Board) -> bool {
     let home: &ClusterName = &fleet.home;
     board.clusters.get(home).is_some_and(|view| view.state == ClusterState::Ready)
+}
+
+/// Takes back permissions for templates that are no longer wanted and that no new permission will replace.
+fn revoke_stale(survey: &Survey<'_>, plan: &mut Plan) {
+    for (place, resource) in &survey.resources {
+        let open =
+            gates::cluster_is_open(survey, resource.cluster).is_ok() && write_is_over(survey, place).is_ok();
+        if open && !resource.view.roll_pending() && rolls::is_stale(&resource.view) {
+            plan.actions.push(action(place.clone(), resource, Write::Revoke));
+        }
+    }
 }
 
 /// Permissions to restart pods: of steps that were taken, and of every other change of a template.

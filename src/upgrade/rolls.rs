@@ -96,6 +96,12 @@ fn is_open(
     })
 }
 
+/// Whether the last permission is for a template that is not wanted (any more).
+pub fn is_stale(resource: &ResourceView) -> bool {
+    resource.trouble.is_none()
+        && resource.grant.as_ref().is_some_and(|grant| current(resource, grant).is_none())
+}
+
 /// The role of a permission, if it is for the template that is wanted now.
 fn current<'a>(resource: &'a ResourceView, grant: &Grant) -> Option<&'a RoleView> {
     resource.role(grant.role).filter(|role| role.hash == grant.hash)

@@ -196,6 +196,7 @@ impl Model {
                         view.settled_since = None;
                     });
                 }
+                Write::Revoke => self.edit(&cluster, &id, |view| view.grant = None),
                 Write::Grant(grant) => {
                     let delay = self.delays[self.restarts % self.delays.len()];
                     if self.broken != Some(self.restarts) {
@@ -450,4 +451,20 @@ fn a_spec_older_than_what_runs_is_not_rolled_out() {
         view.roles[0].hash = "older".into();
     });
     assert_eq!(code_of(&model), Some(super::Code::DowngradeRefused));
+}
+
+#[test]
+fn a_permission_that_was_not_used_is_taken_back_when_its_template_is_no_longer_wanted() {
+    use crate::polkadot::Grant;
+    let mut model = one_canary();
+    model.fleet.upgrades.clear();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let at = model.now;
+    model.edit(&name, &id, |view| {
+        view.grant = Some(Grant { role: Role::Validator, hash: "reverted".into(), ordinal: 0, at });
+    });
+    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    assert!(matches!(plan.actions[..], [super::Action { write: Write::Revoke, .. }]), "{plan:?}");
+    model.act(&plan);
+    assert!(super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now).actions.is_empty());
 }
