@@ -8,12 +8,16 @@ use std::path::PathBuf;
 
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Yaml};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::problem::Problem;
+
+mod environment;
+mod plain;
 
 /// Where the fleet comes from.
 #[derive(Clone, Debug, Default)]
@@ -137,8 +141,7 @@ pub(super) struct RawUpgrade {
     /// The target, a release tag; never one that moves.
     pub(super) client_version: Option<String>,
     /// Which resources, by their labels; default: all.
-    #[schemars(with = "Option<RawSelector>")]
-    pub(super) selector: Option<LabelSelector>,
+    pub(super) selector: RawSelector,
     /// Raising it tries again what failed; default 1.
     #[schemars(range(min = 1))]
     pub(super) attempt: Option<u32>,
@@ -157,21 +160,33 @@ pub(super) struct RawUpgrade {
     /// From a step to healthy; default 30m.
     pub(super) progress_deadline: Option<String>,
     /// What an unreachable cluster does to its stage; default wait.
-    #[schemars(extend("enum" = ["wait", "skip", null]))]
+    #[schemars(extend("enum" = ["wait", "skip"]))]
     pub(super) unreachable: Option<String>,
     /// When a node counts as healthy.
     pub(super) health: RawHealth,
 }
 
-/// Selects by labels, as everywhere in Kubernetes.
-#[derive(JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(dead_code)] // Only its schema is used: Kubernetes' own type reads the value.
-struct RawSelector {
+/// Selects by labels, as everywhere in Kubernetes; empty selects all.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct RawSelector {
     /// Labels and their values.
-    match_labels: Option<BTreeMap<String, String>>,
-    /// Expressions with key, operator and values.
-    match_expressions: Option<Vec<Value>>,
+    pub(super) match_labels: BTreeMap<String, String>,
+    /// Conditions on labels; all must hold.
+    pub(super) match_expressions: Vec<RawExpression>,
+}
+
+/// A condition on one label. Kubernetes' own type would read a missing key as an empty one.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct RawExpression {
+    /// The label's key.
+    pub(super) key: String,
+    /// `In` and `NotIn` need values, `Exists` and `DoesNotExist` take none.
+    #[schemars(extend("enum" = ["In", "NotIn", "Exists", "DoesNotExist"]))]
+    pub(super) operator: String,
+    /// The values.
+    pub(super) values: Vec<String>,
 }
 
 /// The fast lane for a security release.
@@ -191,8 +206,7 @@ pub(super) struct RawStage {
     /// A name, unique in the upgrade.
     pub(super) name: Option<String>,
     /// Which clusters, by their labels.
-    #[schemars(with = "Option<RawSelector>")]
-    pub(super) clusters: Option<LabelSelector>,
+    pub(super) clusters: RawSelector,
     /// May be empty.
     pub(super) optional: bool,
     /// Clusters in flight at once, a count or a percentage (rounded down, at least 1); default 1.
@@ -200,7 +214,7 @@ pub(super) struct RawStage {
     /// How long the stage must have been healthy before the next one starts; default none.
     pub(super) soak: Option<String>,
     /// `required`: a person has to approve the version.
-    #[schemars(extend("enum" = ["required", null]))]
+    #[schemars(extend("enum" = ["required"]))]
     pub(super) approval: Option<String>,
     /// The version that was approved.
     pub(super) approved_version: Option<String>,
@@ -239,13 +253,14 @@ pub(super) struct RawOtlp {
     /// For example `http://127.0.0.1:4317`.
     pub(super) endpoint: String,
     /// `grpc`, so far.
-    #[schemars(extend("enum" = ["grpc", null]))]
+    #[schemars(extend("enum" = ["grpc"]))]
     pub(super) protocol: Option<String>,
 }
 
 /// The JSON Schema of the file (draft 2020-12).
 pub fn json_schema() -> Value {
-    schemars::schema_for!(RawFleet).to_value()
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(plain::plain));
+    settings.into_generator().into_root_schema_for::<RawFleet>().to_value()
 }
 
 /// What was written, and by whom.
@@ -261,19 +276,25 @@ pub(super) struct Written {
 impl Written {
     /// Where the value at `path` was written.
     pub(super) fn source_of(&self, path: &str) -> String {
-        self.by_env
-            .get(path)
-            .map_or_else(|| self.source.clone(), |name| format!("environment variable {name}"))
+        let by_env = self.by_env.iter().find(|(set, _)| within(path, set));
+        by_env.map_or_else(|| self.source.clone(), |(_, name)| format!("environment variable {name}"))
+    }
+
+    /// Where the unknown key at `path` was written: it may be the first part of what a variable names.
+    pub(super) fn source_of_unknown(&self, path: &str) -> String {
+        let below = self.by_env.keys().find(|set| within(set, path));
+        self.source_of(below.map_or(path, String::as_str))
+    }
+
+    /// Whether an environment variable set the value at `path`.
+    pub(super) fn is_from_env(&self, path: &str) -> bool {
+        self.by_env.keys().any(|set| within(path, set))
     }
 }
 
-impl Written {
-    /// Where an unknown key was written: it may be the first part of what a variable names.
-    pub(super) fn source_of_unknown(&self, path: &str) -> String {
-        let within = |known: &&String| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-        let variable = self.by_env.keys().find(within).map_or(path, String::as_str);
-        self.source_of(variable)
-    }
+/// Whether `path` is `outer`, or leads to a part of it.
+pub(super) fn within(path: &str, outer: &str) -> bool {
+    path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Reads and merges the sources; nothing is judged yet but the YAML.
@@ -293,9 +314,11 @@ pub(super) fn read(sources: &Sources) -> Result<Written, Problem> {
         Some(file) => std::fs::read_to_string(file).map_err(|error| {
             unreadable(format!("cannot be read ({error})"), "give an existing file with --fleet")
         })?,
-        None => String::new(),
+        // Flags alone make the fleet.
+        None => "{}".to_owned(),
     };
-    let (from_env, by_env) = environment(&sources.env);
+    parse(&text).map_err(|(what, remedy)| unreadable(what, remedy))?;
+    let (from_env, by_env) = environment::overlay(&sources.env);
     let merged = Figment::new()
         .merge(Yaml::string(&text))
         .merge(Serialized::defaults(from_env))
@@ -306,67 +329,21 @@ pub(super) fn read(sources: &Sources) -> Result<Written, Problem> {
     Ok(Written { value, source, by_env })
 }
 
-/// What the environment says, in the file's shape, and which variable said it.
-///
-/// `POLKAFLEET__DEFAULTS__MAX_NODES…` has two underscores between levels: one would collide with the service links
-/// that Kubernetes puts into pods. The old operator's five names work as they did.
-fn environment(env: &[(String, String)]) -> (Value, BTreeMap<String, String>) {
-    const OLD: [(&str, &[&str]); 5] = [
-        ("IMAGE_CLIENT", &["defaults", "image"]),
-        ("P2P_PORT", &["defaults", "ports", "p2p"]),
-        ("RPC_PORT", &["defaults", "ports", "rpc"]),
-        ("WS_PORT", &["defaults", "ports", "ws"]),
-        ("METRICS_PORT", &["defaults", "ports", "metrics"]),
-    ];
-    let names = property_names();
-    let (mut value, mut by_env) = (json!({}), BTreeMap::new());
-    for (name, text) in env {
-        let path: Vec<String> = if let Some((_, path)) = OLD.iter().find(|(old, _)| old == name) {
-            // A service link of a Service that happens to be called `p2p`, `rpc`, `ws` or `metrics`.
-            if text.contains("://") {
-                continue;
-            }
-            path.iter().map(ToString::to_string).collect()
-        } else if let Some(rest) = name.strip_prefix("POLKAFLEET__") {
-            let level =
-                |part: &str| names.get(&part.to_lowercase()).cloned().unwrap_or_else(|| part.to_lowercase());
-            rest.split("__").map(level).collect()
-        } else {
-            continue;
-        };
-        let scalar: Value = serde_yaml::from_str(text).unwrap_or_else(|_| json!(text));
-        set(&mut value, &path, scalar);
-        by_env.insert(path.join("."), name.clone());
-    }
-    (value, by_env)
-}
-
-fn set(value: &mut Value, path: &[String], scalar: Value) {
-    let Some((first, rest)) = path.split_first() else {
-        *value = scalar;
-        return;
-    };
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    set(&mut value[first.as_str()], rest, scalar);
-}
-
-/// Every key that the schema knows, by its lower-case form.
-fn property_names() -> BTreeMap<String, String> {
-    fn collect(schema: &Value, names: &mut BTreeMap<String, String>) {
-        match schema {
-            Value::Object(object) => {
-                if let Some(Value::Object(properties)) = object.get("properties") {
-                    names.extend(properties.keys().map(|key| (key.to_lowercase(), key.clone())));
-                }
-                object.values().for_each(|value| collect(value, names));
-            }
-            Value::Array(items) => items.iter().for_each(|item| collect(item, names)),
-            _ => {}
+/// Whether the text is a mapping in YAML, no key twice. Figment alone would take the last of two equal keys, and so a
+/// second `clusters:` further down would silently replace the first.
+fn parse(text: &str) -> Result<(), (String, &'static str)> {
+    use serde_yaml::Value::{Mapping, Null};
+    match serde_yaml::from_str(text) {
+        Ok(Mapping(_)) => Ok(()),
+        Ok(Null) => Err(("is empty".into(), "begin with `version: 1` and `clusters:`")),
+        Ok(_) => {
+            Err(("is not a mapping of keys to values".into(), "begin with `version: 1` and `clusters:`"))
+        }
+        Err(error) => {
+            let place = error.location().map_or_else(String::new, |place| {
+                format!(" at line {}, column {}", place.line(), place.column())
+            });
+            Err((format!("cannot be parsed as YAML{place}: {error}"), "mend the YAML there"))
         }
     }
-    let mut names = BTreeMap::new();
-    collect(&json_schema(), &mut names);
-    names
 }

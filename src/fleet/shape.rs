@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-use jsonschema::error::ValidationErrorKind;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::{Location, LocationSegment};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::file::{RawFleet, Written, json_schema};
 use super::problem::Problem;
@@ -14,54 +14,62 @@ use super::problem::Problem;
 /// The raw fleet without what does not fit its shape, and what does not.
 pub(super) fn check(written: &Written) -> (RawFleet, Vec<Problem>) {
     let schema = json_schema();
-    let mut problems = vec![];
+    let mut problems: Vec<Problem> = vec![];
     let mut rest = written.value.clone();
     let Ok(validator) = jsonschema::validator_for(&schema) else {
-        // The schema is generated from our own types and covered by a test.
-        return (RawFleet::default(), vec![]);
+        return (RawFleet::default(), vec![of_ours(written, "the schema of the fleet file is broken")]);
     };
     for error in validator.iter_errors(&written.value) {
         let path = path_of(error.instance_path());
+        // The schema around the keyword that was violated.
+        let around = error.schema_path().as_str().rsplit_once('/').map_or("", |(around, _)| around);
+        let around = schema.pointer(around).unwrap_or(&Value::Null);
         if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
             for key in unexpected {
-                let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                problems.push(Problem {
-                    source: written.source_of_unknown(&at),
-                    path: at,
-                    value: None,
-                    what: "is not a key of the fleet file".into(),
-                    remedy: suggestion(
-                        key,
-                        &keys_of(&schema),
-                        "remove it; polkafleet schema prints what may stand here",
-                    ),
-                });
-                remove(&mut rest, error.instance_path(), Some(key));
+                problems.push(unknown_key(written, &path, key, around));
+                remove_key(&mut rest, error.instance_path(), key);
             }
             continue;
         }
-        problems.push(Problem {
-            source: written.source_of(&path),
-            value: Some(error.instance().to_string()),
-            what: what(error.kind(), &error.to_string()),
-            remedy: "polkafleet schema prints what may stand here".into(),
-            path,
-        });
-        remove(&mut rest, error.instance_path(), None);
+        // One value of a wrong type usually violates more than one keyword.
+        if problems.iter().any(|problem| problem.path == path) {
+            continue;
+        }
+        let (what, remedy) = words(error.kind(), error.instance(), around, &error.to_string());
+        let value = Some(error.instance().to_string());
+        problems.push(Problem { source: written.source_of(&path), path, value, what, remedy });
+        replace(&mut rest, error.instance_path(), around);
     }
     let raw = serde_json::from_value(rest).unwrap_or_else(|error| {
-        if problems.is_empty() {
-            problems.push(Problem {
-                source: written.source.clone(),
-                path: "(file)".into(),
-                value: None,
-                what: error.to_string(),
-                remedy: "polkafleet schema prints what may stand here".into(),
-            });
-        }
+        problems.push(of_ours(written, &error.to_string()));
         RawFleet::default()
     });
     (raw, problems)
+}
+
+/// Schema and raw shape are generated from one type and agree; if they ever do not, the file is refused all the same.
+fn of_ours(written: &Written, what: &str) -> Problem {
+    Problem {
+        source: written.source.clone(),
+        path: "(file)".into(),
+        value: None,
+        what: what.to_owned(),
+        remedy: "polkafleet schema prints what may stand here".into(),
+    }
+}
+
+fn unknown_key(written: &Written, path: &str, key: &str, around: &Value) -> Problem {
+    let at = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    let known: Vec<String> =
+        around["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
+    let remedy = suggestion(key, &known, &format!("remove it; the keys here are {}", known.join(", ")));
+    Problem {
+        source: written.source_of_unknown(&at),
+        path: at,
+        value: None,
+        what: "is not a key that may stand here".into(),
+        remedy,
+    }
 }
 
 /// "did you mean …", or another remedy where nothing known is near.
@@ -70,18 +78,55 @@ pub(super) fn suggestion(given: &str, known: &[String], otherwise: &str) -> Stri
         .iter()
         .map(|known| (strsim::damerau_levenshtein(&given.to_lowercase(), &known.to_lowercase()), known))
         .min()
-        .filter(|(distance, _)| *distance <= 1 + given.len() / 4);
+        .filter(|(distance, _)| *distance <= 1 + given.chars().count() / 4);
     near.map_or_else(|| otherwise.to_owned(), |(_, known)| format!("did you mean {known}?"))
 }
 
-fn what(kind: &ValidationErrorKind, message: &str) -> String {
+/// What is wrong, and what to do about it.
+fn words(kind: &ValidationErrorKind, value: &Value, around: &Value, message: &str) -> (String, String) {
+    if value.is_null() {
+        return ("has no value".into(), "give it one, or remove the key".into());
+    }
     match kind {
-        ValidationErrorKind::Type { .. } => "has the wrong type".into(),
-        ValidationErrorKind::Enum { options } => format!("is none of {options}"),
-        ValidationErrorKind::Minimum { limit } => format!("is less than {limit}"),
-        ValidationErrorKind::Maximum { limit } => format!("is more than {limit}"),
-        ValidationErrorKind::AnyOf { .. } => "is not of a form that may stand here".into(),
-        _ => message.to_owned(),
+        ValidationErrorKind::Type { kind } => ("has the wrong type".into(), expected(kind, value)),
+        ValidationErrorKind::Enum { options } => {
+            let options: Vec<String> = options
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(String::from)
+                .collect();
+            let all = options.join(", ");
+            let remedy = suggestion(value.as_str().unwrap_or_default(), &options, &format!("write {all}"));
+            (format!("is none of: {all}"), remedy)
+        }
+        ValidationErrorKind::Minimum { .. } | ValidationErrorKind::Maximum { .. } => {
+            let bound = |name: &str| around[name].to_string();
+            (
+                "is out of range".into(),
+                format!("write a number from {} to {}", bound("minimum"), bound("maximum")),
+            )
+        }
+        ValidationErrorKind::AnyOf { .. } => (
+            "is neither a count nor a percentage".into(),
+            "write a whole number, or a percentage such as 25%".into(),
+        ),
+        _ => (message.to_owned(), "polkafleet schema prints what may stand here".into()),
+    }
+}
+
+fn expected(kind: &TypeKind, value: &Value) -> String {
+    let TypeKind::Single(expected) = kind else {
+        return "polkafleet schema prints what may stand here".into();
+    };
+    match expected.to_string().as_str() {
+        "string" if value.is_number() || value.is_boolean() => "put it in quotes: this is a text".into(),
+        "string" => "write a text".into(),
+        "integer" => "write a whole number, without quotes".into(),
+        "boolean" => "write true or false, without quotes".into(),
+        "array" => "write a list: [a, b], or lines that begin with a dash".into(),
+        _ => "write keys and values".into(),
     }
 }
 
@@ -102,39 +147,24 @@ fn path_of(location: &Location) -> String {
     path
 }
 
-/// Takes out the value at `location`, or `key` of the object there; an item of a list becomes null and drops out.
-fn remove(value: &mut Value, location: &Location, key: Option<&str>) {
-    let mut here = value;
-    let segments: Vec<_> = location.iter().collect();
-    let last = if key.is_some() { segments.len() } else { segments.len().saturating_sub(1) };
-    for segment in &segments[..last] {
-        let next = match segment {
-            LocationSegment::Property(key) => here.get_mut(key.as_ref()),
-            LocationSegment::Index(index) => here.get_mut(*index),
-        };
-        let Some(next) = next else { return };
-        here = next;
-    }
-    match (key, segments.last()) {
-        (Some(key), _) => drop(here.as_object_mut().and_then(|object| object.remove(key))),
-        (None, Some(LocationSegment::Property(key))) => {
-            drop(here.as_object_mut().and_then(|object| object.remove(key.as_ref())));
-        }
-        (None, Some(LocationSegment::Index(_)) | None) => *here = Value::Array(vec![]),
+fn remove_key(value: &mut Value, location: &Location, key: &str) {
+    if let Some(Value::Object(object)) = value.pointer_mut(location.as_str()) {
+        object.remove(key);
     }
 }
 
-fn keys_of(schema: &Value) -> Vec<String> {
-    let mut keys: Vec<String> = match schema {
-        Value::Object(object) => {
-            let own = object.get("properties").and_then(Value::as_object);
-            let own = own.into_iter().flat_map(|properties| properties.keys().cloned());
-            own.chain(object.values().flat_map(keys_of)).collect()
+/// Takes out the value at `location`. An item of a list becomes an empty one instead: its neighbours keep their places.
+fn replace(value: &mut Value, location: &Location, around: &Value) {
+    let (parent, last) = location.as_str().rsplit_once('/').unwrap_or_default();
+    match value.pointer_mut(parent) {
+        Some(Value::Object(object)) => {
+            object.remove(&last.replace("~1", "/").replace("~0", "~"));
         }
-        Value::Array(items) => items.iter().flat_map(keys_of).collect(),
-        _ => vec![],
-    };
-    keys.sort();
-    keys.dedup();
-    keys
+        Some(Value::Array(items)) => {
+            if let Some(item) = last.parse().ok().and_then(|index: usize| items.get_mut(index)) {
+                *item = if around["type"] == "object" { json!({}) } else { json!("") };
+            }
+        }
+        _ => {}
+    }
 }

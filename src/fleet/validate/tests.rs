@@ -1,4 +1,5 @@
 use super::*;
+use crate::fleet::Settings;
 
 fn fake_contexts(path: Option<&Path>) -> Result<Vec<String>, String> {
     match path {
@@ -143,4 +144,230 @@ fn a_kubeconfig_that_cannot_be_read_is_named() {
         problems[0].contains("clusters[0].kubeconfig") && problems[0].contains("missing.yaml"),
         "{problems:?}"
     );
+}
+
+/// Exactly these problems, each known by some part of its text: nothing is hidden, nothing is made up.
+fn exactly(text: &str, env: &[(&str, &str)], expected: &[&str]) {
+    let problems = check_with(text, env).expect_err(text);
+    assert_eq!(problems.len(), expected.len(), "{text}\n{problems:#?}");
+    for part in expected {
+        assert!(problems.iter().any(|problem| problem.contains(part)), "{part} of {text}\n{problems:#?}");
+    }
+}
+
+/// A file with one upgrade, to which `more` is added.
+fn upgrade(more: &str) -> String {
+    format!(
+        "{{version: 1, clusters: [{{context: minikube}}], upgrades: [{{name: u, clientVersion: stable2503-7, \
+         stages: [{{name: all}}], {more}}}]}}"
+    )
+}
+
+/// A file with one cluster, to which `more` is added.
+fn cluster(more: &str) -> String {
+    format!("{{version: 1, clusters: [{{context: minikube, {more}}}]}}")
+}
+
+#[test]
+fn a_key_written_twice_is_refused_with_its_place() {
+    let twice = "version: 1\nclusters: [{context: minikube}]\nclusters: [{context: kind-eu-1}]\n";
+    exactly(twice, &[], &["duplicate entry with key \"clusters\""]);
+    exactly(
+        "version: 1\nclusters:\n  - {context: minikube, paused: true, paused: false}\n",
+        &[],
+        &["line 3"],
+    );
+}
+
+#[test]
+fn what_is_no_mapping_is_told_as_such() {
+    exactly("", &[], &["is empty"]);
+    exactly("# only a remark\n", &[], &["is empty"]);
+    exactly("[1]", &[], &["is not a mapping"]);
+}
+
+#[test]
+fn a_key_of_another_place_is_unknown_here() {
+    let text = "{version: 1, clusters: [{context: minikube}], defaults: {paused: true}}";
+    exactly(
+        text,
+        &[],
+        &["defaults.paused: is not a key that may stand here; remove it; the keys here are image"],
+    );
+    exactly(&upgrade("selector: {matchLabel: {a: b}}"), &[], &["upgrades[0].selector.matchLabel"]);
+}
+
+#[test]
+fn a_misshapen_value_is_one_problem_and_hides_no_other() {
+    exactly(
+        "{version: 1, validators: {maxUnavailable: 5000000000}, clusters: [{context: nope}], telemetri: {}}",
+        &[],
+        &[
+            "validators.maxUnavailable: 5000000000: is out of range",
+            "clusters[0].context",
+            "did you mean telemetry?",
+        ],
+    );
+    exactly("{version: 1, home: minikube, clusters: [5, {context: minikube}]}", &[], &["clusters[0]: 5"]);
+    exactly("{version: 1, clusters: [{name: a, context: 5}]}", &[], &["clusters[0].context: 5"]);
+    exactly(
+        &upgrade("selector: {matchExpressions: [5]}"),
+        &[],
+        &["upgrades[0].selector.matchExpressions[0]: 5"],
+    );
+    exactly(&upgrade("unreachable: skipp"), &[], &["did you mean skip?"]);
+    exactly(&upgrade("maxFailures: -1"), &[], &["upgrades[0].maxFailures: -1"]);
+}
+
+#[test]
+fn a_number_where_a_text_belongs_should_be_quoted() {
+    let text = "{version: 1, clusters: [{context: minikube}], \
+                upgrades: [{name: u, clientVersion: 1.10, stages: [{name: all}]}]}";
+    exactly(text, &[], &["upgrades[0].clientVersion: 1.1: has the wrong type; put it in quotes"]);
+}
+
+#[test]
+fn a_key_without_a_value_is_a_mistake() {
+    exactly(
+        "version: 1\nclusters: [{context: minikube}]\nupgrades:\n",
+        &[],
+        &["upgrades: null: has no value"],
+    );
+    let stage = "{version: 1, clusters: [{context: minikube}], upgrades: [{name: u, clientVersion: v1.0.0, \
+                 stages: [{name: a, approval: }]}]}";
+    exactly(stage, &[], &["stages[0].approval: null: has no value"]);
+}
+
+#[test]
+fn a_cluster_with_a_mistake_keeps_its_place_and_its_name() {
+    exactly(
+        "{version: 1, home: z, clusters: [{name: z, context: nope}, {name: a, context: minikube}, \
+         {name: a, context: kind-eu-1}]}",
+        &[],
+        &["clusters[0].context", "clusters[2].name"],
+    );
+}
+
+#[test]
+fn one_cluster_under_two_names_is_refused() {
+    exactly(
+        "{version: 1, home: a, clusters: [{name: a, context: minikube}, {name: b, context: minikube}]}",
+        &[],
+        &["clusters[1].context: \"minikube\": is the same cluster as clusters[0]"],
+    );
+    let two = "{version: 1, home: a, clusters: [{name: a, inCluster: true}, {name: b, inCluster: true}]}";
+    exactly(two, &[], &["clusters[1].context"]);
+}
+
+#[test]
+fn a_kubeconfig_shared_by_many_is_reported_once() {
+    exactly(
+        "{version: 1, home: a, clusters: [{name: a, context: x, kubeconfig: missing.yaml}, \
+         {name: b, context: y, kubeconfig: missing.yaml}]}",
+        &[],
+        &["clusters[0].kubeconfig"],
+    );
+}
+
+#[test]
+fn names_labels_namespaces_and_images_are_checked() {
+    exactly(
+        &cluster("namespaces: [A, x, x]"),
+        &[],
+        &["namespaces[0]", "namespaces[2]: \"x\": stands here twice"],
+    );
+    exactly(&cluster("labels: {'a b': c, d: 'e f', example.com/g: h}"), &[], &["labels.a b", "labels.d"]);
+    exactly(&cluster("image: 'a b'"), &[], &["clusters[0].image"]);
+    assert!(check(&cluster("image: 'localhost:5000/parity/polkadot'")).is_ok());
+    exactly("{version: 1, clusters: [{inCluster: true}]}", &[], &["clusters[0].name: is missing"]);
+    exactly(
+        "{version: 1, clusters: [{name: a, inCluster: true, kubeconfig: x}]}",
+        &[],
+        &["clusters[0].kubeconfig: \"x\": is not used"],
+    );
+    exactly(
+        "{version: 1, clusters: [{context: minikube}], \
+         upgrades: [{name: '', clientVersion: v1.0.0, stages: [{name: A}]}]}",
+        &[],
+        &["upgrades[0].name", "upgrades[0].stages[0].name"],
+    );
+}
+
+#[test]
+fn each_bad_cidr_is_reported() {
+    let at = "clusters[0].networkPolicy.metricsFrom";
+    let parts = [format!("{at}[0]"), format!("{at}[2]")];
+    exactly(
+        &cluster("networkPolicy: {metricsFrom: [a, fd00::/8, b]}"),
+        &[],
+        &parts.each_ref().map(String::as_str),
+    );
+}
+
+#[test]
+fn a_selector_that_says_less_than_it_seems_to_is_refused() {
+    let expression = |text: &str| upgrade(&format!("selector: {{matchExpressions: [{{{text}}}]}}"));
+    // Without its key this one would have selected every resource.
+    exactly(&expression("operator: DoesNotExist"), &[], &["matchExpressions[0].key"]);
+    exactly(&expression("key: a, operator: Exists, vals: [x]"), &[], &["matchExpressions[0].vals"]);
+    exactly(&expression("key: a, operator: In, values: []"), &[], &["does not go with In"]);
+    exactly(&expression("key: a, operator: Exists, values: [x]"), &[], &["does not go with Exists"]);
+    exactly(&expression("key: a, operator: in, values: [x]"), &[], &["did you mean In?"]);
+    exactly(&expression("key: a"), &[], &["matchExpressions[0].operator: is missing"]);
+    let fleet = check(&expression("key: a, operator: NotIn, values: [y, x]")).unwrap();
+    assert_eq!(fleet.upgrades[0].selector.to_string(), "a notin (x,y)");
+}
+
+#[test]
+fn versions_of_all_kinds_must_be_releases_and_must_matter() {
+    exactly(&upgrade("expedite: {version: latest, reason: x}"), &[], &["upgrades[0].expedite.version"]);
+    exactly(&upgrade("expedite: {version: v1.0.0}"), &[], &["upgrades[0].expedite.reason"]);
+    let approved = "{version: 1, clusters: [{context: minikube}], upgrades: [{name: u, clientVersion: v1.0.0, \
+                    stages: [{name: a, approvedVersion: v1.0.0}]}]}";
+    exactly(approved, &[], &["stages[0].approvedVersion: \"v1.0.0\": has no effect"]);
+}
+
+#[test]
+fn durations_may_be_days_and_deadlines_may_not_be_nothing() {
+    let fleet = check(&upgrade("progressDeadline: 1d 2h, health: {stableFor: 90s}")).unwrap();
+    assert_eq!(fleet.upgrades[0].progress_deadline.as_secs(), 26 * 3600);
+    assert_eq!(fleet.upgrades[0].stable_for.as_secs(), 90);
+    for wrong in ["0s", "-5m", "30", "1 month", "400d", "soon"] {
+        exactly(&upgrade(&format!("progressDeadline: '{wrong}'")), &[], &["upgrades[0].progressDeadline"]);
+    }
+}
+
+#[test]
+fn a_clash_of_ports_is_told_where_a_person_wrote_it() {
+    exactly(ONE, &[("P2P_PORT", "9944")], &["environment variable P2P_PORT: defaults.ports.p2p: \"9944\""]);
+    exactly(&cluster("ports: {rpc: 30333}"), &[], &["fleet.yaml: clusters[0].ports.rpc"]);
+}
+
+#[test]
+fn an_unknown_variable_is_named() {
+    exactly(
+        ONE,
+        &[("POLKAFLEET__DEFAULT__IMAGE", "a")],
+        &["environment variable POLKAFLEET__DEFAULT__IMAGE: default"],
+    );
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_none() {
+    assert!(check_with(ONE, &[("P2P_PORT", ""), ("IMAGE_CLIENT", "")]).is_ok());
+}
+
+#[test]
+fn a_kubeconfig_is_read_once_for_all_its_clusters() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.yaml");
+    std::fs::write(
+        &file,
+        "{version: 1, home: a, clusters: [{context: a, kubeconfig: k}, {context: b, kubeconfig: k}]}",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("k"), "{contexts: [{name: a}, {name: b}]}").unwrap();
+    let loaded = load_all(&Sources { file: Some(file), ..Sources::default() });
+    assert!(loaded.fleet.is_ok());
+    assert_eq!(loaded.kubeconfigs, [folder.path().join("k")].into());
 }

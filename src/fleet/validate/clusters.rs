@@ -1,0 +1,197 @@
+//! The members: names, connections, settings. Pure; which contexts a kubeconfig has is asked of the checker.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::words::{as_dns_label, is_bare_image, is_cidr, is_dns_label, is_label_key, is_label_value};
+use super::{Checker, expand_home};
+use crate::fleet::file::{RawCluster, RawFleet, RawPorts};
+use crate::fleet::shape::suggestion;
+use crate::fleet::{Cluster, ClusterName, Connection, Ports, Settings};
+
+impl Checker<'_> {
+    /// The member, also if something is wrong with it: the others keep their places, and home may name it.
+    pub(super) fn cluster(&mut self, raw: &RawFleet, index: usize, cluster: &RawCluster) -> Cluster {
+        let name = self.cluster_name(index, cluster);
+        self.namespaces(index, &cluster.namespaces);
+        for (key, value) in &cluster.labels {
+            if !is_label_key(key) || !is_label_value(value) {
+                let remedy = "use letters, digits, dashes, dots and underscores, at most 63 each";
+                self.problem(
+                    format!("clusters[{index}].labels.{key}"),
+                    Some(value),
+                    "is not a label",
+                    remedy,
+                );
+            }
+        }
+        let connection = self.connection(index, cluster);
+        if let Some(connection) = &connection {
+            self.once_in_the_fleet(index, connection);
+        }
+        Cluster {
+            name: ClusterName(name),
+            // Without one there is a problem, and so no fleet.
+            connection: connection.unwrap_or(Connection::InCluster),
+            labels: cluster.labels.clone(),
+            namespaces: cluster.namespaces.clone(),
+            paused: cluster.paused,
+            lost: cluster.lost,
+            settings: self.settings(raw, index, cluster),
+        }
+    }
+
+    fn cluster_name(&mut self, index: usize, cluster: &RawCluster) -> String {
+        let at = format!("clusters[{index}].name");
+        match (&cluster.name, &cluster.context) {
+            (Some(name), _) => {
+                self.dns_label(&at, name);
+                name.clone()
+            }
+            (None, Some(context)) => {
+                if !is_dns_label(context) {
+                    let remedy = format!("add a name, for example name: {}", as_dns_label(context));
+                    self.problem(at, Some(context), "the context's name cannot be the cluster's", remedy);
+                }
+                context.clone()
+            }
+            (None, None) => {
+                if cluster.in_cluster {
+                    self.problem(at, None, "is missing", "give the cluster a name");
+                }
+                String::new()
+            }
+        }
+    }
+
+    fn namespaces(&mut self, index: usize, namespaces: &[String]) {
+        let mut seen = BTreeSet::new();
+        for (number, namespace) in namespaces.iter().enumerate() {
+            let at = format!("clusters[{index}].namespaces[{number}]");
+            self.dns_label(&at, namespace);
+            if !seen.insert(namespace) {
+                self.problem(at, Some(namespace), "stands here twice", "remove one of them");
+            }
+        }
+    }
+
+    fn connection(&mut self, index: usize, cluster: &RawCluster) -> Option<Connection> {
+        let at = format!("clusters[{index}].context");
+        let context = match (&cluster.context, cluster.in_cluster) {
+            (None, true) => {
+                if let Some(path) = &cluster.kubeconfig {
+                    let at = format!("clusters[{index}].kubeconfig");
+                    self.problem(at, Some(path), "is not used with inCluster: true", "remove one of them");
+                }
+                return Some(Connection::InCluster);
+            }
+            (Some(context), false) => context,
+            (context, _) => {
+                let remedy = "give either a context of the kubeconfig, or inCluster: true";
+                self.problem(at, context.as_deref(), "does not say how to reach the cluster", remedy);
+                return None;
+            }
+        };
+        let path = cluster.kubeconfig.as_ref().map(|path| self.folder.join(expand_home(path)));
+        match (self.contexts)(path.as_deref()) {
+            Ok(known) if known.contains(context) => {
+                Some(Connection::Kubeconfig { path, context: context.clone() })
+            }
+            Ok(known) => {
+                let remedy = suggestion(context, &known, &format!("it has {}", known.join(", ")));
+                self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
+                None
+            }
+            Err(why) => {
+                self.unreadable(index, path.as_ref(), &why);
+                None
+            }
+        }
+    }
+
+    /// Told at the first cluster that needs it: hundreds may share one kubeconfig.
+    fn unreadable(&mut self, index: usize, path: Option<&PathBuf>, why: &str) {
+        if !self.unreadable.insert(path.cloned()) {
+            return;
+        }
+        let (key, remedy) = match path {
+            Some(_) => ("kubeconfig", "give a readable kubeconfig (the path is relative to the fleet file)"),
+            None => ("context", "set KUBECONFIG, or give the cluster a kubeconfig"),
+        };
+        let shown = path.map(|path| path.display().to_string());
+        let what = format!("has no kubeconfig that can be read: {why}");
+        self.problem(format!("clusters[{index}].{key}"), shown.as_deref(), what, remedy);
+    }
+
+    /// One cluster under two names would have two workers, and count twice in every budget.
+    fn once_in_the_fleet(&mut self, index: usize, connection: &Connection) {
+        if let Some((earlier, _)) = self.connections.iter().find(|(_, known)| known == connection) {
+            let what = format!("is the same cluster as clusters[{earlier}]");
+            let value = match connection {
+                Connection::Kubeconfig { context, .. } => Some(context.as_str()),
+                Connection::InCluster => None,
+            };
+            self.problem(format!("clusters[{index}].context"), value, what, "remove one of the two entries");
+        }
+        self.connections.push((index, connection.clone()));
+    }
+
+    /// `defaults` with the cluster's overrides. A mistake in `defaults` is told once, at its place.
+    fn settings(&mut self, raw: &RawFleet, index: usize, cluster: &RawCluster) -> Settings {
+        let place =
+            |overridden: bool| if overridden { format!("clusters[{index}]") } else { "defaults".to_owned() };
+        let default = Settings::default();
+
+        let image = cluster.image.as_ref().or(raw.defaults.image.as_ref()).unwrap_or(&default.image);
+        if !is_bare_image(image) {
+            let remedy = "give the image without tag or digest; the tag is the resource's clientVersion";
+            let at = format!("{}.image", place(cluster.image.is_some()));
+            self.once(at, Some(image), "is not an image without a tag", remedy);
+        }
+        let own = &cluster.network_policy.metrics_from;
+        let metrics_from = own.as_ref().or(raw.defaults.network_policy.metrics_from.as_ref());
+        let metrics_from = metrics_from.cloned().unwrap_or_default();
+        for (number, cidr) in metrics_from.iter().enumerate().filter(|(_, cidr)| !is_cidr(cidr)) {
+            let at = format!("{}.networkPolicy.metricsFrom[{number}]", place(own.is_some()));
+            self.once(at, Some(cidr), "is not a CIDR", "write it as 10.0.0.0/8");
+        }
+        Settings {
+            image: image.clone(),
+            ports: self.ports(index, &cluster.ports, &raw.defaults.ports),
+            metrics_from,
+            max_nodes_in_flight: cluster
+                .max_nodes_in_flight
+                .or(raw.defaults.max_nodes_in_flight)
+                .unwrap_or(1),
+        }
+    }
+
+    fn ports(&mut self, index: usize, own: &RawPorts, defaults: &RawPorts) -> Ports {
+        let usual = Ports::default();
+        // Where the number was written, and how near to the person: a clash is told at the nearer of the two.
+        let port = |name: &'static str, own: Option<u16>, default: Option<u16>, usual: u16| {
+            let at = format!("defaults.ports.{name}");
+            match (own, default) {
+                (Some(port), _) => (name, port, format!("clusters[{index}].ports.{name}"), 3),
+                (None, Some(port)) if self.written.is_from_env(&at) => (name, port, at, 2),
+                (None, Some(port)) => (name, port, at, 1),
+                (None, None) => (name, usual, at, 0),
+            }
+        };
+        let all = [
+            port("p2p", own.p2p, defaults.p2p, usual.p2p),
+            port("rpc", own.rpc, defaults.rpc, usual.rpc),
+            port("ws", own.ws, defaults.ws, usual.ws),
+            port("metrics", own.metrics, defaults.metrics, usual.metrics),
+        ];
+        for (number, one) in all.iter().enumerate() {
+            for two in all[..number].iter().filter(|two| two.1 == one.1) {
+                let (told, other) = if two.3 > one.3 { (two, one) } else { (one, two) };
+                let what = format!("is the port of {} too", other.0);
+                let remedy = "give the four ports different numbers";
+                self.once(told.2.clone(), Some(&told.1.to_string()), &what, remedy);
+            }
+        }
+        Ports { p2p: all[0].1, rpc: all[1].1, ws: all[2].1, metrics: all[3].1 }
+    }
+}

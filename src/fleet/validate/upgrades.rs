@@ -1,0 +1,182 @@
+//! The upgrades: versions, selectors, stages, counts, durations. Pure.
+
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use kube::core::{Expression, Selector};
+
+use super::Checker;
+use super::words::{is_label_key, is_label_value, is_release};
+use crate::fleet::file::{RawCount, RawExpedite, RawExpression, RawSelector, RawStage, RawUpgrade};
+use crate::fleet::{Count, Expedite, Stage, Unreachable, Upgrade};
+
+/// A year: longer is a slip, and times must not overflow.
+const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+impl Checker<'_> {
+    pub(super) fn upgrade(&mut self, index: usize, raw: &RawUpgrade) -> Upgrade {
+        let at = |key: &str| format!("upgrades[{index}].{key}");
+        let name = self.name(&at("name"), raw.name.as_ref());
+        let client_version = raw.client_version.clone().unwrap_or_default();
+        self.release(&at("clientVersion"), &client_version);
+        if raw.stages.is_empty() {
+            self.problem(at("stages"), None, "has no stage", "add one, for example name: all, clusters: {}");
+        }
+        let stages: Vec<Stage> =
+            raw.stages.iter().enumerate().map(|(number, stage)| self.stage(index, number, stage)).collect();
+        self.unique(&at("stages"), stages.iter().map(|stage| stage.name.as_str()));
+        let progress_deadline =
+            self.duration(&at("progressDeadline"), raw.progress_deadline.as_ref(), 30 * 60);
+        if progress_deadline.is_zero() {
+            let remedy = "write how long a node may take, for example 30m";
+            self.problem(at("progressDeadline"), Some("0s"), "would fail every node at once", remedy);
+        }
+        Upgrade {
+            name,
+            client_version,
+            selector: self.selector(&at("selector"), &raw.selector),
+            attempt: raw.attempt.unwrap_or(1),
+            paused: raw.paused,
+            allow_downgrade: raw.allow_downgrade,
+            allow_ephemeral: raw.allow_ephemeral,
+            expedite: raw.expedite.as_ref().map(|expedite| self.expedite(&at("expedite"), expedite)),
+            stages,
+            max_failures: self.count(&at("maxFailures"), raw.max_failures.as_ref(), 0, 0),
+            progress_deadline,
+            unreachable: match raw.unreachable.as_deref() {
+                Some("skip") => Unreachable::Skip,
+                _ => Unreachable::Wait,
+            },
+            stable_for: self.duration(&at("health.stableFor"), raw.health.stable_for.as_ref(), 3 * 60),
+        }
+    }
+
+    fn stage(&mut self, upgrade: usize, index: usize, raw: &RawStage) -> Stage {
+        let at = |key: &str| format!("upgrades[{upgrade}].stages[{index}].{key}");
+        if let Some(approved) = &raw.approved_version {
+            self.release(&at("approvedVersion"), approved);
+            if raw.approval.is_none() {
+                let remedy = "add approval: required, or remove it";
+                self.problem(
+                    at("approvedVersion"),
+                    Some(approved),
+                    "has no effect: nothing asks for it",
+                    remedy,
+                );
+            }
+        }
+        Stage {
+            name: self.name(&at("name"), raw.name.as_ref()),
+            clusters: self.selector(&at("clusters"), &raw.clusters),
+            optional: raw.optional,
+            max_concurrent: self.count(&at("maxConcurrent"), raw.max_concurrent.as_ref(), 1, 1),
+            soak: self.duration(&at("soak"), raw.soak.as_ref(), 0),
+            approval_required: raw.approval.is_some(),
+            approved_version: raw.approved_version.clone(),
+        }
+    }
+
+    fn name(&mut self, at: &str, name: Option<&String>) -> String {
+        match name {
+            Some(name) => self.dns_label(at, name),
+            None => self.problem(at, None, "is missing", "give it a name"),
+        }
+        name.cloned().unwrap_or_default()
+    }
+
+    fn release(&mut self, at: &str, tag: &str) {
+        if !is_release(tag) {
+            let remedy = "name a release tag, for example stable2503-7: with any other, newer and older cannot be told";
+            self.problem(at, Some(tag), "is not a release tag", remedy);
+        }
+    }
+
+    fn expedite(&mut self, at: &str, raw: &RawExpedite) -> Expedite {
+        self.release(&format!("{at}.version"), &raw.version);
+        if raw.reason.trim().is_empty() {
+            self.problem(format!("{at}.reason"), None, "is missing", "say why, for the record");
+        }
+        Expedite { version: raw.version.clone(), reason: raw.reason.clone() }
+    }
+
+    fn selector(&mut self, at: &str, raw: &RawSelector) -> Selector {
+        for (key, value) in &raw.match_labels {
+            if !is_label_key(key) || !is_label_value(value) {
+                let remedy = "write the label as it is on the object";
+                self.problem(format!("{at}.matchLabels.{key}"), Some(value), "is not a label", remedy);
+            }
+        }
+        let mut selector: Selector = raw.match_labels.clone().into_iter().collect();
+        for (index, expression) in raw.match_expressions.iter().enumerate() {
+            selector.extend(self.expression(&format!("{at}.matchExpressions[{index}]"), expression));
+        }
+        selector
+    }
+
+    fn expression(&mut self, at: &str, raw: &RawExpression) -> Option<Expression> {
+        if !is_label_key(&raw.key) {
+            let remedy = "give the key of a label";
+            self.problem(format!("{at}.key"), Some(&raw.key), "is not a label's key", remedy);
+        }
+        for (index, value) in raw.values.iter().enumerate().filter(|(_, value)| !is_label_value(value)) {
+            let remedy = "write the value as it is on the object";
+            self.problem(format!("{at}.values[{index}]"), Some(value), "is not a label's value", remedy);
+        }
+        let (key, values) = (raw.key.clone(), raw.values.iter().cloned().collect());
+        match (raw.operator.as_str(), raw.values.is_empty()) {
+            ("In", false) => Some(Expression::In(key, values)),
+            ("NotIn", false) => Some(Expression::NotIn(key, values)),
+            ("Exists", true) => Some(Expression::Exists(key)),
+            ("DoesNotExist", true) => Some(Expression::DoesNotExist(key)),
+            ("", _) => {
+                let remedy = "write In, NotIn, Exists or DoesNotExist";
+                self.problem(format!("{at}.operator"), None, "is missing", remedy);
+                None
+            }
+            (operator, _) => {
+                let remedy = "give In and NotIn at least one value, Exists and DoesNotExist none";
+                self.problem(format!("{at}.values"), None, format!("does not go with {operator}"), remedy);
+                None
+            }
+        }
+    }
+
+    fn count(&mut self, path: &str, raw: Option<&RawCount>, default: u32, least: u32) -> Count {
+        let count = match raw {
+            None => return Count::Number(default),
+            Some(RawCount::Number(number)) => Some(Count::Number(*number)).filter(|_| *number >= least),
+            Some(RawCount::Percent(text)) => {
+                let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+                number.filter(|percent| (1..=100).contains(percent)).map(Count::Percent)
+            }
+        };
+        count.unwrap_or_else(|| {
+            let value = match raw {
+                Some(RawCount::Percent(text)) => text.clone(),
+                Some(RawCount::Number(number)) => number.to_string(),
+                None => String::new(),
+            };
+            let remedy = format!("write a number from {least}, or a percentage from 1% to 100%");
+            self.problem(path, Some(&value), "is neither a count nor a percentage", remedy);
+            Count::Number(default)
+        })
+    }
+
+    fn duration(&mut self, path: &str, raw: Option<&String>, default_seconds: i64) -> SignedDuration {
+        let default = SignedDuration::from_secs(default_seconds);
+        let Some(text) = raw else { return default };
+        // A soak of two days is two times 24 hours, whatever the clocks do.
+        let span =
+            text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+        match span {
+            Ok(duration) if !duration.is_negative() && duration <= LONGEST => duration,
+            _ => {
+                self.problem(
+                    path,
+                    Some(text),
+                    "is not a duration",
+                    "write it as 90s, 30m, 1h 30m or 2d, at most a year",
+                );
+                default
+            }
+        }
+    }
+}
