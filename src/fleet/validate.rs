@@ -24,7 +24,6 @@ pub(super) struct Loaded {
     /// The fleet, or all that is wrong.
     pub(super) fleet: Result<Fleet, Vec<Problem>>,
     /// The kubeconfigs that were asked for, whether they could be read or not.
-    #[allow(dead_code)] // Read by the watcher from the next commit on.
     pub(super) kubeconfigs: BTreeSet<PathBuf>,
 }
 

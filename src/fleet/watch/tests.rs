@@ -1,0 +1,216 @@
+use std::fs;
+use std::io::Write as _;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::*;
+use crate::fleet::validate::load;
+
+const BOUND: Duration = Duration::from_secs(10);
+
+/// A folder with a kubeconfig and a fleet file, followed.
+struct World {
+    folder: tempfile::TempDir,
+    fleet: watch::Receiver<Arc<Fleet>>,
+    log: Log,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    fn count(&self, part: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).matches(part).count()
+    }
+
+    async fn says(&self, part: &str, times: usize) {
+        let since = Instant::now();
+        while self.count(part) < times {
+            assert!(since.elapsed() < BOUND, "{part}: {}", String::from_utf8_lossy(&self.0.lock().unwrap()));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn of(clusters: &[&str]) -> String {
+    let entries: Vec<String> =
+        clusters.iter().map(|name| format!("- {{context: {name}, kubeconfig: k}}\n")).collect();
+    format!("version: 1\nhome: a\nclusters:\n{}", entries.concat())
+}
+
+const KUBECONFIG: &str = "{contexts: [{name: a}, {name: b}, {name: c}]}";
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("k"), KUBECONFIG).unwrap();
+        fs::write(folder.path().join("fleet.yaml"), of(&["a"])).unwrap();
+        Self::follow(folder)
+    }
+
+    fn follow(folder: tempfile::TempDir) -> Self {
+        use tracing::instrument::WithSubscriber as _;
+        let sources = Sources { file: Some(folder.path().join("fleet.yaml")), ..Sources::default() };
+        let (sender, fleet) = watch::channel(Arc::new(load(&sources).unwrap()));
+        let (log, stop) = (Log::default(), CancellationToken::new());
+        let logger = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+        let task = tokio::spawn(follow(sources, sender, stop.clone()).with_subscriber(logger));
+        Self { folder, fleet, log, stop, task }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(self.path("fleet.yaml"), text).unwrap();
+    }
+
+    async fn has(&mut self, clusters: usize) {
+        let right = self.fleet.wait_for(|fleet| fleet.clusters.len() == clusters);
+        tokio::time::timeout(BOUND, right).await.expect("the edit arrives").unwrap();
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        tokio::time::timeout(BOUND, self.task).await.expect("it ends").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_edit_in_place_arrives() {
+    let mut world = World::new();
+    world.write(&of(&["a", "b"]));
+    world.has(2).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_edit_by_rename_arrives() {
+    let mut world = World::new();
+    for clusters in [&["a", "b"][..], &["a", "b", "c"]] {
+        fs::write(world.path(".fleet.yaml.swp"), of(clusters)).unwrap();
+        fs::rename(world.path(".fleet.yaml.swp"), world.path("fleet.yaml")).unwrap();
+        world.has(clusters.len()).await;
+    }
+    world.end().await;
+}
+
+/// As the kubelet does with a ConfigMap: `fleet.yaml` → `..data/fleet.yaml`, and `..data` → a folder with a date.
+#[tokio::test]
+async fn a_symlink_swap_of_a_config_map_arrives() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("k"), KUBECONFIG).unwrap();
+    for (date, clusters) in [("..1", &["a"][..]), ("..2", &["a", "b"])] {
+        fs::create_dir(at(date)).unwrap();
+        fs::write(at(date).join("fleet.yaml"), of(clusters)).unwrap();
+    }
+    symlink("..1", at("..data")).unwrap();
+    symlink("..data/fleet.yaml", at("fleet.yaml")).unwrap();
+    let mut world = World::follow(folder);
+    symlink("..2", world.path("..data_tmp")).unwrap();
+    fs::rename(world.path("..data_tmp"), world.path("..data")).unwrap();
+    fs::remove_dir_all(world.path("..1")).unwrap();
+    world.has(2).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_bad_edit_is_told_once_and_keeps_the_last_good_fleet() {
+    let mut world = World::new();
+    world.write(&of(&["a", "nobody"]));
+    world.log.says("clusters[1].context", 1).await;
+    assert_eq!(world.fleet.borrow().clusters.len(), 1);
+    // The same mistake once more, so that it is looked at; then a good edit, which comes after whatever that caused.
+    world.write(&format!("# a remark\n{}", of(&["a", "nobody"])));
+    tokio::time::sleep(DEBOUNCE * 3).await;
+    world.write(&of(&["a", "b"]));
+    world.has(2).await;
+    world.log.says("valid again", 1).await;
+    assert_eq!((world.log.count("clusters[1].context"), world.log.count("valid again")), (1, 1));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_keeps_the_last_good_fleet() {
+    let mut world = World::new();
+    fs::remove_file(world.path("fleet.yaml")).unwrap();
+    world.log.says("cannot be read", 1).await;
+    assert_eq!(world.fleet.borrow().clusters.len(), 1);
+    world.write(&of(&["a", "b"]));
+    world.has(2).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_broken_kubeconfig_is_told_and_its_mending_is_seen() {
+    let mut world = World::new();
+    fs::write(world.path("k"), "{contexts: [").unwrap();
+    world.log.says("clusters[0].kubeconfig", 1).await;
+    world.write(&of(&["a", "b"]));
+    fs::write(world.path("k"), KUBECONFIG).unwrap();
+    world.has(2).await;
+    world.end().await;
+}
+
+/// Half of this file is a valid file in which two of three clusters have left.
+#[tokio::test]
+async fn a_file_that_is_still_being_written_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("k"), KUBECONFIG).unwrap();
+    fs::write(folder.path().join("fleet.yaml"), of(&["a", "b", "c"])).unwrap();
+    let mut world = World::follow(folder);
+    let mut slow = fs::File::create(world.path("fleet.yaml")).unwrap();
+    for line in
+        of(&["a"]).split_inclusive('\n').chain(["# …\n"; 20]).chain(["- {context: b, kubeconfig: k}\n"])
+    {
+        slow.write_all(line.as_bytes()).unwrap();
+        tokio::time::sleep(DEBOUNCE / 3).await;
+    }
+    world.has(2).await;
+    assert_eq!(world.log.count("leaves"), 1, "only c has left, in one step");
+    world.end().await;
+}
+
+/// Our own reading must not wake us.
+#[tokio::test]
+async fn nothing_is_read_between_two_polls_of_a_quiet_file() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let world = World::new();
+    tokio::time::sleep(DEBOUNCE * 5).await; // The first look, and the events of making the files.
+    let opened = Arc::new(AtomicUsize::new(0));
+    let (count, file) = (Arc::clone(&opened), world.path("fleet.yaml"));
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let event = event.unwrap();
+        let open = matches!(event.kind, EventKind::Access(AccessKind::Open(_)));
+        count.fetch_add(usize::from(open && event.paths.contains(&file)), Ordering::SeqCst);
+    })
+    .unwrap();
+    watcher.watch(world.folder.path(), RecursiveMode::NonRecursive).unwrap();
+    tokio::time::sleep(POLL * 2).await;
+    assert!(opened.load(Ordering::SeqCst) <= 3, "{} times in two polls", opened.load(Ordering::SeqCst));
+    world.end().await;
+}
