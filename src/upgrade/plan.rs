@@ -35,7 +35,7 @@ pub fn plan_with(
     } else {
         let words = format!("the home cluster {} cannot be seen; no step is taken until it can", fleet.home);
         for (place, resource) in &survey.resources {
-            let wants = resource.view.roll_pending() || candidate(place, resource).is_some();
+            let wants = resource.view.roll_pending() || candidate(resource).is_some();
             if wants {
                 plan.waits.push(Wait {
                     place: place.clone(),
@@ -139,7 +139,7 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
     });
     for place in places {
         let Some(resource) = survey.resources.get(&place).cloned() else { continue };
-        let Some((upgrade, stage)) = candidate(&place, &resource) else {
+        let Some((upgrade, stage)) = candidate(&resource) else {
             plan.waits.extend(excluded(survey, &place, &resource));
             continue;
         };
@@ -172,7 +172,7 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
 }
 
 /// The upgrade that has a step for the resource, with the stage of its cluster.
-fn candidate<'a>(_: &Place, resource: &Surveyed<'a>) -> Option<(&'a Upgrade, Option<usize>)> {
+fn candidate<'a>(resource: &Surveyed<'a>) -> Option<(&'a Upgrade, Option<usize>)> {
     let owner = resource.owner.as_ref()?;
     (owner.standing == Standing::NotStarted).then_some((owner.upgrade, owner.stage))
 }

@@ -321,9 +321,11 @@ async fn an_upgrade_is_one_trace_that_reaches_into_the_reconciles_it_caused() {
     let caused = spans.iter().find(|span| span.name == "reconcile" && span.parent_span_id == step.span_id);
     let caused = caused.expect("a reconcile under the step");
     assert_eq!(caused.trace_id, root.trace_id);
-    let request =
-        spans.iter().find(|span| span.parent_span_id == caused.span_id || span.name == "apply StatefulSet");
-    assert!(request.is_some(), "requests are children of the reconcile");
+    let reconciles: Vec<_> =
+        spans.iter().filter(|span| span.name == "reconcile" && span.trace_id == root.trace_id).collect();
+    let is_child = |id: &[u8]| reconciles.iter().any(|reconcile| reconcile.span_id == id);
+    let applied = spans.iter().any(|span| span.name == "apply StatefulSet" && is_child(&span.parent_span_id));
+    assert!(applied, "requests are children of the reconcile that sent them");
     let others = spans.iter().filter(|span| span.name == "reconcile" && span.trace_id != root.trace_id);
     assert!(others.count() > 0, "other reconciles are traces of their own");
 }
