@@ -22,6 +22,7 @@
 //! | decisions: pure | [`desired`], [`upgrade`] (but `execute`) | words, decisions |
 //! | loops: a decision meets I/O | [`reconcile`], [`cluster`], `upgrade::execute` | all above, [`telemetry`] |
 //! | edges and root | [`telemetry`], [`daemon`], [`cli`] | all above |
+//! | simulation | [`sandbox`]: imported by `cli` and the tests only | words |
 
 pub mod cli;
 pub mod cluster;
@@ -32,6 +33,7 @@ pub mod identity;
 pub mod observed;
 pub mod polkadot;
 pub mod reconcile;
+pub mod sandbox;
 pub mod telemetry;
 pub mod upgrade;
 pub mod version;

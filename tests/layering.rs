@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and the modules of ours that it may name.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("version", &[]),
     ("identity", &[]),
     ("polkadot", &["version", "identity"]),
@@ -17,7 +17,8 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("cluster", &["fleet", "observed", "polkadot", "reconcile", "telemetry"]),
     ("upgrade", &["fleet", "observed", "polkadot", "version"]),
     ("daemon", &["cluster", "fleet", "upgrade"]),
-    ("cli", &["cluster", "daemon", "fleet", "polkadot", "telemetry"]),
+    ("sandbox", &["identity", "polkadot", "version"]),
+    ("cli", &["cluster", "daemon", "fleet", "polkadot", "sandbox", "telemetry"]),
 ];
 
 /// The one file of the planner that does I/O may also reach the clients and the traces.
