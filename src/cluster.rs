@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span};
 
+use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName, Fleet};
 
 use self::board::BoardWriter;
@@ -32,6 +33,7 @@ pub struct Registry {
     connect: Arc<dyn Connect>,
     board: BoardWriter,
     clients: Clients,
+    clock: Clock,
     workers: BTreeMap<ClusterName, Engaged>,
 }
 
@@ -45,8 +47,8 @@ struct Engaged {
 impl Registry {
     /// A registry without workers.
     #[must_use]
-    pub fn new(connect: Arc<dyn Connect>, board: BoardWriter, clients: Clients) -> Self {
-        Self { connect, board, clients, workers: BTreeMap::new() }
+    pub fn new(connect: Arc<dyn Connect>, board: BoardWriter, clients: Clients, clock: Clock) -> Self {
+        Self { connect, board, clients, clock, workers: BTreeMap::new() }
     }
 
     /// Follows `fleet` until `stop`, then stops every worker and waits for it.
@@ -114,6 +116,7 @@ impl Registry {
             connect: Arc::clone(&self.connect),
             board: self.board.clone(),
             clients: Arc::clone(&self.clients),
+            clock: self.clock.clone(),
             stop: stop.clone(),
         };
         let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);

@@ -13,33 +13,58 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::clock::Clock;
 use crate::cluster::board::BoardWriter;
 use crate::cluster::connect::Connect;
 use crate::cluster::{Clients, Registry};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
 use crate::fleet::watch::follow;
+use crate::observed::Board;
 use crate::upgrade::{Plan, execute};
 
 /// What is in flight gets this long to finish after the first signal.
 const DRAIN_BOUND: Duration = Duration::from_secs(25);
 
+/// A running daemon: its parts, and what may be looked at from outside.
+pub struct Daemon {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// What the workers see.
+    pub board: watch::Receiver<Arc<Board>>,
+    /// What the planner makes of it.
+    pub plans: watch::Receiver<Arc<Plan>>,
+}
+
+impl Daemon {
+    /// Starts every part; they run until [`Daemon::stop`].
+    pub fn start(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>, clock: &Clock) -> Self {
+        info!(clusters = fleet.clusters.len(), upgrades = fleet.upgrades.len(), home = %fleet.home, "Starting.");
+        let stop = CancellationToken::new();
+        let (fleet, followed) = watch::channel(Arc::new(fleet));
+        let (writer, board) = BoardWriter::new();
+        let clients = Clients::default();
+        let (made, plans) = watch::channel(Arc::new(Plan::default()));
+
+        let tasks = TaskTracker::new();
+        let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone());
+        tasks.spawn(registry.follow(followed.clone(), stop.clone()));
+        tasks.spawn(execute::run(followed, board.clone(), clients, clock.clone(), made, stop.clone()));
+        tasks.spawn(follow(sources, fleet, stop.clone()));
+        tasks.close();
+        Self { tasks, stop, board, plans }
+    }
+
+    /// Stops every part; returns when all have finished what was in flight.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
 /// Runs until SIGTERM or SIGINT; a second signal ends at once. Returns whether everything ended in time.
 pub async fn run(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>) -> std::io::Result<bool> {
-    info!(clusters = fleet.clusters.len(), upgrades = fleet.upgrades.len(), home = %fleet.home, "Starting.");
-    let stop = CancellationToken::new();
-    let (fleet, followed) = watch::channel(Arc::new(fleet));
-    let (board, seen) = BoardWriter::new();
-    let clients = Clients::default();
-    let (plans, _) = watch::channel(Arc::new(Plan::default()));
-
-    let tasks = TaskTracker::new();
-    let registry = Registry::new(connect, board, Arc::clone(&clients));
-    tasks.spawn(registry.follow(followed.clone(), stop.clone()));
-    tasks.spawn(execute::run(followed, seen, clients, plans, stop.clone()));
-    tasks.spawn(follow(sources, fleet, stop.clone()));
-    tasks.close();
-
+    let daemon = Daemon::start(fleet, sources, connect, &Clock::machine());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let first = tokio::select! {
@@ -47,9 +72,8 @@ pub async fn run(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>) -> s
         _ = interrupt.recv() => "SIGINT",
     };
     info!(signal = first, "Stopping: what is in flight is finished first; a second signal ends at once.");
-    stop.cancel();
     let in_time = tokio::select! {
-        () = tasks.wait() => true,
+        () = daemon.stop() => true,
         () = tokio::time::sleep(DRAIN_BOUND) => false,
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,

@@ -18,13 +18,14 @@
 //!
 //! | layer | modules | may import |
 //! |---|---|---|
-//! | words: data, no I/O | [`version`], [`identity`], [`polkadot`], [`fleet`], [`observed`] | words |
+//! | words: data, no I/O (but [`clock`], which waits) | [`version`], [`identity`], [`polkadot`], [`fleet`], [`observed`] | words |
 //! | decisions: pure | [`desired`], [`upgrade`] (but `execute`) | words, decisions |
 //! | loops: a decision meets I/O | [`reconcile`], [`cluster`], `upgrade::execute` | all above, [`telemetry`] |
 //! | edges and root | [`telemetry`], [`daemon`], [`cli`] | all above |
 //! | simulation | [`sandbox`]: imported by `cli` and the tests only | words |
 
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod daemon;
 pub mod desired;

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and the modules of ours that it may name.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
+    ("clock", &[]),
     ("version", &[]),
     ("identity", &[]),
     ("polkadot", &["version", "identity"]),
@@ -14,22 +15,23 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("desired", &["fleet", "identity", "observed", "polkadot", "version"]),
     ("telemetry", &["fleet", "identity"]),
     ("reconcile", &["desired", "fleet", "identity", "observed", "polkadot"]),
-    ("cluster", &["fleet", "observed", "polkadot", "reconcile", "telemetry"]),
-    ("upgrade", &["fleet", "observed", "polkadot", "version"]),
-    ("daemon", &["cluster", "fleet", "upgrade"]),
-    ("sandbox", &["identity", "polkadot", "version"]),
-    ("cli", &["cluster", "daemon", "fleet", "polkadot", "sandbox", "telemetry"]),
+    ("cluster", &["clock", "fleet", "observed", "polkadot", "reconcile", "telemetry"]),
+    ("upgrade", &["clock", "fleet", "observed", "polkadot", "version"]),
+    ("daemon", &["clock", "cluster", "fleet", "observed", "upgrade"]),
+    ("sandbox", &["clock", "identity", "polkadot", "version"]),
+    ("cli", &["clock", "cluster", "daemon", "fleet", "polkadot", "sandbox", "telemetry"]),
 ];
 
 /// The one file of the planner that does I/O may also reach the clients and the traces.
 const EXECUTE: [&str; 3] = ["cluster", "reconcile", "telemetry"];
 
 /// Files that do I/O. All others are pure: no async, no client, no clock, no environment, no randomness.
-const IO: [&str; 16] = [
+const IO: [&str; 17] = [
     "cli.rs",
     "cli/crd.rs",
     "cli/run.rs",
     "cli/validate.rs",
+    "clock.rs",
     "cluster.rs",
     "cluster/board.rs",
     "cluster/connect.rs",

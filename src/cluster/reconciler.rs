@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use dashmap::{DashMap, DashSet};
 use futures::StreamExt as _;
-use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::controller::{Action, Config, Controller};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, field, info_span, warn};
 
+use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName};
 use crate::polkadot::{Polkadot, ResourceId, record};
 use crate::reconcile::observe::Caches;
@@ -38,6 +38,7 @@ pub(super) struct Context {
     client: Client,
     cluster: watch::Receiver<Arc<Cluster>>,
     board: BoardWriter,
+    clock: Clock,
     /// Failures in a row, by resource: how long to wait before trying again.
     failures: DashMap<ResourceId, u32>,
     /// Resources whose view is on the Board since the session began.
@@ -55,6 +56,7 @@ impl Context {
             client,
             cluster: worker.cluster.clone(),
             board: worker.board.clone(),
+            clock: worker.clock.clone(),
             failures: DashMap::new(),
             seen: DashSet::new(),
             filled: AtomicUsize::new(0),
@@ -85,14 +87,20 @@ pub(super) async fn control(scope: Scope, context: Arc<Context>, stop: Cancellat
     context.filled.fetch_add(1, Ordering::Release);
     // An empty cluster is seen whole as well.
     context.reconciled.notify_one();
-    let settings_changed = futures::stream::unfold(context.cluster.clone(), |mut cluster| async move {
-        cluster.changed().await.is_ok().then_some(((), cluster))
+    // A jump of fleet time is a change as well: what was to be looked at later may be due.
+    let both = (context.cluster.clone(), context.clock.jumps());
+    let all_touched = futures::stream::unfold(both, |(mut cluster, mut jumps)| async move {
+        tokio::select! {
+            changed = cluster.changed() => if changed.is_err() { return None },
+            () = jumps.next() => {}
+        }
+        Some(((), (cluster, jumps)))
     });
     let shared = Arc::new((Arc::clone(&context), caches.clone()));
     Controller::for_stream(futures::stream::pending(), caches.polkadots)
         .with_config(Config::default().concurrency(RECONCILES_IN_FLIGHT))
         .reconcile_on(touched)
-        .reconcile_all_on(settings_changed)
+        .reconcile_all_on(all_touched)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile_one, after_failure, shared)
         .for_each(|result| {
@@ -117,7 +125,7 @@ async fn reconcile_one(polkadot: Arc<Polkadot>, shared: Arc<Shared>) -> Result<A
             caches,
             settings: &cluster.settings,
             paused: cluster.paused,
-            now: Timestamp::now(),
+            now: context.clock.now(),
         };
         let outcome = reconcile::reconcile(&polkadot, &inputs).await;
         Span::current().record("outcome", outcome.as_ref().map_or("failed", |_| "ok"));
@@ -133,6 +141,7 @@ async fn reconcile_one(polkadot: Arc<Polkadot>, shared: Arc<Shared>) -> Result<A
         publish(context, id.clone(), view);
         context.failures.remove(&id);
         let next = next_look.and_then(|next| Duration::try_from(next).ok());
+        let next = next.map(|next| context.clock.to_real(next));
         Ok(Action::requeue(next.map_or(RESYNC, |next| next.min(RESYNC))))
     }
     .instrument(span)

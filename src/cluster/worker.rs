@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, warn};
 
+use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName};
 use crate::observed::ClusterState;
 use crate::polkadot::ResourceId;
@@ -45,6 +46,7 @@ pub(super) struct Worker {
     pub(super) connect: Arc<dyn Connect>,
     pub(super) board: BoardWriter,
     pub(super) clients: Clients,
+    pub(super) clock: Clock,
     pub(super) stop: CancellationToken,
 }
 

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
+use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::Fleet;
 use crate::observed::{Board, ResourceView};
@@ -38,6 +38,7 @@ pub async fn run(
     mut fleet: watch::Receiver<Arc<Fleet>>,
     mut board: watch::Receiver<Arc<Board>>,
     clients: Clients,
+    clock: Clock,
     plans: watch::Sender<Arc<Plan>>,
     stop: CancellationToken,
 ) {
@@ -45,7 +46,7 @@ pub async fn run(
         Executor { clients, overlays: BTreeMap::new(), writes: JoinSet::new(), stop: stop.clone() };
     loop {
         let (current, seen) = (fleet.borrow_and_update().clone(), board.borrow_and_update().clone());
-        let now = Timestamp::now();
+        let now = clock.now();
         let seen = executor.overlay(&seen);
         let made = plan(&current, &seen, &executor.unsettled(), now);
         for action in &made.actions {
@@ -53,16 +54,21 @@ pub async fn run(
         }
         announce(&plans.borrow(), &made);
         let longest = if executor.overlays.is_empty() { LONGEST_SLEEP } else { AFTER_REFUSAL };
-        let sleep = made.wake.map_or(longest, |wake| {
-            Duration::try_from(wake.duration_since(now)).unwrap_or_default().min(longest)
-        });
+        let wake = made.wake;
+        let due = async {
+            match wake {
+                Some(wake) => clock.sleep_until(wake).await,
+                None => std::future::pending().await,
+            }
+        };
         plans.send_replace(Arc::new(made));
         tokio::select! {
             () = stop.cancelled() => break,
             changed = fleet.changed() => if changed.is_err() { break },
             changed = board.changed() => if changed.is_err() { break },
             Some(written) = executor.writes.join_next() => executor.finish(written.ok()),
-            () = tokio::time::sleep(sleep) => {}
+            () = due => {}
+            () = tokio::time::sleep(longest) => {}
         }
     }
     // Each is bounded; what has begun is not cut off half-way.

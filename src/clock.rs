@@ -1,0 +1,176 @@
+//! Fleet time: the time that soaks, deadlines and records are measured in. It is handed to whoever decides or waits.
+//!
+//! In production it is the machine's clock. In the sandbox it is virtual: it may run faster than real time, and jump,
+//! so that a day of soak passes in a second. Time limits of requests are not fleet time; they are always real.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+/// A source of fleet time; clones show the same time.
+#[derive(Clone)]
+pub struct Clock(Source);
+
+#[derive(Clone)]
+enum Source {
+    Machine,
+    Virtual(Arc<Virtual>),
+}
+
+struct Virtual {
+    pace: Mutex<Pace>,
+    /// Counts the changes of pace: whoever sleeps looks at the clock again.
+    changes: watch::Sender<u64>,
+}
+
+/// Fleet time runs from `base`, shown at `since`, `speed` times as fast as real time.
+#[derive(Clone, Copy)]
+struct Pace {
+    base: Timestamp,
+    since: Instant,
+    speed: f64,
+}
+
+impl Pace {
+    fn now(&self) -> Timestamp {
+        let real = self.since.elapsed().as_secs_f64();
+        let passed = SignedDuration::try_from_secs_f64(real * self.speed).unwrap_or(SignedDuration::MAX);
+        self.base.saturating_add(passed).unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn machine() -> Self {
+        Self(Source::Machine)
+    }
+
+    /// A virtual clock that shows `start` now and runs `speed` times as fast as real time.
+    #[must_use]
+    pub fn simulated(start: Timestamp, speed: f64) -> Self {
+        let pace = Pace { base: start, since: Instant::now(), speed };
+        Self(Source::Virtual(Arc::new(Virtual { pace: Mutex::new(pace), changes: watch::Sender::new(0) })))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::Machine => Timestamp::now(),
+            Source::Virtual(clock) => clock.pace().now(),
+        }
+    }
+
+    /// Lets a virtual clock jump ahead; the machine's clock cannot, and stays.
+    pub fn advance(&self, by: SignedDuration) {
+        self.change(|pace, now| Pace { base: now.saturating_add(by).unwrap_or(now), ..pace });
+    }
+
+    /// Makes a virtual clock run `speed` times as fast as real time from now on.
+    pub fn set_speed(&self, speed: f64) {
+        self.change(|pace, _| Pace { speed, ..pace });
+    }
+
+    fn change(&self, change: impl FnOnce(Pace, Timestamp) -> Pace) {
+        let Source::Virtual(clock) = &self.0 else { return };
+        let mut pace = clock.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = pace.now();
+        *pace = Pace { since: Instant::now(), ..change(Pace { base: now, ..*pace }, now) };
+        drop(pace);
+        clock.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Returns when the clock shows `until`, or some time after.
+    pub async fn sleep_until(&self, until: Timestamp) {
+        let mut jumps = self.jumps();
+        loop {
+            let left = until.duration_since(self.now());
+            let Ok(left) = Duration::try_from(left) else { return };
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.to_real(left)) => {}
+                () = jumps.next() => {}
+            }
+        }
+    }
+
+    /// How long `fleet` time takes in real time at the present pace.
+    #[must_use]
+    pub fn to_real(&self, fleet: Duration) -> Duration {
+        match &self.0 {
+            Source::Machine => fleet,
+            // Rounded up, or a sleeper would wake just before its time and sleep again.
+            Source::Virtual(clock) => {
+                let real = fleet.as_secs_f64() / clock.pace().speed.max(f64::MIN_POSITIVE);
+                Duration::try_from_secs_f64(real).unwrap_or(Duration::MAX).max(Duration::from_millis(1))
+            }
+        }
+    }
+
+    /// The jumps and changes of pace of a virtual clock; the machine's clock has none.
+    #[must_use]
+    pub fn jumps(&self) -> Jumps {
+        Jumps(match &self.0 {
+            Source::Machine => None,
+            Source::Virtual(clock) => Some(clock.changes.subscribe()),
+        })
+    }
+}
+
+impl Virtual {
+    fn pace(&self) -> Pace {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Clock::jumps`].
+pub struct Jumps(Option<watch::Receiver<u64>>);
+
+impl Jumps {
+    /// Returns at the next jump; never, where there are none.
+    pub async fn next(&mut self) {
+        if let Some(changes) = &mut self.0
+            && changes.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_day_passes_in_a_moment_when_the_clock_jumps() {
+        let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap(), 1.0);
+        let tomorrow = clock.now() + SignedDuration::from_hours(24);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep_until(tomorrow).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.advance(SignedDuration::from_hours(24));
+        sleeper.await.unwrap();
+        assert!(clock.now() >= tomorrow);
+    }
+
+    #[tokio::test]
+    async fn a_fast_clock_wakes_its_sleepers_early_and_never_shows_an_earlier_time() {
+        let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap(), 10_000.0);
+        let later = clock.now() + SignedDuration::from_mins(10);
+        clock.sleep_until(later).await;
+        let shown = clock.now();
+        assert!(shown >= later);
+        clock.set_speed(1.0);
+        assert!(clock.now() >= shown);
+    }
+}
