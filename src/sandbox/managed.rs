@@ -72,6 +72,13 @@ impl Writer<'_> {
             subresource: self.subresource.to_owned(),
         }
     }
+
+    /// The server loses the time on the way from the scale to what is scaled.
+    fn touch(&self, managed: &mut Managed, id: &Id) {
+        if self.subresource != "scale" {
+            managed.touch(id, self.now);
+        }
+    }
 }
 
 /// Writes down in `new` that the writer changed whatever differs from `live`; a new object has no live one.
@@ -130,7 +137,7 @@ pub fn apply(
     managed.replace_fields(&id, writer.api_version, without_identity(&own));
     // The time is that of a change: a manager that wants what is there already gets none.
     if new != old {
-        managed.touch(&id, writer.now);
+        writer.touch(&mut managed, &id);
     }
     put_ownership(&mut new, &managed);
     if let Some(live) = live {
@@ -192,7 +199,7 @@ fn update(live: Option<&Value>, new: &Value, shape: &Shape, writer: &Writer<'_>,
         let id = writer.id(Operation::Update);
         let own = managed.fields(&id).union(&own);
         managed.replace_fields(&id, writer.api_version, own);
-        managed.touch(&id, writer.now);
+        writer.touch(managed, &id);
     }
 }
 

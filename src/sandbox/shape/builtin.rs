@@ -77,6 +77,7 @@ const ATOMIC: &[&str] = &[
     "ObjectReference",
     "OwnerReference",
     "PodSpec.nodeSelector",
+    "RawExtension",
     "ResourceFieldSelector",
     "SecretKeySelector",
     "ServiceSpec.selector",
@@ -257,7 +258,9 @@ impl Build {
             return shape.clone();
         }
         let schema = self.generator.definitions().get(name).cloned().unwrap_or_default();
-        let Some(properties) = schema["properties"].as_object() else { return self.shape(&schema, "") };
+        let Some(properties) = schema["properties"].as_object() else {
+            return self.shape(&schema, type_of(name));
+        };
         // Only the schemas inside a definition of a custom resource go round in circles, and nothing in them has an
         // owner of its own.
         if self.open.iter().any(|open| open == name) {
