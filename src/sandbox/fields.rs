@@ -42,7 +42,7 @@ impl FieldSet {
         let Some(fields) = fields.as_object() else { return fields.is_null().then(Self::default) };
         let mut set = Self::default();
         for (key, below) in fields.iter().filter(|(key, _)| *key != ".") {
-            let Some((kind, rest)) = key.split_once(':') else { return None };
+            let (kind, rest) = key.split_once(':')?;
             let element = match kind {
                 "f" => Element::Field(rest.to_owned()),
                 "v" => Element::Value(serde_json::from_str(rest).ok()?),
@@ -148,7 +148,9 @@ impl FieldSet {
 
     fn combine(&self, mut change: impl FnMut(&Element, &Node) -> Option<Node>) -> Self {
         let nodes = self.0.iter().filter_map(|(element, node)| {
-            change(element, node).filter(|left| left.member || !left.parts.is_empty()).map(|left| (element.clone(), left))
+            change(element, node)
+                .filter(|left| left.member || !left.parts.is_empty())
+                .map(|left| (element.clone(), left))
         });
         Self(nodes.collect())
     }
@@ -210,7 +212,8 @@ impl Display for Element {
         match self {
             Self::Field(name) => write!(f, ".{name}"),
             Self::Key(fields) => {
-                let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let fields: Vec<String> =
+                    fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 write!(f, "[{}]", fields.join(","))
             }
             Self::Value(value) => write!(f, "[={value}]"),

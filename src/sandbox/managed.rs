@@ -68,7 +68,11 @@ impl Writer<'_> {
             manager: self.manager.to_owned(),
             operation,
             // An applier stays the same when it moves on to another version of the type.
-            api_version: if operation == Operation::Apply { String::new() } else { self.api_version.to_owned() },
+            api_version: if operation == Operation::Apply {
+                String::new()
+            } else {
+                self.api_version.to_owned()
+            },
             subresource: self.subresource.to_owned(),
         }
     }

@@ -118,7 +118,8 @@ impl Shape {
             _ if open && properties.is_none() => Self::Any,
             _ => {
                 let fields = properties.into_iter().flatten();
-                let fields = fields.map(|(name, schema)| (name.clone(), Field::of(Self::of_structural(schema))));
+                let fields =
+                    fields.map(|(name, schema)| (name.clone(), Field::of(Self::of_structural(schema))));
                 let mut shape = Struct { fields: fields.collect(), open };
                 if schema["x-kubernetes-embedded-resource"] == json!(true) {
                     shape.add_type_and_metadata();
@@ -207,6 +208,9 @@ pub fn prune(object: &mut Value, shape: &Shape) -> Vec<String> {
 }
 
 fn prune_at(value: &mut Value, shape: &Shape, path: &str, unknown: &mut Vec<String>) {
+    if let Shape::Atomic(inner) = shape {
+        return prune_at(value, inner, path, unknown);
+    }
     match value {
         Value::Object(map) => {
             let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };

@@ -50,7 +50,12 @@ impl Managed {
                 return None;
             }
             let of_id = if operation == Operation::Apply { String::new() } else { api_version.clone() };
-            let id = Id { manager: text("manager"), operation, api_version: of_id, subresource: text("subresource") };
+            let id = Id {
+                manager: text("manager"),
+                operation,
+                api_version: of_id,
+                subresource: text("subresource"),
+            };
             let fields = FieldSet::parse(&entry["fieldsV1"])?;
             entries.insert(id, Entry { api_version, time: text("time").parse().ok(), fields });
         }
@@ -149,14 +154,14 @@ impl Managed {
 
 impl Id {
     fn describe(&self) -> String {
-        let mut words = format!("{:?}", self.manager);
+        let mut words = vec![format!("{:?}", self.manager)];
         if !self.subresource.is_empty() {
-            words.push_str(&format!(" with subresource {:?}", self.subresource));
+            words.push(format!("with subresource {:?}", self.subresource));
         }
         if self.operation == Operation::Update {
-            words.push_str(&format!(" using {}", self.api_version));
+            words.push(format!("using {}", self.api_version));
         }
-        words
+        words.join(" ")
     }
 }
 
@@ -175,7 +180,10 @@ impl Entry {
             ("apiVersion", self.api_version.clone()),
             ("fieldsType", "FieldsV1".to_owned()),
             ("subresource", id.subresource.clone()),
-            ("time", self.time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default()),
+            (
+                "time",
+                self.time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default(),
+            ),
         ] {
             if !text.is_empty() {
                 entry.insert(key.into(), text.into());

@@ -48,7 +48,9 @@ fn check(value: &Value, shape: &Shape, path: &str, misfits: &mut Vec<String>) {
                 check(value, shape, &path, misfits);
             }
         }
-        (Shape::Struct(_) | Shape::Map(_), other) => misfit(format!("expected map, got &{{{}}}", plain(other))),
+        (Shape::Struct(_) | Shape::Map(_), other) => {
+            misfit(format!("expected map, got &{{{}}}", plain(other)));
+        }
         (_, Value::Array(items)) => check_items(items, shape, path, misfits),
         (_, other) => misfit(format!("expected list, got &{{{}}}", plain(other))),
     }
@@ -84,7 +86,9 @@ fn scalar_misfit(scalar: Scalar, value: &Value) -> Option<String> {
         Scalar::Untyped => !value.is_object() && !value.is_array(),
     };
     (!fits).then(|| match scalar {
-        Scalar::String => format!("expected string, got &value.valueUnstructured{{Value:{}}}", literal(value)),
+        Scalar::String => {
+            format!("expected string, got &value.valueUnstructured{{Value:{}}}", literal(value))
+        }
         Scalar::Number => format!("expected numeric (int or float), got {}", go_type(value)),
         Scalar::Bool => format!("expected boolean, got &{{{}}}", plain(value)),
         Scalar::Untyped => format!("expected any scalar, got &{{{}}}", plain(value)),
@@ -99,7 +103,10 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", joined(items.iter().map(plain).collect())),
         Value::Object(map) => {
-            format!("map[{}]", joined(map.iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect()))
+            format!(
+                "map[{}]",
+                joined(map.iter().map(|(key, value)| format!("{key}:{}", plain(value))).collect())
+            )
         }
         other => other.to_string(),
     }

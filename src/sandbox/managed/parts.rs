@@ -33,9 +33,9 @@ pub(super) fn element_of(shape: &Shape, item: &Value) -> Result<Element, String>
         Value::Object(fields) => fields,
         _ => return Err("associative list with keys may not have non-map elements".into()),
     };
-    let values = keys.iter().filter_map(|(key, default)| {
-        Some((key.clone(), fields.get(key).or(default.as_ref())?.clone()))
-    });
+    let values = keys
+        .iter()
+        .filter_map(|(key, default)| Some((key.clone(), fields.get(key).or(default.as_ref())?.clone())));
     let values: BTreeMap<String, Value> = values.collect();
     if values.is_empty() {
         let keys: Vec<String> = keys.iter().map(|(key, _)| format!("{key:?}")).collect();

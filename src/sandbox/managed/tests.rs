@@ -27,7 +27,7 @@ fn writer<'a>(case: &'a Value, step: &'a Value) -> Writer<'a> {
 
 #[test]
 fn recorded_requests_are_answered_as_the_server_answered_them() {
-    let mut wrong = String::new();
+    let mut wrong = vec![];
     for case in recorded().as_array().unwrap() {
         let shape = shape_of(case);
         let mut last = Value::Null;
@@ -35,12 +35,12 @@ fn recorded_requests_are_answered_as_the_server_answered_them() {
             let live = step.get("live").unwrap_or(&last).clone();
             let outcome = replay(case, step, &shape, Some(&live).filter(|live| !live.is_null()));
             if let Err(difference) = outcome {
-                wrong.push_str(&format!("{}, step {index}: {difference}\n", case["title"]));
+                wrong.push(format!("{}, step {index}: {difference}", case["title"]));
             }
             last = step.get("result").unwrap_or(&live).clone();
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn replay(case: &Value, step: &Value, shape: &Shape, live: Option<&Value>) -> Result<(), String> {
@@ -48,10 +48,15 @@ fn replay(case: &Value, step: &Value, shape: &Shape, live: Option<&Value>) -> Re
     let mut new = if let Some(config) = step.get("apply") {
         match apply(live, config, shape, &writer, step["force"] == true) {
             Ok(new) => new,
-            Err(error) => return same(&answer(&error), &json!({
-                "message": step["error"]["message"],
-                "causes": by_text(step["error"]["causes"].as_array().cloned().unwrap_or_default()),
-            })),
+            Err(error) => {
+                return same(
+                    &answer(&error),
+                    &json!({
+                        "message": step["error"]["message"],
+                        "causes": by_text(step["error"]["causes"].as_array().cloned().unwrap_or_default()),
+                    }),
+                );
+            }
         }
     } else {
         let mut new = step["new"].clone();
@@ -108,7 +113,8 @@ fn agrees(mine: &Value, server: &Value, live: &Value, path: &str) -> Result<(), 
                 let theirs = server.get(key).unwrap_or(&Value::Null);
                 agrees(value, theirs, &live[key], &format!("{path}.{key}"))?;
             }
-            let kept = |key: &String| live.get(key).is_some() && live[key] == server[key] && !live[key].is_null();
+            let kept =
+                |key: &String| live.get(key).is_some() && live[key] == server[key] && !live[key].is_null();
             match server.keys().find(|key| kept(key) && mine.get(*key).is_none_or(Value::is_null)) {
                 Some(key) => Err(format!("{path}.{key} is gone")),
                 None => Ok(()),
@@ -122,4 +128,65 @@ fn agrees(mine: &Value, server: &Value, live: &Value, path: &str) -> Result<(), 
         }
         _ => same(mine, server).map_err(|difference| format!("{path}{difference}")),
     }
+}
+
+fn config_map(data: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": data})
+}
+
+fn by(manager: &'static str, second: i64) -> Writer<'static> {
+    Writer { manager, subresource: "", api_version: "v1", now: Timestamp::from_second(second).unwrap() }
+}
+
+fn shape() -> std::sync::Arc<Shape> {
+    Shape::of_builtin("v1", "ConfigMap").unwrap()
+}
+
+#[test]
+fn applying_again_later_changes_nothing() {
+    let config = config_map(&json!({"a": "1"}));
+    let once = apply(None, &config, &shape(), &by("app", 1), false).unwrap();
+    let twice = apply(Some(&once), &config, &shape(), &by("app", 9), false).unwrap();
+    assert_eq!(once, twice);
+}
+
+#[test]
+fn an_apply_without_a_change_joins_the_owners_without_a_time() {
+    let config = config_map(&json!({"a": "1"}));
+    let first = apply(None, &config, &shape(), &by("a", 1), false).unwrap();
+    let second = apply(Some(&first), &config, &shape(), &by("b", 2), false).unwrap();
+    let entries = second["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!((&entries[0]["manager"], entries[0].get("time")), (&json!("b"), None));
+    assert_eq!(entries[1]["manager"], "a");
+}
+
+#[test]
+fn times_settle_only_where_nothing_else_differs() {
+    let live = apply(None, &config_map(&json!({"a": "1"})), &shape(), &by("a", 1), false).unwrap();
+    let mut later = live.clone();
+    later["metadata"]["managedFields"][0]["time"] = "2030-01-01T00:00:00Z".into();
+    let mut other = later.clone();
+    settle_times(&live, &mut later);
+    assert_eq!(later, live);
+    other["data"]["a"] = "2".into();
+    settle_times(&live, &mut other);
+    assert_ne!(other["metadata"]["managedFields"], live["metadata"]["managedFields"]);
+}
+
+#[test]
+fn a_status_request_cannot_rewrite_ownership() {
+    let live = apply(None, &config_map(&json!({"a": "1"})), &shape(), &by("a", 1), false).unwrap();
+    let mut new = live.clone();
+    new["metadata"]["managedFields"] = json!([]);
+    track_update(Some(&live), &mut new, &shape(), &Writer { subresource: "status", ..by("b", 2) });
+    assert_eq!(new, live);
+}
+
+#[test]
+fn items_that_only_the_object_has_keep_their_places_between_the_applied_ones() {
+    let shape = Shape::Set(Shape::Scalar(crate::sandbox::shape::Scalar::String).into());
+    let merged = |old: Value, new: Value| merge::merge(&shape, Some(&old), Some(&new)).unwrap();
+    assert_eq!(merged(json!(["a", "b", "c"]), json!(["c", "a"])), json!(["b", "c", "a"]));
+    assert_eq!(merged(json!(["a", "b", "c"]), json!(["x", "b"])), json!(["a", "x", "b", "c"]));
+    assert_eq!(merged(json!([]), json!(["x", "b"])), json!(["x", "b"]));
 }
