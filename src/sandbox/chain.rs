@@ -1,20 +1,22 @@
 //! A simulated relay chain and the simulated nodes on it.
 //!
 //! Everything here is a function of fleet time: no block is made and no peer is met, a height is what a chain that has
-//! been running since its start would have. [`flags`] knows which arguments a client version takes, [`node`] starts a
-//! node with them and knows its state, [`answers`] says it over HTTP. Which pods run, and on which volumes, is decided
-//! by the simulated kubelet.
+//! been running since its start would have. [`flags`] knows which arguments a client version takes, [`start`] whether
+//! it starts with them, [`node`] what it knows from then on, and [`answers`] says it over HTTP. Which pods run, and on
+//! which volumes, is decided by the simulated kubelet.
 
 pub mod answers;
-pub mod flags;
+mod flags;
 pub mod node;
+pub mod start;
 mod values;
 
 use jiff::Timestamp;
 use sha2::Digest as _;
 
 pub use self::answers::{Answer, Request};
-pub use self::node::{Behaviour, Crash, Node, Start};
+pub use self::node::{Behaviour, Node};
+pub use self::start::{Crash, Start};
 
 /// The time between two blocks of Polkadot, Kusama and their test networks.
 const BLOCK_SECONDS: u64 = 6;

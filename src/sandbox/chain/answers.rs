@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Chain;
-use super::node::{Dotted, Listener, Node};
+use super::node::{Listener, Node};
 use crate::version::era::{self, Era};
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -206,7 +206,7 @@ impl View<'_> {
             let labels = [
                 ("commit", node.commit.clone()),
                 ("name", node.name.clone()),
-                ("version", Dotted(node.client).to_string()),
+                ("version", node.release.clone()),
             ];
             page.gauge("build_info", &[(&labels, 1)]);
         } else {

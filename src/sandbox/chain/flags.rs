@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::node::Crash;
+use super::start::Crash;
 use super::values::Form;
 use crate::version::era::Numbers;
 
