@@ -4,6 +4,18 @@
 //! a StatefulSet controller, kubelets and chain nodes played behind it. No container runs and no chain is joined; it
 //! says so wherever it is seen. Nothing but the command line and the tests may import it.
 
+pub mod api;
+pub mod builtin;
+pub mod cause;
+pub mod chain;
+pub mod cluster;
+pub mod controllers;
+pub mod faults;
 pub mod fields;
+mod gc;
+pub mod http;
+pub mod kinds;
 pub mod managed;
 pub mod shape;
+pub mod store;
+pub mod structural;

@@ -1,7 +1,10 @@
 //! Client versions: what a tag means and which of two is newer.
 //!
 //! Parsing and order follow the facts of the Polkadot release registry (read 2026-07-30); what is not known there
-//! is [`Order::Unknown`], never guessed. Which arguments a version takes lives in `desired::arguments`.
+//! is [`Order::Unknown`], never guessed. What changed in the client, and when, is in [`era`]; which arguments we give
+//! it lives in `desired::arguments`.
+
+pub mod era;
 
 use std::fmt;
 

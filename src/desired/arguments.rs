@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::fleet::Settings;
 use crate::polkadot::{Polkadot, Role};
-use crate::version::{ClientVersion, Order};
+use crate::version::ClientVersion;
+use crate::version::era::{self, Era};
 
 use super::{HEADLESS_SERVICE, Keys, pod_name};
 
@@ -18,9 +19,8 @@ pub const DATA_PATH: &str = "/data";
 
 /// Refuses clients whose arguments we do not know.
 pub fn support(version: &str) -> Result<(), String> {
-    let oldest = ClientVersion::Semver { numbers: (0, 9, 43), candidate: None };
-    match ClientVersion::parse(version).order(&oldest) {
-        Order::Older => Err(format!(
+    match era::era(&ClientVersion::parse(version)) {
+        Some(era) if era < Era::MergedRpc => Err(format!(
             "spec.clientVersion {version} is older than v0.9.43, whose arguments this release does not know; \
              use v0.9.43 or later"
         )),
@@ -100,9 +100,7 @@ pub fn probes(version: &str, role: Role) -> Value {
         Role::Sentry => get("/health", "websocket-rpc"),
         Role::Validator => get("/metrics", "http-metrics"),
     };
-    let has_readiness = ClientVersion::parse(version)
-        .order(&ClientVersion::Semver { numbers: (1, 14, 0), candidate: None })
-        != Order::Older;
+    let has_readiness = era::has_readiness(&ClientVersion::parse(version));
     let ready = match role {
         Role::Sentry if has_readiness => get("/health/readiness", "websocket-rpc"),
         _ => alive.clone(),

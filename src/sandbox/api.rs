@@ -1,0 +1,189 @@
+//! The API server's front: which verb a request is, and what is done with it.
+//!
+//! [`request`] reads it, [`read`], [`write`], [`delete`] and [`watch`] act on the [`state`], [`types`] knows what the
+//! kinds' own rules are, [`discovery`] tells what there is, [`table`] prints, [`status`] refuses.
+
+mod delete;
+mod discovery;
+mod patch;
+mod read;
+mod request;
+mod scale;
+mod select;
+mod state;
+mod status;
+mod table;
+mod types;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use http::Method;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub use self::delete::{FOREGROUND, ORPHAN};
+pub use self::request::{Head, Target};
+pub use self::state::{State, key, text};
+pub use self::status::Status;
+pub use self::types::{Strictness, from_storage, has_finalizers, is_being_deleted, metadata_mut, time};
+pub use self::watch::Watch;
+pub use self::write::{Done, Operation};
+
+use self::patch::Patch;
+use super::kinds::Kind;
+
+/// What is done with a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// JSON.
+    Object {
+        /// The HTTP status.
+        code: u16,
+        /// The body.
+        body: Value,
+        /// `Warning` headers.
+        warnings: Vec<String>,
+    },
+    /// Plain text.
+    Text(&'static str),
+    /// A watch is to begin.
+    Watch(Arc<Kind>, Option<String>),
+    /// The request is for a pod.
+    Proxy(Target),
+}
+
+impl Answer {
+    fn ok(body: Value) -> Self {
+        Self::Object { code: 200, body, warnings: vec![] }
+    }
+}
+
+/// Answers a request, but for what needs more than the state: watches and the proxy.
+pub fn answer(state: &mut State, head: &Head, body: &[u8], now: Timestamp) -> Result<Answer, Status> {
+    if matches!(&*head.path, "/healthz" | "/livez" | "/readyz") {
+        return Ok(Answer::Text("ok"));
+    }
+    if let Some(found) = discovery::answer(state, &head.path) {
+        return if head.method == Method::GET { Ok(Answer::ok(found)) } else { Err(Status::not_allowed()) };
+    }
+    let target = Target::parse(&head.path).ok_or_else(Status::no_such_path)?;
+    let kind = state.served(&target.group, &target.version, &target.plural).ok_or_else(Status::no_such_path)?;
+    if target.namespace.is_some() && !kind.namespaced {
+        return Err(Status::no_such_path());
+    }
+    let mut request = Request { state, head, body, target: &target, kind, now };
+    match (target.name.as_deref(), target.subresource.as_deref()) {
+        (None, _) => request.collection(),
+        (Some(_), Some("proxy")) if target.plural == "pods" => Ok(Answer::Proxy(target)),
+        (Some(name), Some("scale")) if request.kind.scale.is_some() => request.scale(name),
+        (Some(name), Some("status")) if request.kind.status => request.object(name, "status"),
+        (Some(name), None) => request.object(name, ""),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+struct Request<'a> {
+    state: &'a mut State,
+    head: &'a Head,
+    body: &'a [u8],
+    target: &'a Target,
+    kind: Arc<Kind>,
+    now: Timestamp,
+}
+
+impl Request<'_> {
+    fn namespace(&self) -> &str {
+        self.target.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn collection(&mut self) -> Result<Answer, Status> {
+        let namespace = self.target.namespace.as_deref();
+        let kind = Arc::clone(&self.kind);
+        match self.head.method {
+            Method::GET if self.head.is_set("watch") => {
+                Ok(Answer::Watch(kind, self.target.namespace.clone()))
+            }
+            Method::GET => Ok(Answer::ok(self.state.list(&kind, namespace, self.head, self.now)?)),
+            // Without a namespace there is nowhere to put it.
+            Method::POST if namespace.is_some() != kind.namespaced => Err(Status::not_allowed()),
+            Method::POST => {
+                let body = types::read_body(&kind, self.head, self.body)?;
+                let operation = self.operation(&kind, "", "")?;
+                let done = self.state.create(&operation, body)?;
+                Ok(self.done(&kind, done))
+            }
+            Method::DELETE if namespace.is_some() == kind.namespaced => self.delete_collection(&kind),
+            _ => Err(Status::not_allowed()),
+        }
+    }
+
+    fn delete_collection(&mut self, kind: &Arc<Kind>) -> Result<Answer, Status> {
+        let options = types::read_options(self.head, self.body)?;
+        let mut list = self.state.list(kind, self.target.namespace.as_deref(), self.head, self.now)?;
+        for item in list["items"].as_array_mut().into_iter().flatten() {
+            let name = text(item, &["metadata", "name"]).to_owned();
+            let operation = self.operation(kind, &name, "")?;
+            self.state.delete(&operation, &options)?;
+        }
+        Ok(Answer::ok(list))
+    }
+
+    fn object(&mut self, name: &str, subresource: &str) -> Result<Answer, Status> {
+        if self.kind.namespaced && self.target.namespace.is_none() {
+            return Err(Status::no_such_path());
+        }
+        let kind = Arc::clone(&self.kind);
+        let operation = self.operation(&kind, name, subresource)?;
+        let done = match self.head.method {
+            Method::GET => {
+                let found = self.state.find(&kind, self.namespace(), name)?.value();
+                let found = types::from_storage(&kind, found);
+                return Ok(Answer::ok(read::in_form(&kind, found, self.head, self.now)));
+            }
+            Method::PUT => {
+                let body = types::read_body(&kind, self.head, self.body)?;
+                self.state.update(&operation, body)?
+            }
+            Method::PATCH => {
+                let patch = Patch::read(&kind, &self.head.content_type, self.body)?;
+                self.state.patch(&operation, &patch)?
+            }
+            Method::DELETE if subresource.is_empty() => {
+                let options = types::read_options(self.head, self.body)?;
+                let dry_run = operation.dry_run || options["dryRun"] == json!(["All"]);
+                self.state.delete(&Operation { dry_run, ..operation }, &options)?
+            }
+            _ => return Err(Status::not_allowed()),
+        };
+        Ok(self.done(&kind, done))
+    }
+
+    fn operation<'b>(&'b self, kind: &'b Kind, name: &'b str, subresource: &'b str) -> Result<Operation<'b>, Status>
+    where
+        Self: 'b,
+    {
+        types::check_options(self.head)?;
+        Ok(Operation {
+            kind,
+            namespace: self.target.namespace.as_deref().unwrap_or_default(),
+            name,
+            subresource,
+            manager: self.head.manager(),
+            dry_run: self.head.query("dryRun").is_some(),
+            strictness: Strictness::asked(self.head.query("fieldValidation")),
+            force: self.head.is_set("force"),
+            now: self.now,
+        })
+    }
+
+    fn done(&self, kind: &Kind, done: Done) -> Answer {
+        let body = if done.object["kind"] == "Status" {
+            done.object
+        } else {
+            read::in_form(kind, done.object, self.head, self.now)
+        };
+        Answer::Object { code: done.code, body, warnings: done.warnings }
+    }
+}

@@ -1,0 +1,117 @@
+//! Deleting objects: at once, after a pod's grace period, or when the last finalizer is gone.
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::state::{State, key, text};
+use super::status::Status;
+use super::types;
+use super::write::{Done, Operation, precondition};
+
+/// The finalizer of an object that waits for its dependents.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// The finalizer of an object that lets go of its dependents first.
+pub const ORPHAN: &str = "orphan";
+
+impl State {
+    /// DELETE of one object, with `DeleteOptions`.
+    pub fn delete(&mut self, on: &Operation<'_>, options: &Value) -> Result<Done, Status> {
+        let kind = on.kind;
+        let live = self.find(kind, on.namespace, on.name)?;
+        let old = types::from_storage(kind, live.value());
+        check_preconditions(on, options, &old)?;
+        let mut new = old.clone();
+        set_policy_finalizers(&mut new, options);
+        let grace = grace_period(kind.kind == "Pod" && kind.group.is_empty(), options, &old);
+        let at = key(kind, on.namespace, on.name);
+        if types::has_finalizers(kind, &new) || grace > 0 {
+            mark(&mut new, &old, on, grace);
+            if kind.kind == "Namespace" {
+                new["status"]["phase"] = json!("Terminating");
+            }
+            if on.dry_run || new == old {
+                return Ok(Done { code: 200, object: new, warnings: vec![] });
+            }
+            let object = self.store.put(at, types::to_storage(kind, new)).value();
+            return Ok(Done { code: 200, object: types::from_storage(kind, object), warnings: vec![] });
+        }
+        if !on.dry_run {
+            self.store.remove(&at);
+        }
+        let object = if types::is_returned_when_deleted(kind) { new } else { success(on, &old) };
+        Ok(Done { code: 200, object, warnings: vec![] })
+    }
+
+    /// Removes an object whose time has come, whatever it says of a grace period.
+    pub fn remove(&mut self, on: &Operation<'_>) {
+        self.store.remove(&key(on.kind, on.namespace, on.name));
+    }
+}
+
+fn check_preconditions(on: &Operation<'_>, options: &Value, old: &Value) -> Result<(), Status> {
+    for (field, name) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+        let asked = text(options, &["preconditions", field]);
+        let is = text(old, &["metadata", field]);
+        if !asked.is_empty() && asked != is {
+            return Err(Status::conflict(on.kind, on.name, &precondition(name, asked, is)));
+        }
+    }
+    Ok(())
+}
+
+fn set_policy_finalizers(new: &mut Value, options: &Value) {
+    let policy = match options["orphanDependents"].as_bool() {
+        Some(true) => "Orphan",
+        Some(false) => "Background",
+        None => text(options, &["propagationPolicy"]),
+    };
+    let wanted = match policy {
+        "Foreground" => Some(FOREGROUND),
+        "Orphan" => Some(ORPHAN),
+        "Background" => None,
+        _ => return,
+    };
+    let metadata = types::metadata_mut(new);
+    let given = metadata.get("finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut finalizers: Vec<Value> =
+        given.into_iter().filter(|one| *one != FOREGROUND && *one != ORPHAN).collect();
+    finalizers.extend(wanted.map(|one| json!(one)));
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    } else {
+        metadata.insert("finalizers".into(), finalizers.into());
+    }
+}
+
+/// Seconds: only a pod that a kubelet has to stop is given any.
+fn grace_period(is_pod: bool, options: &Value, old: &Value) -> i64 {
+    let over = matches!(text(old, &["status", "phase"]), "Succeeded" | "Failed");
+    if !is_pod || over || text(old, &["spec", "nodeName"]).is_empty() {
+        return 0;
+    }
+    let wanted = options["gracePeriodSeconds"].as_i64();
+    wanted.or_else(|| old["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30)
+}
+
+/// Says since when, or until when, the object is being deleted; once said, only a shorter grace changes it.
+fn mark(new: &mut Value, old: &Value, on: &Operation<'_>, grace: i64) {
+    let known = old["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    if known.is_some_and(|known| known <= grace) {
+        return;
+    }
+    let end = on.now.saturating_add(SignedDuration::from_secs(grace)).unwrap_or(on.now);
+    let metadata = types::metadata_mut(new);
+    metadata.insert("deletionTimestamp".into(), json!(types::time(end)));
+    metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+        metadata.insert("generation".into(), json!(generation + 1));
+    }
+}
+
+fn success(on: &Operation<'_>, old: &Value) -> Value {
+    let mut details = json!({"name": on.name, "kind": on.kind.plural, "uid": old["metadata"]["uid"]});
+    if !on.kind.group.is_empty() {
+        details["group"] = json!(on.kind.group);
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}

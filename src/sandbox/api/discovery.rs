@@ -1,0 +1,171 @@
+//! What a client asks before it asks for objects: the version, the groups, their resources, and just enough OpenAPI for
+//! kubectl to know that the server validates fields and can do dry runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::state::State;
+use crate::sandbox::kinds::{Kind, group_version};
+
+/// The Kubernetes version whose behaviour is simulated; the build metadata says that it is a simulation.
+pub const VERSION: &str = "v1.36.3+polkafleet-sandbox";
+
+/// Answers a discovery path; `None` where it is none.
+#[must_use]
+pub fn answer(state: &State, path: &str) -> Option<Value> {
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match &segments[..] {
+        ["version"] => Some(version()),
+        ["api"] => Some(json!({
+            "kind": "APIVersions", "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}],
+        })),
+        ["apis"] => {
+            let groups: Vec<Value> = groups(state).iter().map(|(name, versions)| group(name, versions)).collect();
+            Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+        }
+        ["apis", name] => {
+            let groups = groups(state);
+            let mut answer = group(name, groups.get(*name)?);
+            answer["kind"] = json!("APIGroup");
+            answer["apiVersion"] = json!("v1");
+            Some(answer)
+        }
+        ["api", version] => resources(state, "", version),
+        ["apis", group, version] => resources(state, group, version),
+        ["openapi", "v3"] => Some(open_api_index(state)),
+        ["openapi", "v3", "api", version] => open_api(state, "", version),
+        ["openapi", "v3", "apis", group, version] => open_api(state, group, version),
+        _ => None,
+    }
+}
+
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "36", "gitVersion": VERSION, "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": "",
+        "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+    })
+}
+
+fn groups(state: &State) -> BTreeMap<String, Vec<String>> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for kind in state.kinds().filter(|kind| !kind.group.is_empty()) {
+        let versions = groups.entry(kind.group.clone()).or_default();
+        if !versions.contains(&kind.version) {
+            versions.push(kind.version.clone());
+        }
+    }
+    groups
+}
+
+fn group(name: &str, versions: &[String]) -> Value {
+    let version = |version: &String| json!({"groupVersion": group_version(name, version), "version": version});
+    let all: Vec<Value> = versions.iter().map(version).collect();
+    json!({"name": name, "preferredVersion": all.first(), "versions": all})
+}
+
+fn kinds_of<'a>(state: &'a State, group: &str, version: &str) -> Vec<&'a Arc<Kind>> {
+    state.kinds().filter(|kind| kind.group == group && kind.version == version).collect()
+}
+
+fn resources(state: &State, group: &str, version: &str) -> Option<Value> {
+    let kinds = kinds_of(state, group, version);
+    let mut resources = vec![];
+    for kind in &kinds {
+        resources.extend(resource(kind));
+    }
+    if kinds.is_empty() {
+        return None;
+    }
+    let mut list = json!({
+        "kind": "APIResourceList", "groupVersion": group_version(group, version), "resources": resources,
+    });
+    if !group.is_empty() {
+        list["apiVersion"] = json!("v1");
+    }
+    Some(list)
+}
+
+/// A kind and its subresources.
+fn resource(kind: &Kind) -> Vec<Value> {
+    let mut main = json!({
+        "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
+        "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+    });
+    if !kind.short.is_empty() {
+        main["shortNames"] = json!(kind.short);
+    }
+    if !kind.categories.is_empty() {
+        main["categories"] = json!(kind.categories);
+    }
+    let mut all = vec![main];
+    let mut sub = |name: &str, of: &str, group: Option<(&str, &str)>, verbs: &[&str]| {
+        let mut one = json!({
+            "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced,
+            "kind": of, "verbs": verbs,
+        });
+        if let Some((group, version)) = group {
+            one["group"] = json!(group);
+            one["version"] = json!(version);
+        }
+        all.push(one);
+    };
+    if kind.kind == "Pod" && kind.group.is_empty() {
+        sub("proxy", "PodProxyOptions", None, &["create", "delete", "get", "patch", "update"]);
+    }
+    if kind.scale.is_some() {
+        sub("scale", "Scale", Some(("autoscaling", "v1")), &["get", "patch", "update"]);
+    }
+    if kind.status {
+        sub("status", &kind.kind, None, &["get", "patch", "update"]);
+    }
+    all
+}
+
+fn open_api_index(state: &State) -> Value {
+    let mut paths = json!({});
+    for kind in state.kinds() {
+        let root = if kind.group.is_empty() { "api" } else { "apis" };
+        let path = format!("{root}/{}", kind.api_version());
+        paths[&path] = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash=sandbox")});
+    }
+    json!({"paths": paths})
+}
+
+fn open_api(state: &State, group: &str, version: &str) -> Option<Value> {
+    let kinds = kinds_of(state, group, version);
+    let root = if group.is_empty() { "api" } else { "apis" };
+    let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
+    let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation", "force"].map(parameter).into();
+    let mut paths = json!({});
+    for kind in &kinds {
+        let scope = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
+        let base = format!("/{root}/{}/{scope}{}", kind.api_version(), kind.plural);
+        let which = json!({"group": kind.group, "kind": kind.kind, "version": kind.version});
+        let verb = |action: &str| json!({"x-kubernetes-action": action, "x-kubernetes-group-version-kind": which, "parameters": parameters, "responses": {}});
+        paths[&base] = json!({"post": verb("post")});
+        paths[format!("{base}/{{name}}")] = json!({"patch": verb("patch"), "put": verb("put")});
+    }
+    let schemas = schemas(&kinds);
+    (!kinds.is_empty()).then(|| {
+        json!({"openapi": "3.0.0", "info": {"title": "Kubernetes (simulated)", "version": VERSION},
+               "paths": paths, "components": {"schemas": schemas}})
+    })
+}
+
+/// Objects without fields: enough for a client to find a kind, too little to explain it.
+fn schemas(kinds: &[&Arc<Kind>]) -> Value {
+    kinds
+        .iter()
+        .map(|kind| {
+            let which = json!([{"group": kind.group, "kind": kind.kind, "version": kind.version}]);
+            let schema = json!({"type": "object", "x-kubernetes-group-version-kind": which,
+                                "x-kubernetes-preserve-unknown-fields": true});
+            (format!("{}.{}.{}", kind.group, kind.version, kind.kind), schema)
+        })
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}

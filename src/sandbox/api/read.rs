@@ -1,0 +1,166 @@
+//! Reading objects: get and list, whole or in pages, at a revision, as objects or as a table.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::request::Head;
+use super::select::Selection;
+use super::state::State;
+use super::status::Status;
+use super::table;
+use super::types;
+use crate::sandbox::kinds::Kind;
+use crate::sandbox::store::{Compacted, Key, Stored};
+
+/// The list that a `continue` token goes on with.
+struct Page {
+    revision: u64,
+    after: (String, String),
+}
+
+impl Page {
+    fn token(&self) -> String {
+        let token = json!({"rv": self.revision, "ns": self.after.0, "name": self.after.1});
+        BASE64_URL_SAFE_NO_PAD.encode(token.to_string())
+    }
+
+    fn read(token: &str) -> Option<Self> {
+        let token: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+        let text = |key: &str| Some(token[key].as_str()?.to_owned());
+        Some(Self { revision: token["rv"].as_u64()?, after: (text("ns")?, text("name")?) })
+    }
+}
+
+/// An object in the form that was asked for.
+#[must_use]
+pub fn in_form(kind: &Kind, object: Value, head: &Head, now: Timestamp) -> Value {
+    match head.wanted_form() {
+        Some("Table") => {
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            table::table(kind, &[object], metadata, head.query("includeObject"), now)
+        }
+        Some("PartialObjectMetadata") => table::partial(&object),
+        _ => object,
+    }
+}
+
+impl State {
+    /// GET of a collection.
+    pub fn list(&self, kind: &Kind, namespace: Option<&str>, head: &Head, now: Timestamp) -> Result<Value, Status> {
+        let selection = Selection::parse(kind, head.query("labelSelector"), head.query("fieldSelector"))?;
+        let token = head.query("continue").map(|token| {
+            Page::read(token).ok_or_else(|| Status::bad_request("continue key is not valid: illegal base64 data"))
+        });
+        let page = token.transpose()?;
+        let (revision, objects) = self.snapshot(kind, namespace, head, page.as_ref())?;
+        let limit = head.query("limit").and_then(|limit| limit.parse::<usize>().ok()).filter(|limit| *limit > 0);
+
+        let is_left = |key: &Key| {
+            page.as_ref().is_none_or(|page| (&key.namespace, &key.name) > (&page.after.0, &page.after.1))
+        };
+        let mut found: Vec<(Key, Arc<Stored>)> = objects
+            .into_iter()
+            .filter(|(key, stored)| is_left(key) && selection.matches(key, stored))
+            .collect();
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if let Some(limit) = limit.filter(|limit| found.len() > *limit) {
+            let rest = found.split_off(limit).len();
+            if let Some((key, _)) = found.last() {
+                let after = (key.namespace.clone(), key.name.clone());
+                metadata["continue"] = json!(Page { revision, after }.token());
+            }
+            if selection.is_everything() {
+                metadata["remainingItemCount"] = json!(rest);
+            }
+        }
+        let objects: Vec<Value> =
+            found.iter().map(|(_, stored)| types::from_storage(kind, stored.value())).collect();
+        Ok(self.list_in_form(kind, objects, metadata, head, now))
+    }
+
+    fn list_in_form(
+        &self,
+        kind: &Kind,
+        mut objects: Vec<Value>,
+        metadata: Value,
+        head: &Head,
+        now: Timestamp,
+    ) -> Value {
+        match head.wanted_form() {
+            Some("Table") => table::table(kind, &objects, metadata, head.query("includeObject"), now),
+            Some("PartialObjectMetadataList") => {
+                let items: Vec<Value> = objects.iter().map(table::partial).collect();
+                json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                       "metadata": metadata, "items": items})
+            }
+            _ => {
+                // The list says what its items are; those of a CRD say so themselves, too.
+                if kind.custom.is_none() {
+                    for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+                        object.remove("kind");
+                        object.remove("apiVersion");
+                    }
+                }
+                json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": metadata,
+                       "items": objects})
+            }
+        }
+    }
+
+    /// What there was at the revision that the request is about.
+    fn snapshot(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        head: &Head,
+        page: Option<&Page>,
+    ) -> Result<(u64, Vec<(Key, Arc<Stored>)>), Status> {
+        let asked = revision_of(head)?;
+        let exact = match (page, head.query("resourceVersionMatch"), asked) {
+            (Some(page), ..) => Some(page.revision),
+            (None, Some("Exact"), Some(asked)) => Some(asked),
+            _ => None,
+        };
+        if let Some(asked) = asked.filter(|asked| *asked > self.store.revision()) {
+            return Err(Status::too_large(asked, self.store.revision()));
+        }
+        let Some(revision) = exact else {
+            let now = self.store.list(&kind.storage, namespace);
+            return Ok((
+                self.store.revision(),
+                now.map(|(key, stored)| (key.clone(), Arc::clone(stored))).collect(),
+            ));
+        };
+        self.store.list_at(&kind.storage, namespace, revision).map(|objects| (revision, objects)).map_err(
+            |Compacted| {
+                Status::expired(if page.is_some() {
+                    "The provided continue parameter is too old to display a consistent list result. You can start a \
+                     new list without the continue parameter."
+                } else {
+                    "The resourceVersion for the provided list is too old."
+                })
+            },
+        )
+    }
+}
+
+/// The revision that a list or a watch names.
+pub(super) fn revision_of(head: &Head) -> Result<Option<u64>, Status> {
+    let Some(text) = head.query("resourceVersion") else {
+        if head.query("resourceVersionMatch").is_some() && !head.is_set("sendInitialEvents") {
+            return Err(Status::list_options(
+                "resourceVersionMatch",
+                "FieldValueForbidden",
+                "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
+        }
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|_| {
+        Status::bad_request(format!("resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"))
+    })
+}

@@ -1,0 +1,229 @@
+//! Creating and changing objects: the order of checks, defaults, ownership and storing that every write goes through.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::patch::{self, Patch};
+use super::state::{State, key, text};
+use super::status::Status;
+use super::types::{self, Strictness};
+use crate::sandbox::kinds::Kind;
+use crate::sandbox::managed::{self, ApplyError, Writer};
+use crate::sandbox::store::Stored;
+
+/// Who writes what, and how.
+#[derive(Clone, Copy)]
+pub struct Operation<'a> {
+    /// The kind of the object.
+    pub kind: &'a Kind,
+    /// Its namespace, or nothing.
+    pub namespace: &'a str,
+    /// Its name as the URL has it; empty for a creation.
+    pub name: &'a str,
+    /// `status`, or nothing.
+    pub subresource: &'a str,
+    /// The field manager.
+    pub manager: &'a str,
+    /// Whether nothing is to be stored.
+    pub dry_run: bool,
+    /// What becomes of fields that the kind does not have.
+    pub strictness: Strictness,
+    /// Whether an apply takes fields from others.
+    pub force: bool,
+    /// Fleet time.
+    pub now: Timestamp,
+}
+
+/// A write that took place.
+#[derive(Debug)]
+pub struct Done {
+    /// 200 or 201.
+    pub code: u16,
+    /// The object as it is now.
+    pub object: Value,
+    /// Warnings for the person at the keyboard.
+    pub warnings: Vec<String>,
+}
+
+/// Whether ownership is still to be worked out for an object.
+#[derive(Clone, Copy, PartialEq)]
+enum Ownership {
+    /// By what the write changed.
+    Track,
+    /// It came out of an apply.
+    Applied,
+}
+
+impl State {
+    /// POST.
+    pub fn create(&mut self, operation: &Operation<'_>, body: Value) -> Result<Done, Status> {
+        self.create_as(operation, body, Ownership::Track)
+    }
+
+    fn create_as(&mut self, on: &Operation<'_>, mut new: Value, ownership: Ownership) -> Result<Done, Status> {
+        let kind = on.kind;
+        let warnings = types::decode(kind, &mut new, on.strictness)?;
+        let name = self.name_of_new(on, &mut new)?;
+        if !text(&new, &["metadata", "resourceVersion"]).is_empty() {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        self.check_namespace(kind, on.namespace, &name)?;
+        let fresh = json!({"uid": types::new_uid(), "creationTimestamp": types::time(on.now)});
+        let metadata = types::metadata_mut(&mut new);
+        for gone in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+            metadata.remove(gone);
+        }
+        metadata.extend(fresh.as_object().cloned().unwrap_or_default());
+        types::prepare_create(self, kind, &mut new);
+        if ownership == Ownership::Track {
+            managed::track_update(None, &mut new, &kind.shape, &writer(on));
+        }
+        types::validate(kind, on.subresource, &new, None)?;
+        let at = key(kind, on.namespace, &name);
+        if self.store.get(&at).is_some() {
+            return Err(Status::already_exists(kind, &name));
+        }
+        let object = if on.dry_run { new } else { self.store.put(at, types::to_storage(kind, new)).value() };
+        Ok(Done { code: 201, object: types::from_storage(kind, object), warnings })
+    }
+
+    /// The name of an object to be made; a generated one is written into it.
+    fn name_of_new(&self, on: &Operation<'_>, new: &mut Value) -> Result<String, Status> {
+        types::check_namespace_of(on.kind, on.namespace, new)?;
+        let metadata = types::metadata_mut(new);
+        let given = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
+        if !given.is_empty() {
+            if !on.name.is_empty() && given != on.name {
+                return Err(types::other_name(given, on.name));
+            }
+            return Ok(given.to_owned());
+        }
+        let Some(prefix) = metadata.get("generateName").and_then(Value::as_str).map(str::to_owned) else {
+            return Ok(String::new());
+        };
+        for _ in 0..8 {
+            let name = format!("{prefix}{}", types::random_suffix());
+            if self.store.get(&key(on.kind, on.namespace, &name)).is_none() {
+                types::metadata_mut(new).insert("name".into(), json!(name));
+                return Ok(name);
+            }
+        }
+        Err(Status::already_exists(on.kind, &prefix))
+    }
+
+    /// PUT.
+    pub fn update(&mut self, on: &Operation<'_>, mut body: Value) -> Result<Done, Status> {
+        let warnings = types::decode(on.kind, &mut body, on.strictness)?;
+        types::check_namespace_of(on.kind, on.namespace, &body)?;
+        let named = text(&body, &["metadata", "name"]);
+        if named != on.name {
+            return Err(types::other_name(named, on.name));
+        }
+        let live = match self.find(on.kind, on.namespace, on.name) {
+            Ok(live) => live,
+            Err(_) if types::is_created_by_update(on.kind) => return self.create(on, body),
+            Err(missing) => return Err(missing),
+        };
+        let version = text(&body, &["metadata", "resourceVersion"]);
+        if version.is_empty() && on.kind.custom.is_some() {
+            return Err(types::version_required(on.kind, on.name));
+        }
+        let (asked, is) = (text(&body, &["metadata", "uid"]), live.value());
+        if !asked.is_empty() && asked != text(&is, &["metadata", "uid"]) {
+            let why = precondition("UID", asked, text(&is, &["metadata", "uid"]));
+            return Err(Status::conflict(on.kind, on.name, &why));
+        }
+        self.replace(on, &live, body, Ownership::Track, warnings)
+    }
+
+    /// PATCH of any kind.
+    pub fn patch(&mut self, on: &Operation<'_>, patch: &Patch) -> Result<Done, Status> {
+        let live = self.find(on.kind, on.namespace, on.name);
+        if let Patch::Apply(config) = patch {
+            return self.apply(on, live.ok().as_ref(), config);
+        }
+        let live = live?;
+        let mut new = patch::patched(on.kind, types::from_storage(on.kind, live.value()), patch)?;
+        let warnings = types::decode(on.kind, &mut new, on.strictness)?;
+        let named = text(&new, &["metadata", "name"]);
+        if named != on.name {
+            return Err(types::other_name(named, on.name));
+        }
+        self.replace(on, &live, new, Ownership::Track, warnings)
+    }
+
+    fn apply(&mut self, on: &Operation<'_>, live: Option<&Arc<Stored>>, config: &Value) -> Result<Done, Status> {
+        let mut config = config.clone();
+        types::check_apply(on, &config)?;
+        let warnings = types::decode_applied(on.kind, &mut config, on.strictness)?;
+        types::keep_part(on.kind, on.subresource, &mut config);
+        let is = live.map(|live| types::from_storage(on.kind, live.value()));
+        // An apply may name the version that it was made on.
+        let version = text(&config, &["metadata", "resourceVersion"]).to_owned();
+        let new = managed::apply(is.as_ref(), &config, &on.kind.shape, &writer(on), on.force);
+        let new = new.map_err(|error| match error {
+            ApplyError::Conflicts(conflicts) => {
+                let (message, causes) = managed::describe(&conflicts);
+                Status::apply_conflict(message, &causes)
+            }
+            ApplyError::Invalid(why) => Status::bad_request(why),
+        })?;
+        match live {
+            None if !on.subresource.is_empty() => Err(Status::not_found(on.kind, on.name)),
+            None if !version.is_empty() => Err(Status::modified(on.kind, on.name)),
+            None => {
+                let mut done = self.create_as(on, new, Ownership::Applied)?;
+                done.warnings = warnings;
+                Ok(done)
+            }
+            Some(live) => self.replace(on, live, new, Ownership::Applied, warnings),
+        }
+    }
+
+    /// Puts `new` in the place of `live`, if that may be.
+    fn replace(
+        &mut self,
+        on: &Operation<'_>,
+        live: &Stored,
+        mut new: Value,
+        ownership: Ownership,
+        warnings: Vec<String>,
+    ) -> Result<Done, Status> {
+        let kind = on.kind;
+        let old = types::from_storage(kind, live.value());
+        let version = text(&new, &["metadata", "resourceVersion"]);
+        if !version.is_empty() && version != live.revision.to_string() {
+            return Err(Status::modified(kind, on.name));
+        }
+        types::keep_identity(&mut new, &old);
+        types::prepare_update(self, kind, on.subresource, &mut new, &old);
+        if ownership == Ownership::Track {
+            managed::track_update(Some(&old), &mut new, &kind.shape, &writer(on));
+        }
+        types::validate(kind, on.subresource, &new, Some(&old))?;
+        types::metadata_mut(&mut new).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
+        let finished = types::is_being_deleted(&new) && !types::has_finalizers(kind, &new);
+        if on.dry_run || (new == old && !finished) {
+            return Ok(Done { code: 200, object: new, warnings });
+        }
+        let at = key(kind, on.namespace, on.name);
+        if finished && types::grace(&new) == 0 {
+            self.store.put(at.clone(), types::to_storage(kind, new.clone()));
+            self.store.remove(&at);
+            return Ok(Done { code: 200, object: new, warnings });
+        }
+        let object = self.store.put(at, types::to_storage(kind, new)).value();
+        Ok(Done { code: 200, object: types::from_storage(kind, object), warnings })
+    }
+}
+
+fn writer<'a>(on: &Operation<'a>) -> Writer<'a> {
+    Writer { manager: on.manager, subresource: on.subresource, api_version: on.kind.version_name(), now: on.now }
+}
+
+/// A precondition that does not hold, in the server's words.
+pub(super) fn precondition(what: &str, asked: &str, is: &str) -> String {
+    format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}")
+}
