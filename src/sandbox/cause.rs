@@ -63,6 +63,11 @@ impl Cause {
         Self::with_value("FieldValueDuplicate", "Duplicate value", field.as_ref(), value, "")
     }
 
+    /// [`Cause::duplicate`] where the server shows the value in another form than it has in the object.
+    pub fn duplicate_as(field: impl AsRef<str>, shown: &str) -> Self {
+        Self::new("FieldValueDuplicate", &format!("Duplicate value: {shown}"), field.as_ref(), "")
+    }
+
     /// A name that refers to nothing.
     pub fn not_found(field: impl AsRef<str>, value: &Value) -> Self {
         Self::with_value("FieldValueNotFound", "Not found", field.as_ref(), value, "")

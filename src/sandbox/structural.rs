@@ -67,7 +67,6 @@ impl Structural {
             openapi::check(schema, status, old.get("status"), "", &mut causes);
             for cause in &mut causes[from..] {
                 cause.field = match cause.field.as_str() {
-                    "<nil>" if cause.reason == "FieldValueInvalid" => continue,
                     "<nil>" => "status".to_owned(),
                     field => format!("status.{field}"),
                 };
