@@ -13,8 +13,8 @@ pub(super) fn spec(spec: Option<&mut Value>) {
     fill(spec, "securityContext", Map::new());
     fill(spec, "terminationGracePeriodSeconds", 30);
     // One field under two names, of which the second is the old one.
-    let names = ["/serviceAccountName", "/serviceAccount"].map(|pointer| text(spec, pointer));
-    if let Some(account) = names.into_iter().find(|name| !name.is_empty()).map(str::to_owned) {
+    let names = ["/serviceAccountName", "/serviceAccount"].map(|pointer| text(spec, pointer).to_owned());
+    if let Some(account) = names.into_iter().find(|name| !name.is_empty()) {
         spec["serviceAccountName"] = json!(account);
         spec["serviceAccount"] = json!(account);
     }

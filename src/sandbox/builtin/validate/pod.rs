@@ -80,10 +80,11 @@ fn containers(spec: &Value, path: &str, volumes: &BTreeSet<&str>, causes: &mut V
     }
     for (index, container) in all.iter().enumerate().filter(|_| host) {
         for (inner, port) in items(container, "/ports").iter().enumerate() {
-            if number(port, "/hostPort") != number(port, "/containerPort") {
+            let host = number(port, "/hostPort");
+            if host != 0 && host != number(port, "/containerPort") {
                 let detail = "must match `containerPort` when `hostNetwork` is true";
                 let at = format!("{path}.containers[{index}].ports[{inner}].hostPort");
-                causes.push(Cause::invalid(at, &json!(number(port, "/hostPort")), detail));
+                causes.push(Cause::invalid(at, &json!(host), detail));
             }
         }
     }
