@@ -15,6 +15,11 @@ pub mod validate;
 
 use serde_json::{Map, Value};
 
+/// The group under which the server speaks of a kind: the two kinds of events are one to it.
+pub fn reported_group<'a>(group: &'a str, kind: &str) -> &'a str {
+    if kind == "Event" { "" } else { group }
+}
+
 /// The text at `pointer`, empty where there is none.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

@@ -44,6 +44,7 @@ impl Structural {
     /// Sets the defaults: for fields that are missing or null and may not be; other nulls of that kind are dropped.
     /// Nothing is set below a field that is not there.
     pub fn default(&self, object: &mut Value) {
+        whole_numbers(object);
         drop_nulls(&self.root, object);
         default(&self.root, object);
     }
@@ -51,7 +52,7 @@ impl Structural {
     /// The mistakes in `new`, which replaces `old`.
     pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = match old {
-            Some(old) => metadata::validate_update(new, old),
+            Some(old) => [metadata::common_update(new, old), metadata::validate_update(new, old)].concat(),
             None => metadata::validate(new, metadata::Name::Subdomain),
         };
         openapi::check(&self.root, new, old, "", &mut causes);
@@ -61,7 +62,7 @@ impl Structural {
 
     /// The mistakes in the status of `new`; the rest of it is `old`'s.
     pub fn validate_status(&self, new: &Value, old: &Value) -> Vec<Cause> {
-        let mut causes = metadata::validate_update(new, old);
+        let mut causes = [metadata::common_update(new, old), metadata::validate_update(new, old)].concat();
         if let (Some(schema), Some(status)) = (self.root.properties.get("status"), new.get("status")) {
             let from = causes.len();
             openapi::check(schema, status, old.get("status"), "", &mut causes);
@@ -130,6 +131,21 @@ fn prune(schema: &Schema, value: &mut Value, path: &str, resource: bool, dropped
             let Some(child) = &schema.items else { return };
             for (index, item) in items.iter_mut().enumerate() {
                 prune(child, item, &format!("{path}[{index}]"), child.embedded, dropped);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Writes numbers without a fraction as integers, as Go does.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Number(number) if number.is_f64() => {
+            #[allow(clippy::cast_possible_truncation)] // only where nothing is cut off
+            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15) {
+                *value = Value::from(whole as i64);
             }
         }
         _ => {}

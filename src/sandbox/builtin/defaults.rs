@@ -84,6 +84,7 @@ pub(super) fn add(value: &mut Value, key: &str, item: &Value) {
 fn stateful_set(object: &mut Value) {
     let Some(spec) = object.get_mut("spec") else { return };
     fill(spec, "replicas", 1);
+    fill(spec, "serviceName", "");
     fill_text(spec, "podManagementPolicy", "OrderedReady");
     fill(spec, "revisionHistoryLimit", 10);
     fill(spec, "updateStrategy", Map::new());

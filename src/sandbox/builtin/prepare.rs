@@ -29,8 +29,26 @@ pub fn prepare_create(kind: &str, new: &mut Value) {
         "NetworkPolicy" => _ = remove(new, "status"),
         _ => {}
     }
+    drop_disabled(kind, new);
     if counts(kind) {
         set(new, "generation", Some(json!(1)));
+    }
+}
+
+/// Drops the fields of features that are off in the version that is played.
+fn drop_disabled(kind: &str, new: &mut Value) {
+    match kind {
+        "StatefulSet" => {
+            if let Some(rolling) = new.pointer_mut("/spec/updateStrategy/rollingUpdate") {
+                remove(rolling, "maxUnavailable");
+            }
+        }
+        "Lease" => {
+            for key in ["strategy", "preferredHolder"] {
+                remove(&mut new["spec"], key);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -57,6 +75,7 @@ pub fn prepare_update(kind: &str, new: &mut Value, old: &Value) {
         "CustomResourceDefinition" => crd::add_stored_version(new),
         _ => {}
     }
+    drop_disabled(kind, new);
     if counts(kind) && new.get("spec") != old.get("spec") {
         count_up(new, old);
     }

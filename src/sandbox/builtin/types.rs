@@ -54,6 +54,14 @@ pub fn type_errors(group: &str, kind: &str, object: &Value) -> Option<String> {
     Some(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {wrong}"))
 }
 
+/// [`type_errors`] for the one part of a custom resource that has types of its own.
+pub fn metadata_errors(version: &str, kind: &str, metadata: &Value) -> Option<String> {
+    let root = KINDS.get(&("", "ConfigMap"))?;
+    let place = Place { root, owner: kind.to_owned(), path: String::new() };
+    let wrong = place.check(&root["properties"]["metadata"], metadata)?;
+    Some(format!("{kind} in version {version:?} cannot be handled as a {kind}: {wrong}"))
+}
+
 /// Brings a decodable object into the form in which the server stores it: unknown fields, nulls and what is empty are
 /// dropped, amounts are written the one way. Returns the paths of the unknown fields.
 pub fn canonicalize(group: &str, kind: &str, object: &mut Value) -> Vec<String> {
@@ -74,11 +82,12 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn check(&self, schema: &Value, value: &Value) -> Option<String> {
-        let (name, schema) = resolve(self.root, schema);
+        let (name, schema) = resolve(self.root, schema, value);
         if value.is_null() {
             return None;
         }
         match simple(name) {
+            "JSON" | "FieldsV1" | "RawExtension" => return None,
             "Quantity" => return quantity_error(value),
             "IntOrString" => return self.int_or_string(value),
             "Time" => return self.time(value, "2006-01-02T15:04:05Z07:00"),
@@ -142,12 +151,14 @@ impl Place<'_> {
     }
 }
 
-/// The schema behind a reference, and its name.
-fn resolve<'a>(root: &'a Value, schema: &'a Value) -> (Option<&'a str>, &'a Value) {
+/// The schema behind a reference, and its name; of a schema or something simpler, the one that `value` is.
+fn resolve<'a>(root: &'a Value, schema: &'a Value, value: &Value) -> (Option<&'a str>, &'a Value) {
     let reference = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/$defs/"));
-    match reference {
-        Some(name) => (Some(name), &root["$defs"][name]),
-        None => (None, schema),
+    let Some(name) = reference else { return (None, schema) };
+    let found = &root["$defs"][name];
+    match found["oneOf"].get(usize::from(!value.is_object())) {
+        Some(inner) if name.contains("JSONSchemaPropsOr") => resolve(root, inner, value),
+        _ => (Some(name), found),
     }
 }
 
@@ -179,7 +190,7 @@ fn go_type(root: &Value, name: Option<&str>, schema: &Value) -> String {
         return format!("{version}.{last}");
     }
     let inner = |key: &str| {
-        let (name, schema) = resolve(root, &schema[key]);
+        let (name, schema) = resolve(root, &schema[key], &Value::Null);
         go_type(root, name, schema)
     };
     match schema["type"].as_str() {
@@ -247,8 +258,9 @@ const ZERO_BY_ABSENCE: [&str; 12] = [
 const EMPTY_TEXTS: [&str; 3] = ["storageClassName", "holderIdentity", "volumeAttributesClassName"];
 
 fn canonical(root: &Value, schema: &Value, value: &mut Value, path: &str, unknown: &mut Vec<String>) {
-    let (name, schema) = resolve(root, schema);
+    let (name, schema) = resolve(root, schema, value);
     match simple(name) {
+        "JSON" | "FieldsV1" | "RawExtension" => return,
         "Quantity" => {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             if let Some(quantity) = Quantity::parse(&text) {
@@ -304,7 +316,7 @@ fn canonical_fields(
 
 /// Whether a field is written out with this value.
 fn stays(root: &Value, schema: &Value, key: &str, value: &Value) -> bool {
-    let (name, schema) = resolve(root, schema);
+    let (name, schema) = resolve(root, schema, value);
     let free = name.is_none() && schema.get("type").is_none();
     match value {
         _ if free => true,

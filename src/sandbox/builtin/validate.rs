@@ -20,32 +20,58 @@ pub fn validate(group: &str, kind: &str, new: &Value, old: Option<&Value>) -> Ve
     if kind == "CustomResourceDefinition" {
         return crd::validate_crd(new, old);
     }
+    let mut causes = old.map(|old| metadata::common_update(new, old)).unwrap_or_default();
     if kind == "Event" {
-        return small::event(group, new, old);
+        causes.extend(small::event(group, new, old));
+    } else {
+        own(kind, new, old, &mut causes);
     }
-    let mut causes = Vec::new();
-    if let Some(old) = old {
-        causes.extend(metadata::validate_update(new, old));
-        metadata::plain_finalizers(new, &mut causes);
-        before_content(kind, new, old, &mut causes);
-    }
-    // Some kinds look at the metadata of an update twice, and then name a mistake twice.
-    let again = ["ConfigMap", "Secret", "PersistentVolumeClaim", "Pod", "Node", "ServiceAccount"];
-    if old.is_none() || again.contains(&kind) {
-        let label = ["StatefulSet", "Service", "Namespace"].contains(&kind);
-        causes.extend(metadata::validate(new, if label { Name::Label } else { Name::Subdomain }));
-        metadata::plain_finalizers(new, &mut causes);
-    }
-    content(kind, new, old, &mut causes);
-    if let Some(old) = old {
-        after_content(kind, new, old, &mut causes);
+    if causes.is_empty() {
+        causes = metadata::validate(new, Name::Segment);
     }
     causes
 }
 
+/// What the kind itself asks.
+fn own(kind: &str, new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+    // The rules of budgets are only about their spec, and those of leases know no finalizers.
+    let (named, finalized) = (kind != "PodDisruptionBudget", !["PodDisruptionBudget", "Lease"].contains(&kind));
+    if let Some(old) = old.filter(|_| named) {
+        causes.extend(metadata::validate_update(new, old));
+        if finalized {
+            metadata::plain_finalizers(new, causes);
+        }
+    }
+    if let Some(old) = old {
+        before_content(kind, new, old, causes);
+    }
+    // Some kinds look at the metadata of an update twice, and then name a mistake twice.
+    const AGAIN: [&str; 8] = [
+        "ConfigMap",
+        "Secret",
+        "PersistentVolumeClaim",
+        "Pod",
+        "Node",
+        "ServiceAccount",
+        "ControllerRevision",
+        "Namespace",
+    ];
+    if named && (old.is_none() || AGAIN.contains(&kind)) {
+        let label = ["StatefulSet", "Service", "Namespace"].contains(&kind);
+        causes.extend(metadata::validate(new, if label { Name::Label } else { Name::Subdomain }));
+        if finalized {
+            metadata::plain_finalizers(new, causes);
+        }
+    }
+    content(kind, new, old, causes);
+    if let Some(old) = old {
+        after_content(kind, new, old, causes);
+    }
+}
+
 /// The mistakes in the status of `new`; the rest of it is `old`'s.
 pub fn validate_status(kind: &str, new: &Value, old: &Value) -> Vec<Cause> {
-    let mut causes = Vec::new();
+    let mut causes = metadata::common_update(new, old);
     match kind {
         "StatefulSet" => {
             workload::status(new, &mut causes);
@@ -70,11 +96,8 @@ pub fn validate_status(kind: &str, new: &Value, old: &Value) -> Vec<Cause> {
 fn content(kind: &str, new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     match kind {
         "StatefulSet" => workload::spec(new, old, causes),
-        "Pod" => {
-            let containers = &new["spec"];
-            pod::spec(containers, "spec", &[], causes);
-        }
-        "Service" => service::spec(new, old, causes),
+        "Pod" => pod::spec(&new["spec"], "spec", &[], causes),
+        "Service" => service::spec(new, causes),
         "NetworkPolicy" => service::policy(new, causes),
         "ConfigMap" => small::config_map(new, causes),
         "Secret" => small::secret(new, causes),

@@ -4,8 +4,10 @@
 //! words; so it is given one rule at a time here, at the level where the rule stands.
 
 use kube_cel::{CompiledSchema, ErrorKind, ValidationError, Validator, compile_schema};
+use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 use super::{Cause, schema::Schema};
 
@@ -55,7 +57,8 @@ impl Rule {
         let optional = spec.optional_old_self == Some(true);
         let with = |expression: &str| compile_alone(raw, rule, expression);
         // With optionalOldSelf the rule sees an optional value; the crate would bind the bare one.
-        let shadowed = |value: &str| with(&format!("[{value}].all(oldSelf, {})", spec.rule));
+        let renamed = old_self(&spec.rule);
+        let shadowed = |value: &str| with(&format!("[{value}].all(optionalOldSelf, {renamed})"));
         let (alone, compared) = match (uses_old, optional) {
             (false, _) => (Some(with(&spec.rule)), with(&spec.rule)),
             (true, false) => (None, with(&spec.rule)),
@@ -156,6 +159,12 @@ fn descend(validator: &Validator, place: &Place<'_>, causes: &mut Vec<Cause>) {
     }
 }
 
+/// A rule that speaks of `optionalOldSelf` instead of `oldSelf`.
+fn old_self(rule: &str) -> String {
+    static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\boldSelf\b").ok());
+    NAME.as_ref().map_or_else(|| rule.to_owned(), |name| name.replace_all(rule, "optionalOldSelf").into_owned())
+}
+
 /// `expression` as the only rule of `raw`; what is below keeps its formats and loses its rules.
 fn compile_alone(raw: &Value, rule: &Value, expression: &str) -> CompiledSchema {
     let mut schema = raw.clone();
@@ -190,7 +199,7 @@ fn not_compiled(spec: &RuleSpec, path: &str, error: &str) -> Cause {
         text(&spec.field_path),
         json!(spec.optional_old_self),
     );
-    Cause::invalid_as(format!("{path}.rule"), &shown, format!("compilation failed: {error}"))
+    Cause::invalid_as(format!("{path}.rule"), &shown, format!("compilation failed: {}", error.replace("\n| ", "\n | ")))
 }
 
 /// The crate's words for a rule that could not be evaluated, as the server says them.

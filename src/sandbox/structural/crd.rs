@@ -83,7 +83,7 @@ fn storage_version(crd: &Value) -> Option<&str> {
 /// The mistakes in a definition that replaces `old`.
 pub fn validate_crd(crd: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = match old {
-        Some(old) => metadata::validate_update(crd, old),
+        Some(old) => [metadata::common_update(crd, old), metadata::validate_update(crd, old)].concat(),
         None => new_metadata(crd),
     };
     validate_spec(&crd["spec"], &mut causes);

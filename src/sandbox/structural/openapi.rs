@@ -142,7 +142,7 @@ fn check_number(schema: &Schema, number: &Number, path: &str, causes: &mut Vec<C
     let integral = number.is_i64() || number.is_u64();
     let format = format::supported(schema);
     let fits = match (schema.type_.as_str(), format) {
-        ("integer", "int32") => number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
+        ("integer", "int32") => data.fract() == 0.0 && i32::try_from(data as i64).is_ok(),
         ("integer", _) => number.is_i64() || data.fract() == 0.0,
         (_, "float") => data.abs() <= f64::from(f32::MAX),
         _ => true,

@@ -115,9 +115,16 @@ impl Schema {
     }
 
     fn check(&mut self, path: &str, level: Level, causes: &mut Vec<Cause>) {
-        self.check_type(path, level, causes);
         if self.reference.is_some() {
             causes.push(Cause::forbidden(format!("{path}.$ref"), "$ref is not supported"));
+            return;
+        }
+        self.check_type(path, level, causes);
+        let named = |schema: &Self| schema.properties.keys().all(|key| key == "name" || key == "generateName");
+        if level == Level::Root && self.properties.get("metadata").is_some_and(|metadata| !named(metadata)) {
+            let detail = "must not specify anything other than name and generateName, but metadata is implicitly \
+                          specified";
+            causes.push(Cause::forbidden(format!("{path}.properties[metadata]"), detail));
         }
         if self.unique_items {
             let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";

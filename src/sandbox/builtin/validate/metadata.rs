@@ -15,6 +15,8 @@ pub enum Name {
     Subdomain,
     /// One label.
     Label,
+    /// Anything that can stand in a URL.
+    Segment,
 }
 
 impl Name {
@@ -22,6 +24,7 @@ impl Name {
         match self {
             Self::Subdomain => names::subdomain(name),
             Self::Label => names::label(name),
+            Self::Segment => names::segment(name),
         }
     }
 }
@@ -57,6 +60,11 @@ pub fn validate(object: &Value, form: Name) -> Vec<Cause> {
     owners(object, &mut causes);
     finalizers(object, &mut causes);
     causes
+}
+
+/// What every update is asked before its kind's own questions, some of which are the same.
+pub fn common_update(new: &Value, old: &Value) -> Vec<Cause> {
+    [validate(new, Name::Segment), validate_update(new, old)].concat()
 }
 
 /// The mistakes in the metadata of `new`, which replaces `old`.

@@ -125,6 +125,15 @@ pub fn data_key(text: &str) -> Vec<String> {
     wrong
 }
 
+/// What can stand in a URL between two slashes.
+pub fn segment(text: &str) -> Vec<String> {
+    if [".", ".."].contains(&text) {
+        return vec![format!("may not be '{text}'")];
+    }
+    let forbidden = ['/', '%'].into_iter().filter(|letter| text.contains(*letter));
+    forbidden.map(|letter| format!("may not contain '{letter}'")).collect()
+}
+
 /// The name of a port.
 pub fn port_name(text: &str) -> Vec<String> {
     let mut wrong: Vec<_> = limit(text.len(), 15, "characters").into_iter().collect();

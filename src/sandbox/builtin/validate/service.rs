@@ -10,7 +10,7 @@ use crate::sandbox::{
 };
 
 /// The mistakes in a Service.
-pub(super) fn spec(new: &Value, _old: Option<&Value>, causes: &mut Vec<Cause>) {
+pub(super) fn spec(new: &Value, causes: &mut Vec<Cause>) {
     let spec = &new["spec"];
     let type_ = text(spec, "/type");
     let headless = spec["clusterIPs"][0] == "None";

@@ -249,6 +249,7 @@ pub(super) fn event(group: &str, new: &Value, old: Option<&Value>) -> Vec<Cause>
         (true, None) => strict_event(new, &mut causes),
         (true, Some(old)) => {
             causes.extend(metadata::validate_update(new, old));
+            metadata::plain_finalizers(new, &mut causes);
             if new.get("series") != old.get("series") {
                 series(new, &mut causes);
             }
@@ -298,6 +299,7 @@ fn timed_event(strict: bool, new: &Value, causes: &mut Vec<Cause>) {
 
 fn strict_event(new: &Value, causes: &mut Vec<Cause>) {
     causes.extend(metadata::validate(new, Name::Subdomain));
+    metadata::plain_finalizers(new, causes);
     series(new, causes);
     if text(new, "/eventTime").is_empty() {
         causes.push(Cause::required("eventTime", ""));
