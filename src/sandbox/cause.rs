@@ -53,8 +53,11 @@ impl Cause {
     /// A value outside the few allowed ones.
     pub fn not_supported<S: AsRef<str>>(field: impl AsRef<str>, value: &Value, supported: &[S]) -> Self {
         let quoted: Vec<_> = supported.iter().map(|value| format!("{:?}", value.as_ref())).collect();
-        let detail =
-            if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
+        let detail = if quoted.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", quoted.join(", "))
+        };
         Self::with_value("FieldValueNotSupported", "Unsupported value", field.as_ref(), value, &detail)
     }
 

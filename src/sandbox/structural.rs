@@ -13,8 +13,8 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-pub use super::cause::{Cause, message};
 use super::builtin::validate::metadata;
+pub use super::cause::{Cause, message};
 use schema::{Additional, Schema};
 
 /// The compiled schema of one version of a custom resource.
@@ -144,7 +144,8 @@ fn whole_numbers(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(whole_numbers),
         Value::Number(number) if number.is_f64() => {
             #[allow(clippy::cast_possible_truncation)] // only where nothing is cut off
-            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15) {
+            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15)
+            {
                 *value = Value::from(whole as i64);
             }
         }
@@ -161,7 +162,9 @@ fn drop_nulls(schema: &Schema, value: &mut Value) {
         }),
         Value::Array(items) => {
             if let Some(child) = &schema.items {
-                items.iter_mut().for_each(|item| drop_nulls(child, item));
+                for item in items {
+                    drop_nulls(child, item);
+                }
             }
         }
         _ => {}

@@ -44,8 +44,12 @@ pub fn allocate(
 
 /// Everything that `service` holds.
 pub fn held(service: &Value) -> Vec<Resource> {
-    let addresses = items(service, "/spec/clusterIPs").iter().filter_map(|address| address.as_str()?.parse().ok());
-    addresses.map(Resource::Address).chain(wanted_ports(service).map(|(_, port)| Resource::Port(port))).collect()
+    let addresses =
+        items(service, "/spec/clusterIPs").iter().filter_map(|address| address.as_str()?.parse().ok());
+    addresses
+        .map(Resource::Address)
+        .chain(wanted_ports(service).map(|(_, port)| Resource::Port(port)))
+        .collect()
 }
 
 fn wanted_ports(service: &Value) -> impl Iterator<Item = (usize, u16)> {
@@ -105,7 +109,9 @@ fn ports(service: &mut Value, taken: &dyn Fn(Resource) -> bool, fill: bool) -> R
         used.push(port);
     }
     let list = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-    for (index, port) in list.into_iter().flatten().enumerate().filter(|(_, port)| number(port, "/nodePort") == 0) {
+    for (index, port) in
+        list.into_iter().flatten().enumerate().filter(|(_, port)| number(port, "/nodePort") == 0)
+    {
         if !fill {
             break;
         }

@@ -119,7 +119,9 @@ fn service(object: &mut Value) {
     let spec = &mut object["spec"];
     fill_text(spec, "sessionAffinity", "None");
     match spec["sessionAffinity"].as_str() {
-        Some("ClientIP") => fill(spec, "sessionAffinityConfig", json!({ "clientIP": { "timeoutSeconds": 10800 } })),
+        Some("ClientIP") => {
+            fill(spec, "sessionAffinityConfig", json!({ "clientIP": { "timeoutSeconds": 10800 } }));
+        }
         Some("None") => _ = spec.as_object_mut().and_then(|spec| spec.remove("sessionAffinityConfig")),
         _ => {}
     }
@@ -165,9 +167,11 @@ fn network_policy(object: &mut Value) {
 
 fn secret(secret: &mut Value) {
     fill_text(secret, "type", "Opaque");
-    let plain: Vec<_> =
-        entries(secret, "/stringData").map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default())).collect();
-    let encoded: Vec<_> = plain.into_iter().map(|(key, value)| (key, json!(STANDARD.encode(value)))).collect();
+    let plain: Vec<_> = entries(secret, "/stringData")
+        .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default()))
+        .collect();
+    let encoded: Vec<_> =
+        plain.into_iter().map(|(key, value)| (key, json!(STANDARD.encode(value)))).collect();
     if let Some(fields) = secret.as_object_mut() {
         fields.remove("stringData");
     }

@@ -13,9 +13,9 @@ pub fn prepare_create(kind: &str, new: &mut Value) {
         "Pod" => Some(json!({ "phase": "Pending", "qosClass": quality(new) })),
         "Service" => Some(json!({ "loadBalancer": {} })),
         "PersistentVolumeClaim" => Some(json!({ "phase": "Pending" })),
-        "PodDisruptionBudget" => {
-            Some(json!({ "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0 }))
-        }
+        "PodDisruptionBudget" => Some(
+            json!({ "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0 }),
+        ),
         "Namespace" => Some(json!({ "phase": "Active" })),
         "CustomResourceDefinition" => Some(crd::initial_status(new)),
         _ => None,
@@ -194,13 +194,16 @@ fn service(new: &mut Value, old: &Value) {
         if text(new, "/spec/clusterIP").is_empty() {
             take(new, old, &["clusterIP"]);
         }
-        if items(new, "/spec/clusterIPs").is_empty() && text(new, "/spec/clusterIP") == text(old, "/spec/clusterIP") {
+        if items(new, "/spec/clusterIPs").is_empty()
+            && text(new, "/spec/clusterIP") == text(old, "/spec/clusterIP")
+        {
             take(new, old, &["clusterIPs"]);
         }
     }
     let before = items(old, "/spec/ports");
     let same_ports = |new: &Value| {
-        let ports = |list: &[Value]| list.iter().map(|port| port.get("nodePort").cloned()).collect::<Vec<_>>();
+        let ports =
+            |list: &[Value]| list.iter().map(|port| port.get("nodePort").cloned()).collect::<Vec<_>>();
         ports(items(new, "/spec/ports")) == ports(before)
     };
     let drop_ports = ported(old) && !ported(new) && same_ports(new);
@@ -218,7 +221,11 @@ fn service(new: &mut Value, old: &Value) {
     }
     normalize_addresses(new, Some(old));
     if addressed(old) && !addressed(new) {
-        let_go(new, old, &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
+        let_go(
+            new,
+            old,
+            &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"],
+        );
     }
     if ported(old) && !ported(new) {
         let_go(new, old, &["externalTrafficPolicy"]);
@@ -238,7 +245,8 @@ fn take(new: &mut Value, old: &Value, keys: &[&str]) {
 }
 
 fn let_go(new: &mut Value, old: &Value, keys: &[&str]) {
-    for key in keys.iter().filter(|key| old["spec"].get(**key) == new["spec"].get(**key)).collect::<Vec<_>>() {
+    for key in keys.iter().filter(|key| old["spec"].get(**key) == new["spec"].get(**key)).collect::<Vec<_>>()
+    {
         remove(&mut new["spec"], key);
     }
 }
@@ -268,11 +276,14 @@ fn normalize_addresses(new: &mut Value, old: Option<&Value>) {
 fn quality(pod: &Value) -> &'static str {
     let mut all = items(pod, "/spec/containers").iter().chain(items(pod, "/spec/initContainers"));
     let amount = |container: &Value, part: &str, name: &str| {
-        Quantity::parse(text(container, &format!("/resources/{part}/{name}"))).filter(|amount| amount.is_positive())
+        Quantity::parse(text(container, &format!("/resources/{part}/{name}")))
+            .filter(|amount| amount.is_positive())
     };
     let names = ["cpu", "memory"];
     let any = |container: &Value| {
-        names.iter().any(|name| ["limits", "requests"].iter().any(|part| amount(container, part, name).is_some()))
+        names
+            .iter()
+            .any(|name| ["limits", "requests"].iter().any(|part| amount(container, part, name).is_some()))
     };
     let exact = |container: &Value| {
         names.iter().all(|name| {

@@ -96,12 +96,18 @@ impl Place<'_> {
         }
         match (schema["type"].as_str(), value) {
             (Some("object"), Value::Object(fields)) => self.fields(name, schema, fields),
-            (Some("array"), Value::Array(items)) => items.iter().find_map(|item| self.check(&schema["items"], item)),
+            (Some("array"), Value::Array(items)) => {
+                items.iter().find_map(|item| self.check(&schema["items"], item))
+            }
             (Some("string"), Value::String(text)) if schema["format"] == "byte" => base64_error(text),
-            (Some("string"), Value::String(_)) | (Some("boolean"), Value::Bool(_)) | (None, _) => None,
-            (Some("number"), Value::Number(_)) => None,
+            (Some("string"), Value::String(_))
+            | (Some("boolean"), Value::Bool(_))
+            | (Some("number"), Value::Number(_))
+            | (None, _) => None,
             (Some("integer"), Value::Number(number)) if fits(schema, number) => None,
-            (Some("integer"), Value::Number(number)) => Some(self.wrong(&format!("number {number}"), name, schema)),
+            (Some("integer"), Value::Number(number)) => {
+                Some(self.wrong(&format!("number {number}"), name, schema))
+            }
             _ => Some(self.wrong(word(value), name, schema)),
         }
     }
@@ -138,7 +144,9 @@ impl Place<'_> {
     fn int_or_string(&self, value: &Value) -> Option<String> {
         match value {
             Value::String(_) => None,
-            Value::Number(number) if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) => None,
+            Value::Number(number) if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) => {
+                None
+            }
             Value::Number(number) => Some(self.wrong_type(&format!("number {number}"), "int32")),
             other => Some(self.wrong_type(word(other), "int32")),
         }
@@ -283,7 +291,8 @@ fn canonical(root: &Value, schema: &Value, value: &mut Value, path: &str, unknow
         }
         Value::Number(number) if schema["type"] == "number" => {
             #[allow(clippy::cast_possible_truncation)] // only where nothing is cut off
-            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15) {
+            if let Some(whole) = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15)
+            {
                 *value = Value::from(whole as i64);
             }
         }

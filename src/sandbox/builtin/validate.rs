@@ -32,10 +32,23 @@ pub fn validate(group: &str, kind: &str, new: &Value, old: Option<&Value>) -> Ve
     causes
 }
 
+/// The kinds that look at the metadata of an update twice, and then name a mistake twice.
+const AGAIN: [&str; 8] = [
+    "ConfigMap",
+    "Secret",
+    "PersistentVolumeClaim",
+    "Pod",
+    "Node",
+    "ServiceAccount",
+    "ControllerRevision",
+    "Namespace",
+];
+
 /// What the kind itself asks.
 fn own(kind: &str, new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     // The rules of budgets are only about their spec, and those of leases know no finalizers.
-    let (named, finalized) = (kind != "PodDisruptionBudget", !["PodDisruptionBudget", "Lease"].contains(&kind));
+    let (named, finalized) =
+        (kind != "PodDisruptionBudget", !["PodDisruptionBudget", "Lease"].contains(&kind));
     if let Some(old) = old.filter(|_| named) {
         causes.extend(metadata::validate_update(new, old));
         if finalized {
@@ -45,17 +58,6 @@ fn own(kind: &str, new: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     if let Some(old) = old {
         before_content(kind, new, old, causes);
     }
-    // Some kinds look at the metadata of an update twice, and then name a mistake twice.
-    const AGAIN: [&str; 8] = [
-        "ConfigMap",
-        "Secret",
-        "PersistentVolumeClaim",
-        "Pod",
-        "Node",
-        "ServiceAccount",
-        "ControllerRevision",
-        "Namespace",
-    ];
     if named && (old.is_none() || AGAIN.contains(&kind)) {
         let label = ["StatefulSet", "Service", "Namespace"].contains(&kind);
         causes.extend(metadata::validate(new, if label { Name::Label } else { Name::Subdomain }));

@@ -57,12 +57,11 @@ impl Rule {
         let optional = spec.optional_old_self == Some(true);
         let with = |expression: &str| compile_alone(raw, rule, expression);
         // With optionalOldSelf the rule sees an optional value; the crate would bind the bare one.
-        let renamed = old_self(&spec.rule);
-        let shadowed = |value: &str| with(&format!("[{value}].all(optionalOldSelf, {renamed})"));
+        let wrapped = |value: &str| with(&with_old_self(&spec.rule, value));
         let (alone, compared) = match (uses_old, optional) {
             (false, _) => (Some(with(&spec.rule)), with(&spec.rule)),
             (true, false) => (None, with(&spec.rule)),
-            (true, true) => (Some(shadowed("optional.none()")), shadowed("optional.of(oldSelf)")),
+            (true, true) => (Some(wrapped("optional.none()")), wrapped("optional.of(oldSelf)")),
         };
         if let Some(error) = compared.compilation_errors().first() {
             return Err(not_compiled(&spec, path, &error.to_string()));
@@ -159,10 +158,10 @@ fn descend(validator: &Validator, place: &Place<'_>, causes: &mut Vec<Cause>) {
     }
 }
 
-/// A rule that speaks of `optionalOldSelf` instead of `oldSelf`.
-fn old_self(rule: &str) -> String {
+/// A rule that speaks of `value` instead of `oldSelf`.
+fn with_old_self(rule: &str, value: &str) -> String {
     static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\boldSelf\b").ok());
-    NAME.as_ref().map_or_else(|| rule.to_owned(), |name| name.replace_all(rule, "optionalOldSelf").into_owned())
+    NAME.as_ref().map_or_else(|| rule.to_owned(), |name| name.replace_all(rule, value).into_owned())
 }
 
 /// `expression` as the only rule of `raw`; what is below keeps its formats and loses its rules.
@@ -199,7 +198,11 @@ fn not_compiled(spec: &RuleSpec, path: &str, error: &str) -> Cause {
         text(&spec.field_path),
         json!(spec.optional_old_self),
     );
-    Cause::invalid_as(format!("{path}.rule"), &shown, format!("compilation failed: {}", error.replace("\n| ", "\n | ")))
+    Cause::invalid_as(
+        format!("{path}.rule"),
+        &shown,
+        format!("compilation failed: {}", error.replace("\n| ", "\n | ")),
+    )
 }
 
 /// The crate's words for a rule that could not be evaluated, as the server says them.

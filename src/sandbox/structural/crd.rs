@@ -44,7 +44,9 @@ pub fn add_stored_version(crd: &mut Value) {
     let Some(version) = storage_version(crd).map(str::to_owned) else { return };
     fill(crd, "status", serde_json::Map::new());
     fill(&mut crd["status"], "storedVersions", Vec::<Value>::new());
-    if let Some(list) = crd["status"]["storedVersions"].as_array_mut().filter(|list| !list.contains(&json!(version))) {
+    if let Some(list) =
+        crd["status"]["storedVersions"].as_array_mut().filter(|list| !list.contains(&json!(version)))
+    {
         list.push(json!(version));
     }
 }
@@ -105,7 +107,8 @@ fn new_metadata(crd: &Value) -> Vec<Cause> {
     if name != format!("{}.{}", text(crd, "/spec/names/plural"), text(crd, "/spec/group")) {
         let detail = "must be spec.names.plural+\".\"+spec.group";
         let wrong = Cause::invalid("metadata.name", &json!(name), detail);
-        let after = causes.iter().rposition(|cause| cause.field == "metadata.name").map_or(0, |index| index + 1);
+        let after =
+            causes.iter().rposition(|cause| cause.field == "metadata.name").map_or(0, |index| index + 1);
         causes.insert(after, wrong);
     }
     causes
@@ -148,7 +151,11 @@ fn validate_spec(spec: &Value, causes: &mut Vec<Cause>) {
         }
     }
     if !unique {
-        causes.push(Cause::invalid_as("spec.versions", &internal(versions), "must contain unique version names"));
+        causes.push(Cause::invalid_as(
+            "spec.versions",
+            &internal(versions),
+            "must contain unique version names",
+        ));
     }
     if versions.iter().filter(|version| version["storage"] == true).count() != 1 {
         let detail = "must have exactly one version marked as storage version";

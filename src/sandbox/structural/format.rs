@@ -18,8 +18,23 @@ pub(super) fn supported(schema: &Schema) -> &str {
         (_, "number") => matches!(format, "float" | "double"),
         (_, "" | "string") => matches!(
             format,
-            "uri" | "email" | "hostname" | "ipv4" | "ipv6" | "cidr" | "mac" | "uuid" | "byte" | "password" | "date"
-                | "duration" | "datetime" | "date-time" | "hexcolor" | "k8s-short-name" | "k8s-long-name"
+            "uri"
+                | "email"
+                | "hostname"
+                | "ipv4"
+                | "ipv6"
+                | "cidr"
+                | "mac"
+                | "uuid"
+                | "byte"
+                | "password"
+                | "date"
+                | "duration"
+                | "datetime"
+                | "date-time"
+                | "hexcolor"
+                | "k8s-short-name"
+                | "k8s-long-name"
         ),
         _ => false,
     };
@@ -30,9 +45,12 @@ pub(super) fn supported(schema: &Schema) -> &str {
 pub(super) fn matches(format: &str, text: &str) -> bool {
     static UUID: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new("(?i)^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$").ok());
-    static HOST: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*\.?$").ok());
-    static COLOR: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$").ok());
+    static HOST: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*\.?$")
+            .ok()
+    });
+    static COLOR: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new("^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$").ok());
     static MAC: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new("^([0-9a-fA-F]{2}[:-]){5}([0-9a-fA-F]{2}[:-]?){1,3}$").ok());
     let by = |regex: &Option<Regex>| regex.as_ref().is_some_and(|regex| regex.is_match(text));
@@ -75,7 +93,8 @@ pub(crate) fn is_cidr(text: &str) -> bool {
 fn is_duration(text: &str) -> bool {
     static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let unit = r"(ns|us|µs|ms|s|m|h|d|w|nanos?|micros?|millis?|seconds?|minutes?|hours?|days?|weeks?)";
-        Regex::new(&format!(r"^[-+]?(\d+(\.\d*)?|\.\d+) ?{unit}((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*$")).ok()
+        Regex::new(&format!(r"^[-+]?(\d+(\.\d*)?|\.\d+) ?{unit}((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*$"))
+            .ok()
     });
     text == "0" || PARTS.as_ref().is_some_and(|parts| parts.is_match(text))
 }

@@ -13,7 +13,13 @@ use super::{
 use crate::sandbox::builtin::validate::metadata;
 
 /// Adds the mistakes in `value` to `causes`. A value that is what it was before passes, whatever it is.
-pub(super) fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
+pub(super) fn check(
+    schema: &Schema,
+    value: &Value,
+    old: Option<&Value>,
+    path: &str,
+    causes: &mut Vec<Cause>,
+) {
     if old == Some(value) {
         return;
     }
@@ -39,7 +45,7 @@ fn check_type(schema: &Schema, value: &Value, path: &str, causes: &mut Vec<Cause
     if types.is_empty() && format.is_empty() {
         return;
     }
-    let (type_, own_format) = type_of(value);
+    let (found, own_format) = type_of(value);
     let wrong = |expected: &str, found: &str| {
         let detail = format!("{path} in body must be of type {expected}: {found:?}");
         Cause::type_invalid(path.trim_start_matches('.'), &json!(found), detail)
@@ -52,14 +58,14 @@ fn check_type(schema: &Schema, value: &Value, path: &str, causes: &mut Vec<Cause
     }
     let whole = value.as_f64().is_some_and(|number| number.fract() == 0.0);
     let numeric = types.contains(&"number") || types.contains(&"integer");
-    let fits = types.contains(&type_)
-        || (type_ == "number" && whole && types.contains(&"integer"))
-        || (type_ == "integer" && types.contains(&"number"));
+    let fits = types.contains(&found)
+        || (found == "number" && whole && types.contains(&"integer"))
+        || (found == "integer" && types.contains(&"number"));
     let sequence = value.is_string() || value.is_array();
     if !sequence && !format.is_empty() && !fits && own_format != format {
         causes.push(wrong(format, own_format));
-    } else if !(fits || (sequence && !numeric && !format.is_empty())) {
-        causes.push(wrong(&types.join(","), type_));
+    } else if !fits && (format.is_empty() || numeric || !sequence) {
+        causes.push(wrong(&types.join(","), found));
     }
 }
 
@@ -97,7 +103,8 @@ fn check_combined(schema: &Schema, value: &Value, old: Option<&Value>, path: &st
     }
     if !schema.one_of.is_empty() {
         let (passed, failures) = alternatives(&schema.one_of);
-        let found = if passed == 0 { "none valid".to_owned() } else { format!("{passed} valid alternatives") };
+        let found =
+            if passed == 0 { "none valid".to_owned() } else { format!("{passed} valid alternatives") };
         if passed != 1 {
             causes.push(whole(&format!("must validate one and only one schema (oneOf). Found {found}")));
         }
@@ -148,16 +155,19 @@ fn check_number(schema: &Schema, number: &Number, path: &str, causes: &mut Vec<C
         _ => true,
     };
     if !fits {
-        let form = if format.is_empty() { "(default format)".to_owned() } else { format!("with format {format}") };
+        let form =
+            if format.is_empty() { "(default format)".to_owned() } else { format!("with format {format}") };
         let detail = format!("Checked value must be of type {} {form} in {path}", schema.type_);
         causes.push(Cause::invalid("", &json!(""), detail));
     }
     let mut wrong = |words: &str, bound: f64| {
-        let bound = if integral || bound.fract() == 0.0 { format!("{}", bound as i64) } else { bound.to_string() };
+        let bound =
+            if integral || bound.fract() == 0.0 { format!("{}", bound as i64) } else { bound.to_string() };
         let detail = format!("{path} in body should be {words} {bound}");
         causes.push(Cause::invalid(path.trim_start_matches('.'), &value, detail));
     };
-    if let Some(factor) = schema.multiple_of.filter(|factor| *factor > 0.0 && (data / factor).fract() != 0.0) {
+    if let Some(factor) = schema.multiple_of.filter(|factor| *factor > 0.0 && (data / factor).fract() != 0.0)
+    {
         wrong("a multiple of", factor);
     }
     match (schema.minimum, schema.exclusive_minimum) {
@@ -217,7 +227,9 @@ fn check_fields(schema: &Schema, value: &Value, old: Option<&Value>, path: &str,
                 let detail = format!("{path}.{key} in body is a forbidden property");
                 causes.push(Cause::invalid(field, &json!(key), detail));
             }
-            Some(Additional::Schema(child)) => check(child, value, old(key), &format!("{path}.{key}"), causes),
+            Some(Additional::Schema(child)) => {
+                check(child, value, old(key), &format!("{path}.{key}"), causes);
+            }
             _ => {}
         }
     }
@@ -309,7 +321,8 @@ fn twice(schema: &Schema, items: &[Value], path: &str) -> Vec<Cause> {
                 return vec![Cause::invalid(format!("{path}[{index}]"), &items[index], detail)];
             }
             let named = |item: &Value| {
-                let pairs = schema.list_keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
+                let pairs =
+                    schema.list_keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
                 Value::Object(pairs.collect())
             };
             items.iter().map(named).collect()

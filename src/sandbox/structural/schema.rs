@@ -9,6 +9,7 @@ use super::{Cause, cel::Rule};
 
 /// One level of a schema.
 #[derive(Debug, Default, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // they are what a schema has
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Schema {
     #[serde(rename = "type")]
@@ -120,7 +121,8 @@ impl Schema {
             return;
         }
         self.check_type(path, level, causes);
-        let named = |schema: &Self| schema.properties.keys().all(|key| key == "name" || key == "generateName");
+        let named =
+            |schema: &Self| schema.properties.keys().all(|key| key == "name" || key == "generateName");
         if level == Level::Root && self.properties.get("metadata").is_some_and(|metadata| !named(metadata)) {
             let detail = "must not specify anything other than name and generateName, but metadata is implicitly \
                           specified";
@@ -221,7 +223,11 @@ impl Schema {
             child.compile_rules(&raw["properties"][key], &format!("{path}.properties[{key}]"), causes);
         }
         if let Some(Additional::Schema(child)) = &mut self.additional_properties {
-            child.compile_rules(&raw["additionalProperties"], &format!("{path}.additionalProperties"), causes);
+            child.compile_rules(
+                &raw["additionalProperties"],
+                &format!("{path}.additionalProperties"),
+                causes,
+            );
         }
         if let Some(child) = &mut self.items {
             child.compile_rules(&raw["items"], &format!("{path}.items"), causes);

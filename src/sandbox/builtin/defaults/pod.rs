@@ -114,8 +114,9 @@ pub(super) fn alone(pod: &mut Value) {
     let host = spec["hostNetwork"] == true;
     for list in ["initContainers", "containers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            let limits: Vec<_> =
-                entries(container, "/resources/limits").map(|(key, value)| (key.clone(), value.clone())).collect();
+            let limits: Vec<_> = entries(container, "/resources/limits")
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
             if !limits.is_empty() {
                 fill(&mut container["resources"], "requests", Map::new());
             }

@@ -36,7 +36,7 @@ pub fn validate(object: &Value, form: Name) -> Vec<Cause> {
     if !prefix.is_empty() {
         // What is made of a prefix goes on, so the prefix may end in a dash.
         let masked = if prefix.len() > 1 && prefix.ends_with('-') {
-            format!("{}a", &prefix[..prefix.len() - 2])
+            format!("{}a", String::from_utf8_lossy(&prefix.as_bytes()[..prefix.len() - 2]))
         } else {
             prefix.to_owned()
         };
@@ -70,11 +70,14 @@ pub fn common_update(new: &Value, old: &Value) -> Vec<Cause> {
 /// The mistakes in the metadata of `new`, which replaces `old`.
 pub fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let field = |object: &Value, key: &str| object.pointer(&format!("/metadata/{key}")).cloned().unwrap_or_default();
+    let field =
+        |object: &Value, key: &str| object.pointer(&format!("/metadata/{key}")).cloned().unwrap_or_default();
     if !field(old, "deletionTimestamp").is_null() {
         let known = items(old, "/metadata/finalizers");
-        let mut extra: Vec<_> =
-            items(new, "/metadata/finalizers").iter().filter(|finalizer| !known.contains(finalizer)).collect();
+        let mut extra: Vec<_> = items(new, "/metadata/finalizers")
+            .iter()
+            .filter(|finalizer| !known.contains(finalizer))
+            .collect();
         extra.sort_by_key(ToString::to_string);
         if !extra.is_empty() {
             let list: Vec<_> = extra.iter().map(ToString::to_string).collect();
@@ -86,7 +89,11 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
         }
     }
     if text(new, "/metadata/resourceVersion").is_empty() {
-        causes.push(Cause::invalid("metadata.resourceVersion", &json!(""), "must be specified for an update"));
+        causes.push(Cause::invalid(
+            "metadata.resourceVersion",
+            &json!(""),
+            "must be specified for an update",
+        ));
     }
     if number(new, "/metadata/generation") < number(old, "/metadata/generation") {
         let generation = json!(number(new, "/metadata/generation"));

@@ -16,8 +16,7 @@ const LABEL_1035_WORDS: &str = "a DNS-1035 label must consist of lower case alph
                                 an alphabetic character, and end with an alphanumeric character";
 const SUBDOMAIN_WORDS: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' \
                                or '.', and must start and end with an alphanumeric character";
-const KEY_WORDS: &str =
-    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+const KEY_WORDS: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const LABEL_VALUE_WORDS: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' \
                                  or '.', and must start and end with an alphanumeric character";
 const DATA_KEY_WORDS: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
@@ -88,7 +87,9 @@ pub fn qualified(text: &str) -> Vec<String> {
         }
         _ => {
             let key = form(&format!("a valid label key {KEY_WORDS}"), &examples, KEY);
-            return vec![format!("{key} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
+            return vec![format!(
+                "{key} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )];
         }
     };
     if name.is_empty() {
@@ -154,5 +155,9 @@ pub fn port_name(text: &str) -> Vec<String> {
 
 /// The number of a port.
 pub fn port_number(number: i64) -> Vec<String> {
-    if (1..=65535).contains(&number) { Vec::new() } else { vec!["must be between 1 and 65535, inclusive".to_owned()] }
+    if (1..=65535).contains(&number) {
+        Vec::new()
+    } else {
+        vec!["must be between 1 and 65535, inclusive".to_owned()]
+    }
 }

@@ -138,7 +138,8 @@ fn ports(container: &Value, path: &str, causes: &mut Vec<Cause>) {
         if wrong.is_empty() && !name.is_empty() && !seen.insert(name) {
             causes.push(Cause::duplicate(format!("{at}.name"), &json!(name)));
         }
-        causes.extend(wrong.into_iter().map(|words| Cause::invalid(format!("{at}.name"), &json!(name), words)));
+        causes
+            .extend(wrong.into_iter().map(|words| Cause::invalid(format!("{at}.name"), &json!(name), words)));
         match number(entry, "/containerPort") {
             0 => causes.push(Cause::required(format!("{at}.containerPort"), "")),
             number => port(number, &format!("{at}.containerPort"), causes),
@@ -159,7 +160,8 @@ fn check_variable(variable: &Value, path: &str, causes: &mut Vec<Cause>) {
         causes.push(Cause::invalid(format!("{path}.name"), &json!(name), detail));
     }
     let Some(from) = variable.get("valueFrom").and_then(Value::as_object) else { return };
-    let mut wrong = |detail: &str| causes.push(Cause::invalid(format!("{path}.valueFrom"), &json!(""), detail));
+    let mut wrong =
+        |detail: &str| causes.push(Cause::invalid(format!("{path}.valueFrom"), &json!(""), detail));
     if from.is_empty() {
         wrong(
             "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
@@ -216,7 +218,9 @@ fn probes(container: &Value, path: &str, causes: &mut Vec<Cause>) {
         let Some(probe) = container.get(key) else { continue };
         let at = format!("{path}.{key}");
         handler(probe, &at, causes);
-        for key in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+        for key in
+            ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+        {
             non_negative(probe, key, &at, causes);
         }
         if key != "readinessProbe" && number(probe, "/successThreshold") != 1 {
@@ -257,7 +261,11 @@ fn resources(container: &Value, path: &str, causes: &mut Vec<Cause>) {
                     causes.push(Cause::invalid(&at, &json!(name), detail));
                 }
                 if !standard && !name.starts_with("hugepages-") {
-                    causes.push(Cause::invalid(&at, &json!(name), "must be a standard resource for containers"));
+                    causes.push(Cause::invalid(
+                        &at,
+                        &json!(name),
+                        "must be a standard resource for containers",
+                    ));
                 }
             }
             let Some(quantity) = amount(value) else { continue };

@@ -96,7 +96,8 @@ fn check_port<'a>(
 
 fn duplicates(ports: &[Value], type_: &str, causes: &mut Vec<Cause>) {
     let numbers = |key: &'static str| {
-        let numbered = ports.iter().enumerate().map(move |(index, port)| (index, &port["protocol"], number(port, key)));
+        let numbered =
+            ports.iter().enumerate().map(move |(index, port)| (index, &port["protocol"], number(port, key)));
         numbered.filter(|(_, _, number)| *number != 0)
     };
     if type_ == "ClusterIP" {
@@ -130,7 +131,8 @@ pub(super) fn update(new: &Value, old: &Value, causes: &mut Vec<Cause>) {
     if external || before.is_empty() || after.first() == before.first() {
         return;
     }
-    let detail = if after.is_empty() { "primary clusterIP can not be unset" } else { "may not change once set" };
+    let detail =
+        if after.is_empty() { "primary clusterIP can not be unset" } else { "may not change once set" };
     let shown = if after.is_empty() { Value::Null } else { json!(after) };
     causes.push(Cause::invalid("spec.clusterIPs[0]", &shown, detail));
 }

@@ -19,7 +19,9 @@ pub(super) fn config_map(new: &Value, causes: &mut Vec<Cause>) {
     for part in ["data", "binaryData"] {
         for (key, value) in entries(new, &format!("/{part}")) {
             let at = format!("{part}[{key}]");
-            causes.extend(names::data_key(key).into_iter().map(|words| Cause::invalid(&at, &json!(key), words)));
+            causes.extend(
+                names::data_key(key).into_iter().map(|words| Cause::invalid(&at, &json!(key), words)),
+            );
             if part == "data" && new["binaryData"].get(key).is_some() {
                 causes.push(Cause::invalid(&at, &json!(key), "duplicate of key present in binaryData"));
             }
@@ -93,9 +95,8 @@ pub(super) fn claim(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         causes.push(Cause::required(&at, "at least 1 access mode is required"));
     }
     let known = |mode: &Value| MODES.contains(&mode.as_str().unwrap_or_default());
-    causes.extend(
-        modes.iter().filter(|mode| !known(mode)).map(|mode| Cause::not_supported(&at, mode, &MODES)),
-    );
+    causes
+        .extend(modes.iter().filter(|mode| !known(mode)).map(|mode| Cause::not_supported(&at, mode, &MODES)));
     let single = |mode: &Value| mode == "ReadWriteOncePod";
     if modes.iter().any(single) && modes.iter().any(|mode| known(mode) && !single(mode)) {
         causes.push(Cause::forbidden(&at, "may not use ReadWriteOncePod with other access modes"));
@@ -165,7 +166,10 @@ pub(super) fn budget(new: &Value, causes: &mut Vec<Cause>) {
     for key in ["minAvailable", "maxUnavailable"] {
         let at = format!("spec.{key}");
         match &spec[key] {
-            Value::String(share) => match share.strip_suffix('%').and_then(|digits| digits.parse::<u32>().ok()) {
+            Value::String(share) => match share
+                .strip_suffix('%')
+                .and_then(|digits| digits.parse::<u32>().ok())
+            {
                 None => {
                     let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. \
                                   '1%',  or '93%', regex used for validation is '[0-9]+%')";
