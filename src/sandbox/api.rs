@@ -32,6 +32,9 @@ pub use self::watch::Watch;
 pub use self::write::{Done, Operation};
 
 use self::patch::Patch;
+
+/// The finalizer that lets a CRD wait for its resources.
+pub const CRD_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 use super::kinds::Kind;
 
 /// What is done with a request.
@@ -73,19 +76,18 @@ pub fn answer(state: &mut State, head: &Head, body: &[u8], now: Timestamp) -> Re
     if target.namespace.is_some() && !kind.namespaced {
         return Err(Status::no_such_path());
     }
-    let mut request = Request { state, head, body, target: &target, kind, now };
+    let request = Request { head, body, target: &target, kind, now };
     match (target.name.as_deref(), target.subresource.as_deref()) {
-        (None, _) => request.collection(),
+        (None, _) => request.collection(state),
         (Some(_), Some("proxy")) if target.plural == "pods" => Ok(Answer::Proxy(target)),
-        (Some(name), Some("scale")) if request.kind.scale.is_some() => request.scale(name),
-        (Some(name), Some("status")) if request.kind.status => request.object(name, "status"),
-        (Some(name), None) => request.object(name, ""),
+        (Some(name), Some("scale")) if request.kind.scale.is_some() => request.scale(state, name),
+        (Some(name), Some("status")) if request.kind.status => request.object(state, name, "status"),
+        (Some(name), None) => request.object(state, name, ""),
         _ => Err(Status::no_such_path()),
     }
 }
 
 struct Request<'a> {
-    state: &'a mut State,
     head: &'a Head,
     body: &'a [u8],
     target: &'a Target,
@@ -98,39 +100,39 @@ impl Request<'_> {
         self.target.namespace.as_deref().unwrap_or_default()
     }
 
-    fn collection(&mut self) -> Result<Answer, Status> {
+    fn collection(&self, state: &mut State) -> Result<Answer, Status> {
         let namespace = self.target.namespace.as_deref();
         let kind = Arc::clone(&self.kind);
         match self.head.method {
             Method::GET if self.head.is_set("watch") => {
                 Ok(Answer::Watch(kind, self.target.namespace.clone()))
             }
-            Method::GET => Ok(Answer::ok(self.state.list(&kind, namespace, self.head, self.now)?)),
+            Method::GET => Ok(Answer::ok(state.list(&kind, namespace, self.head, self.now)?)),
             // Without a namespace there is nowhere to put it.
             Method::POST if namespace.is_some() != kind.namespaced => Err(Status::not_allowed()),
             Method::POST => {
                 let body = types::read_body(&kind, self.head, self.body)?;
                 let operation = self.operation(&kind, "", "")?;
-                let done = self.state.create(&operation, body)?;
+                let done = state.create(&operation, body)?;
                 Ok(self.done(&kind, done))
             }
-            Method::DELETE if namespace.is_some() == kind.namespaced => self.delete_collection(&kind),
+            Method::DELETE if namespace.is_some() == kind.namespaced => self.delete_collection(state, &kind),
             _ => Err(Status::not_allowed()),
         }
     }
 
-    fn delete_collection(&mut self, kind: &Arc<Kind>) -> Result<Answer, Status> {
+    fn delete_collection(&self, state: &mut State, kind: &Arc<Kind>) -> Result<Answer, Status> {
         let options = types::read_options(self.head, self.body)?;
-        let mut list = self.state.list(kind, self.target.namespace.as_deref(), self.head, self.now)?;
+        let mut list = state.list(kind, self.target.namespace.as_deref(), self.head, self.now)?;
         for item in list["items"].as_array_mut().into_iter().flatten() {
             let name = text(item, &["metadata", "name"]).to_owned();
             let operation = self.operation(kind, &name, "")?;
-            self.state.delete(&operation, &options)?;
+            state.delete(&operation, &options)?;
         }
         Ok(Answer::ok(list))
     }
 
-    fn object(&mut self, name: &str, subresource: &str) -> Result<Answer, Status> {
+    fn object(&self, state: &mut State, name: &str, subresource: &str) -> Result<Answer, Status> {
         if self.kind.namespaced && self.target.namespace.is_none() {
             return Err(Status::no_such_path());
         }
@@ -138,32 +140,29 @@ impl Request<'_> {
         let operation = self.operation(&kind, name, subresource)?;
         let done = match self.head.method {
             Method::GET => {
-                let found = self.state.find(&kind, self.namespace(), name)?.value();
+                let found = state.find(&kind, self.namespace(), name)?.value();
                 let found = types::from_storage(&kind, found);
                 return Ok(Answer::ok(read::in_form(&kind, found, self.head, self.now)));
             }
             Method::PUT => {
                 let body = types::read_body(&kind, self.head, self.body)?;
-                self.state.update(&operation, body)?
+                state.update(&operation, body)?
             }
             Method::PATCH => {
                 let patch = Patch::read(&kind, &self.head.content_type, self.body)?;
-                self.state.patch(&operation, &patch)?
+                state.patch(&operation, &patch)?
             }
             Method::DELETE if subresource.is_empty() => {
                 let options = types::read_options(self.head, self.body)?;
                 let dry_run = operation.dry_run || options["dryRun"] == json!(["All"]);
-                self.state.delete(&Operation { dry_run, ..operation }, &options)?
+                state.delete(&Operation { dry_run, ..operation }, &options)?
             }
             _ => return Err(Status::not_allowed()),
         };
         Ok(self.done(&kind, done))
     }
 
-    fn operation<'b>(&'b self, kind: &'b Kind, name: &'b str, subresource: &'b str) -> Result<Operation<'b>, Status>
-    where
-        Self: 'b,
-    {
+    fn operation<'b>(&'b self, kind: &'b Kind, name: &'b str, subresource: &'b str) -> Result<Operation<'b>, Status> {
         types::check_options(self.head)?;
         Ok(Operation {
             kind,

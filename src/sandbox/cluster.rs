@@ -9,11 +9,13 @@ use futures::StreamExt as _;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use jiff::Timestamp;
-use kube::client::Body;
+use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::watch;
 
 use super::api::{self, Answer, Head, State, Status, Target, Watch};
+use super::controllers::operation;
 use super::faults::{ApiFault, Faults};
+use super::kinds::Catalogue;
 use super::runtime::Runtime;
 use crate::clock::Clock;
 
@@ -24,6 +26,9 @@ const REMEMBERED: usize = 20_000;
 #[derive(Debug, thiserror::Error)]
 #[error("the simulated cluster cannot be reached")]
 pub struct Cut;
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, Cut>;
 
 /// A request that was answered.
 #[derive(Clone, Debug)]
@@ -63,11 +68,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Cluster {
     /// A cluster with nothing in it but what every cluster has; [`super::controllers::run`] brings it to life.
     #[must_use]
-    pub fn new(name: &str, clock: Clock, runtime: Runtime) -> Self {
+    pub fn new(name: &str, clock: Clock, catalogue: Arc<Catalogue>, runtime: Runtime) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
             clock,
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(catalogue)),
             runtime: Mutex::new(runtime),
             revision: watch::Sender::new(0),
             faults: watch::Sender::new(Faults::default()),
@@ -75,6 +80,21 @@ impl Cluster {
             readers: Mutex::new(BTreeMap::new()),
             asked: Mutex::new(VecDeque::new()),
         }))
+    }
+
+    /// Puts in what every cluster has: the usual namespaces, three nodes, and storage classes.
+    pub(super) fn furnish(&self) {
+        let now = self.now();
+        self.with(|state| {
+            for (group, kind, name, rest) in furniture() {
+                let Some(kind) = state.kind(group, kind) else { continue };
+                let mut object = rest;
+                object["metadata"] = serde_json::json!({"name": name});
+                let on = operation(&kind, "", "", "", "sandbox", now);
+                // The names are fixed, and there was nothing before.
+                let _ = state.create(&on, object);
+            }
+        });
     }
 
     /// Its name.
@@ -170,7 +190,7 @@ impl Cluster {
     #[must_use]
     pub fn client(&self, agent: &str) -> kube::Client {
         let (cluster, agent) = (self.clone(), agent.to_owned());
-        let service = tower::service_fn(move |mut request: Request<Body>| {
+        let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
             let cluster = cluster.clone();
             if let Ok(agent) = agent.parse() {
                 request.headers_mut().insert(header::USER_AGENT, agent);
@@ -232,7 +252,7 @@ impl Cluster {
             Ok(Answer::Watch(kind, namespace)) => match Watch::begin(self, kind, namespace, head) {
                 Ok(watch) => {
                     let frames = watch.stream().map(|chunk| chunk.map(http_body::Frame::data));
-                    let body = Body::wrap_body(StreamBody::new(frames));
+                    let body = StreamBody::new(frames).boxed_unsync();
                     let mut response = Response::new(body);
                     set_type(&mut response, "application/json");
                     response
@@ -267,6 +287,21 @@ impl Cluster {
     }
 }
 
+fn furniture() -> Vec<(&'static str, &'static str, &'static str, serde_json::Value)> {
+    use serde_json::json;
+    let mut all = vec![];
+    for name in ["default", "kube-system"] {
+        all.push(("", "Namespace", name, json!({})));
+    }
+    for name in ["node-1", "node-2", "node-3"] {
+        all.push(("", "Node", name, json!({})));
+    }
+    for name in ["standard", "managed-premium", "local"] {
+        all.push(("storage.k8s.io", "StorageClass", name, json!({"provisioner": "sandbox.invalid/simulated"})));
+    }
+    all
+}
+
 fn unreachable_pod(pod: &serde_json::Value, port: &str) -> String {
     let ip = api::text(pod, &["status", "podIP"]);
     if ip.is_empty() {
@@ -296,7 +331,7 @@ fn refuse(status: &Status) -> Response<Body> {
 }
 
 fn respond(code: u16, content_type: &'static str, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::wrap_body(Full::new(body)));
+    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     if let Ok(code) = code.try_into() {
         *response.status_mut() = code;
     }

@@ -1,11 +1,12 @@
 //! The kinds that a simulated API server serves: the built-in ones of this table, and those of its CRDs.
 
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::Value;
 
 use super::shape::Shape;
-use super::store::Resource;
+use super::store::{Resource, Stored};
 use super::structural::Structural;
 
 /// One served version of a kind.
@@ -155,14 +156,27 @@ fn built_in(&(group, version, plural, kind, short, categories, namespaced, statu
             selector: None,
         }),
         storage: storage.trim_end_matches('.').into(),
-        shape: Shape::of_builtin(group, kind),
+        shape: Shape::of_builtin(&group_version(group, version), kind).unwrap_or_else(|| Arc::new(Shape::Any)),
         custom: None,
+    }
+}
+
+/// The kinds of CRDs, compiled once for all clusters that have the same.
+#[derive(Default)]
+pub struct Catalogue(Mutex<BTreeMap<String, Vec<Arc<Kind>>>>);
+
+impl Catalogue {
+    /// The kinds of a stored CRD.
+    pub fn kinds(&self, crd: &Stored) -> Vec<Arc<Kind>> {
+        let crd = crd.value();
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(crd["spec"].to_string()).or_insert_with(|| of_crd(&crd)).clone()
     }
 }
 
 /// The kinds that a CRD serves; none of a version that cannot be compiled.
 #[must_use]
-pub fn of_crd(crd: &Value) -> Vec<Arc<Kind>> {
+fn of_crd(crd: &Value) -> Vec<Arc<Kind>> {
     let spec = &crd["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let texts = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();

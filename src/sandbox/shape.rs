@@ -150,6 +150,14 @@ impl Shape {
         fields.into_iter().flatten().filter_map(|(name, field)| Some((name.as_str(), field.zero.as_ref()?)))
     }
 
+    /// The key by which a strategic merge patch tells the items of a list apart.
+    pub fn merge_key(&self) -> Option<&str> {
+        match self {
+            Self::Keyed { keys, .. } => keys.first().map(|(key, _)| key.as_str()),
+            _ => None,
+        }
+    }
+
     /// Whether a key is a named field, rather than a key of the user's choice.
     pub fn names(&self, key: &str) -> bool {
         matches!(self, Self::Struct(shape) if shape.fields.contains_key(key))

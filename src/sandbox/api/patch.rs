@@ -104,13 +104,13 @@ fn strategic(live: &mut Value, patch: &Value, shape: &Shape) {
         if name.starts_with('$') {
             continue;
         }
-        let inner = shape.field(name);
+        let inner = shape.under(name).unwrap_or(&Shape::Any);
         let deleted = value.get("$patch").is_some_and(|directive| directive == "delete");
         match value {
             Value::Null => drop(fields.remove(name)),
             _ if deleted => drop(fields.remove(name)),
-            Value::Object(_) => strategic(fields.entry(name).or_insert(Value::Null), value, &inner),
-            Value::Array(items) => merge_list(fields.entry(name).or_insert(Value::Null), items, &inner),
+            Value::Object(_) => strategic(fields.entry(name).or_insert(Value::Null), value, inner),
+            Value::Array(items) => merge_list(fields.entry(name).or_insert(Value::Null), items, inner),
             _ => drop(fields.insert(name.clone(), value.clone())),
         }
     }
@@ -121,7 +121,7 @@ fn merge_list(live: &mut Value, patch: &[Value], shape: &Shape) {
     let (Some(key), Value::Array(items)) = (shape.merge_key(), &mut *live) else {
         let known = live.as_array().cloned().unwrap_or_default();
         let mut new: Vec<Value> = plain(patch);
-        if shape.is_set() {
+        if matches!(shape, Shape::Set(_)) {
             new = known.into_iter().chain(new).fold(vec![], |mut all, item| {
                 if !all.contains(&item) {
                     all.push(item);
@@ -140,7 +140,7 @@ fn merge_list(live: &mut Value, patch: &[Value], shape: &Shape) {
         let known = items.iter().position(|known| known[key] == item[key]);
         match (known, item["$patch"] == "delete") {
             (Some(at), true) => drop(items.remove(at)),
-            (Some(at), false) => strategic(&mut items[at], item, &shape.item()),
+            (Some(at), false) => strategic(&mut items[at], item, shape.item()),
             (None, true) => {}
             (None, false) => items.push(item.clone()),
         }

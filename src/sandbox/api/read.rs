@@ -123,7 +123,7 @@ impl State {
         let exact = match (page, head.query("resourceVersionMatch"), asked) {
             (Some(page), ..) => Some(page.revision),
             (None, Some("Exact"), Some(asked)) => Some(asked),
-            _ => None,
+            _ => self.stale(),
         };
         if let Some(asked) = asked.filter(|asked| *asked > self.store.revision()) {
             return Err(Status::too_large(asked, self.store.revision()));
@@ -154,8 +154,7 @@ pub(super) fn revision_of(head: &Head) -> Result<Option<u64>, Status> {
         if head.query("resourceVersionMatch").is_some() && !head.is_set("sendInitialEvents") {
             return Err(Status::list_options(
                 "resourceVersionMatch",
-                "FieldValueForbidden",
-                "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
             ));
         }
         return Ok(None);

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use super::patch::{self, Patch};
 use super::status::Status;
-use super::{Answer, Request, types};
+use super::{Answer, Request, State, types};
 use crate::sandbox::kinds::{Kind, Scale};
 
 impl Request<'_> {
-    pub(super) fn scale(&mut self, name: &str) -> Result<Answer, Status> {
+    pub(super) fn scale(&self, state: &mut State, name: &str) -> Result<Answer, Status> {
         let kind = std::sync::Arc::clone(&self.kind);
         let Some(paths) = &kind.scale else { return Err(Status::no_such_path()) };
-        let live = self.state.find(&kind, self.namespace(), name)?.value();
+        let live = state.find(&kind, self.namespace(), name)?.value();
         let is = of(&kind, paths, &live);
         let wanted = match self.head.method {
             Method::GET => return Ok(Answer::ok(is)),
@@ -26,7 +26,7 @@ impl Request<'_> {
         let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
         let change = paths.spec.iter().rev().fold(json!(replicas), |inner, key| json!({ key: inner }));
         let operation = self.operation(&kind, name, "")?;
-        let done = self.state.patch(&operation, &Patch::Merge(change))?;
+        let done = state.patch(&operation, &Patch::Merge(change))?;
         Ok(Answer::ok(of(&kind, paths, &done.object)))
     }
 }

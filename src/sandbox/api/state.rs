@@ -5,22 +5,37 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::status::Status;
-use crate::sandbox::kinds::{BUILT_INS, Kind};
+use crate::sandbox::kinds::{BUILT_INS, Catalogue, Kind};
 use crate::sandbox::store::{Key, Store, Stored};
 
 /// The objects of a cluster and the kinds it serves.
 pub struct State {
     /// The objects.
     pub store: Store,
+    /// Compiled CRDs, shared by the clusters of a fleet.
+    pub catalogue: Arc<Catalogue>,
     /// Kinds of established CRDs.
     pub custom: Vec<Arc<Kind>>,
+    /// Reads answer what was true at this revision.
+    stale: Option<u64>,
 }
 
 impl State {
     /// A cluster without objects.
     #[must_use]
-    pub fn new() -> Self {
-        Self { store: Store::default(), custom: vec![] }
+    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+        Self { catalogue, store: Store::default(), custom: vec![], stale: None }
+    }
+
+    /// From now on reads answer what is true now, or the truth again.
+    pub fn set_stale(&mut self, stale: bool) {
+        self.stale = stale.then_some(self.stale.unwrap_or(self.store.revision()));
+    }
+
+    /// The revision that reads are kept at, if they are.
+    #[must_use]
+    pub fn stale(&self) -> Option<u64> {
+        self.stale
     }
 
     /// Everything served.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::sandbox::kinds::Kind;
-use crate::sandbox::structural::Cause;
+use crate::sandbox::cause::{self, Cause};
 
 /// A refusal: a `Status` of kind Failure, or the plain text of a path that nobody serves.
 #[derive(Debug, PartialEq)]
@@ -31,7 +31,7 @@ impl Status {
     /// The body of the answer and its content type.
     #[must_use]
     pub fn body(&self) -> (String, &'static str) {
-        if self.reason.is_empty() {
+        if self.code == 404 && self.reason.is_empty() {
             return (self.message.clone(), "text/plain; charset=utf-8");
         }
         (self.value().to_string(), "application/json")
@@ -42,8 +42,11 @@ impl Status {
     pub fn value(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
@@ -86,9 +89,9 @@ impl Status {
 
     /// A server-side apply that would take fields from others.
     #[must_use]
-    pub fn apply_conflict(message: String, causes: &[Cause]) -> Self {
+    pub fn apply_conflict(message: String, causes: Vec<Value>) -> Self {
         let mut status = Self::new(409, "Conflict", message);
-        status.details = json!({"causes": causes_of(causes)});
+        status.details = json!({"causes": causes});
         status
     }
 
@@ -101,12 +104,16 @@ impl Status {
     /// The same, of something that is no kind of its own.
     #[must_use]
     pub fn invalid_as(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
-        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let mut status =
-            Self::new(422, "Invalid", crate::sandbox::structural::message(&qualified, name, causes));
+        let mut status = Self::new(422, "Invalid", cause::message(kind, group, name, causes));
         status.details = details(group, kind, name);
-        status.details["causes"] = causes_of(causes);
+        status.details["causes"] = json!(causes);
         status
+    }
+
+    /// An applied configuration that does not fit its type: the server gives no reason.
+    #[must_use]
+    pub fn misfit(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
     }
 
     /// The request makes no sense.
@@ -167,9 +174,8 @@ impl Status {
 
     /// A list or watch is asked for in a way that makes no sense.
     #[must_use]
-    pub fn list_options(field: &str, reason: &str, message: &str) -> Self {
-        let cause = Cause { reason: reason.into(), message: message.into(), field: field.into() };
-        Self::invalid_as("meta.k8s.io", "ListOptions", "", &[cause])
+    pub fn list_options(field: &str, detail: &str) -> Self {
+        Self::invalid_as("meta.k8s.io", "ListOptions", "", &[Cause::forbidden(field, detail)])
     }
 
     /// A server that refuses everything.
@@ -203,11 +209,4 @@ fn details(group: &str, kind: &str, name: &str) -> Value {
         }
     }
     details
-}
-
-fn causes_of(causes: &[Cause]) -> Value {
-    causes
-        .iter()
-        .map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}))
-        .collect()
 }

@@ -1,5 +1,6 @@
 //! Watches: a stream of changes from a revision on, with bookmarks, as one JSON object per line.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,9 +16,7 @@ use super::{read, types};
 use crate::sandbox::cluster::{Cluster, Cut, Reader};
 use crate::sandbox::faults::ApiFault;
 use crate::sandbox::kinds::Kind;
-use crate::sandbox::store::{Change, Compacted};
-
-use std::sync::Arc;
+use crate::sandbox::store::{Change, Compacted, Stored};
 
 /// How often a watch that asked for bookmarks gets one while nothing happens.
 const BOOKMARK: Duration = Duration::from_secs(60);
@@ -52,8 +51,7 @@ impl Watch {
         if head.query("sendInitialEvents").is_some() && head.query("resourceVersionMatch") != Some("NotOlderThan") {
             return Err(Status::list_options(
                 "sendInitialEvents",
-                "FieldValueForbidden",
-                "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ));
         }
         let asked = revision_of(&head)?.filter(|revision| *revision > 0);
@@ -163,7 +161,7 @@ impl Watch {
 
     /// A change as this watch sees it: an object may come into its selection, or leave it.
     fn change(&self, change: &Change) -> Option<String> {
-        let meant = |stored: &Option<_>| stored.as_ref().is_some_and(|one| self.selection.matches(&change.key, one));
+        let meant = |stored: &Option<Arc<Stored>>| stored.as_ref().is_some_and(|one| self.selection.matches(&change.key, one));
         match (meant(&change.before), meant(&change.after)) {
             (false, true) => Some(self.line("ADDED", change.after.as_ref()?.value())),
             (true, true) => Some(self.line("MODIFIED", change.after.as_ref()?.value())),

@@ -64,6 +64,7 @@ impl State {
 
     fn create_as(&mut self, on: &Operation<'_>, mut new: Value, ownership: Ownership) -> Result<Done, Status> {
         let kind = on.kind;
+        let version = kind.api_version();
         let warnings = types::decode(kind, &mut new, on.strictness)?;
         let name = self.name_of_new(on, &mut new)?;
         if !text(&new, &["metadata", "resourceVersion"]).is_empty() {
@@ -76,10 +77,11 @@ impl State {
             metadata.remove(gone);
         }
         metadata.extend(fresh.as_object().cloned().unwrap_or_default());
-        types::prepare_create(self, kind, &mut new);
+        types::prepare_create(kind, &mut new);
         if ownership == Ownership::Track {
-            managed::track_update(None, &mut new, &kind.shape, &writer(on));
+            managed::track_update(None, &mut new, &kind.shape, &writer(on, &version));
         }
+        types::complete_create(self, kind, &mut new)?;
         types::validate(kind, on.subresource, &new, None)?;
         let at = key(kind, on.namespace, &name);
         if self.store.get(&at).is_some() {
@@ -160,15 +162,17 @@ impl State {
         let warnings = types::decode_applied(on.kind, &mut config, on.strictness)?;
         types::keep_part(on.kind, on.subresource, &mut config);
         let is = live.map(|live| types::from_storage(on.kind, live.value()));
+        let api_version = on.kind.api_version();
         // An apply may name the version that it was made on.
         let version = text(&config, &["metadata", "resourceVersion"]).to_owned();
-        let new = managed::apply(is.as_ref(), &config, &on.kind.shape, &writer(on), on.force);
-        let new = new.map_err(|error| match error {
-            ApplyError::Conflicts(conflicts) => {
-                let (message, causes) = managed::describe(&conflicts);
-                Status::apply_conflict(message, &causes)
+        let new = managed::apply(is.as_ref(), &config, &on.kind.shape, &writer(on, &api_version), on.force);
+        let new = new.map_err(|error| {
+            let message = error.to_string();
+            match error {
+                ApplyError::Conflicts(conflicts) => Status::apply_conflict(message, managed::causes(&conflicts)),
+                ApplyError::Misfit(_) => Status::misfit(message),
+                ApplyError::ManagedFieldsGiven => Status::bad_request(message),
             }
-            ApplyError::Invalid(why) => Status::bad_request(why),
         })?;
         match live {
             None if !on.subresource.is_empty() => Err(Status::not_found(on.kind, on.name)),
@@ -197,13 +201,15 @@ impl State {
         if !version.is_empty() && version != live.revision.to_string() {
             return Err(Status::modified(kind, on.name));
         }
-        types::keep_identity(&mut new, &old);
-        types::prepare_update(self, kind, on.subresource, &mut new, &old);
+        types::prepare_update(kind, on.subresource, &mut new, &old);
         if ownership == Ownership::Track {
-            managed::track_update(Some(&old), &mut new, &kind.shape, &writer(on));
+            let version = kind.api_version();
+            managed::track_update(Some(&old), &mut new, &kind.shape, &writer(on, &version));
         }
+        types::complete_update(self, kind, &mut new, &old)?;
         types::validate(kind, on.subresource, &new, Some(&old))?;
         types::metadata_mut(&mut new).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
+        managed::settle_times(&old, &mut new);
         let finished = types::is_being_deleted(&new) && !types::has_finalizers(kind, &new);
         if on.dry_run || (new == old && !finished) {
             return Ok(Done { code: 200, object: new, warnings });
@@ -219,8 +225,8 @@ impl State {
     }
 }
 
-fn writer<'a>(on: &Operation<'a>) -> Writer<'a> {
-    Writer { manager: on.manager, subresource: on.subresource, api_version: on.kind.version_name(), now: on.now }
+fn writer<'a>(on: &Operation<'a>, api_version: &'a str) -> Writer<'a> {
+    Writer { manager: on.manager, subresource: on.subresource, api_version, now: on.now }
 }
 
 /// A precondition that does not hold, in the server's words.

@@ -1,0 +1,395 @@
+//! What a write means for a kind: decoding, defaults, what the server itself adds, and validation. The rules are those
+//! of [`crate::sandbox::builtin`] for Kubernetes' own kinds and of [`crate::sandbox::structural`] for custom resources;
+//! here is which of them is asked when.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::request::Head;
+use super::state::{State, text};
+use super::status::Status;
+use super::write::Operation;
+use crate::sandbox::builtin::{allocate, defaults, prepare, reported_group, types, validate as rules};
+use crate::sandbox::cause::Cause;
+use crate::sandbox::kinds::Kind;
+
+/// What becomes of fields that a kind does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// They are dropped.
+    Ignore,
+    /// They are dropped with a warning: what the server does unless asked otherwise.
+    Warn,
+    /// They are an error.
+    Strict,
+}
+
+impl Strictness {
+    /// As the query asks.
+    #[must_use]
+    pub fn asked(text: Option<&str>) -> Self {
+        match text {
+            Some("Strict") => Self::Strict,
+            Some("Ignore") => Self::Ignore,
+            _ => Self::Warn,
+        }
+    }
+}
+
+/// Reads an object of a body.
+pub fn read_body(kind: &Kind, head: &Head, body: &[u8]) -> Result<Value, Status> {
+    if head.content_type.ends_with("yaml") {
+        return serde_yaml::from_slice(body).map_err(|error| Status::bad_request(error.to_string()));
+    }
+    let said = |why: &str| Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind));
+    if body.is_empty() {
+        return Err(said("EOF"));
+    }
+    serde_json::from_slice(body).map_err(|error| said(&error.to_string()))
+}
+
+/// Reads `DeleteOptions` from body and query.
+pub fn read_options(head: &Head, body: &[u8]) -> Result<Value, Status> {
+    let mut options: Value = if body.is_empty() {
+        json!({})
+    } else {
+        serde_json::from_slice(body).map_err(|error| Status::bad_request(error.to_string()))?
+    };
+    for name in ["propagationPolicy"] {
+        if let Some(value) = head.query(name) {
+            options[name] = json!(value);
+        }
+    }
+    if let Some(grace) = head.query("gracePeriodSeconds").and_then(|grace| grace.parse::<i64>().ok()) {
+        options["gracePeriodSeconds"] = json!(grace);
+    }
+    Ok(options)
+}
+
+/// Query parameters of writes that have only a few values.
+pub fn check_options(head: &Head) -> Result<(), Status> {
+    let name = if head.method == http::Method::PATCH { "PatchOptions" } else { "CreateOptions" };
+    let mut causes = vec![];
+    if let Some(dry_run) = head.query("dryRun").filter(|dry_run| *dry_run != "All") {
+        causes.push(Cause::not_supported("dryRun", &json!([dry_run]), &["All"]));
+    }
+    if let Some(asked) = head.query("fieldValidation")
+        && !matches!(asked, "Strict" | "Warn" | "Ignore")
+    {
+        causes.push(Cause::not_supported("fieldValidation", &json!(asked), &["Ignore", "Strict", "Warn"]));
+    }
+    if head.query("force").is_some() && head.method == http::Method::PATCH && !is_apply(head) {
+        causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
+    }
+    if is_apply(head) && head.query("fieldManager").is_none() {
+        causes.push(Cause::required("fieldManager", "is required for apply patch"));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid_as("meta.k8s.io", name, "", &causes)) }
+}
+
+fn is_apply(head: &Head) -> bool {
+    head.content_type == super::patch::APPLY
+}
+
+/// Makes of a body an object of its kind, or says why it is none; returns the warnings.
+pub fn decode(kind: &Kind, object: &mut Value, strictness: Strictness) -> Result<Vec<String>, Status> {
+    let fields = object.as_object_mut();
+    let Some(fields) = fields else { return Err(Status::bad_request("the object provided is unrecognized")) };
+    let (version, named) = (kind.api_version(), kind.kind.clone());
+    let given = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (given_version, given_kind) = (given("apiVersion"), given("kind"));
+    check_type(kind, &given_version, &given_kind)?;
+    fields.insert("apiVersion".into(), json!(version));
+    fields.insert("kind".into(), json!(named));
+    // An object without metadata has empty metadata.
+    fields.entry("metadata").or_insert_with(|| json!({}));
+    let wrong = match &kind.custom {
+        None => types::type_errors(&kind.group, &kind.kind, object),
+        Some(_) => types::metadata_errors(&kind.version, &kind.kind, &object["metadata"]),
+    };
+    if let Some(wrong) = wrong {
+        return Err(Status::bad_request(wrong));
+    }
+    let unknown = match &kind.custom {
+        None => types::canonicalize(&kind.group, &kind.kind, object),
+        Some(custom) => custom.structural.prune(object),
+    };
+    report_unknown(kind, &unknown, strictness)
+}
+
+fn check_type(kind: &Kind, version: &str, named: &str) -> Result<(), Status> {
+    let wanted = format!("{}, Kind={}", kind.api_version(), kind.kind);
+    let (mine_version, mine) = (kind.api_version(), &kind.kind);
+    let right_version = version.is_empty() || version == mine_version;
+    let right_kind = named.is_empty() || named == mine;
+    if right_version && right_kind {
+        return Ok(());
+    }
+    if kind.custom.is_some() && right_version && !right_kind {
+        let message = format!("the kind in the data ({named}) does not match the expected kind ({mine})");
+        return Err(Status::bad_request(message));
+    }
+    let message = format!(
+        "{} in version {:?} cannot be handled as a {}: converting ({version}.{named}) to ({wanted})",
+        kind.kind, kind.version, kind.kind
+    );
+    if right_kind {
+        let message = format!("the API version in the data ({version}) does not match the expected API version ({mine_version})");
+        return Err(Status::bad_request(message));
+    }
+    Err(Status::bad_request(message))
+}
+
+/// The same for an applied configuration, which keeps its nulls and its shape.
+pub fn decode_applied(kind: &Kind, config: &mut Value, strictness: Strictness) -> Result<Vec<String>, Status> {
+    let mut whole = config.clone();
+    let warnings = decode(kind, &mut whole, strictness)?;
+    let _ = crate::sandbox::shape::prune(config, &kind.shape);
+    Ok(warnings)
+}
+
+fn report_unknown(kind: &Kind, unknown: &[String], strictness: Strictness) -> Result<Vec<String>, Status> {
+    let named: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    match strictness {
+        Strictness::Strict if !named.is_empty() => {
+            let all = named.join(", ");
+            Err(Status::bad_request(match kind.custom {
+                Some(_) => format!("{} in version {:?} cannot be handled as a {}: strict decoding error: {all}", kind.kind, kind.version, kind.kind),
+                None => format!("{} in version {:?} cannot be handled as a {}: strict decoding error: {all}", kind.kind, kind.version, kind.kind),
+            }))
+        }
+        Strictness::Ignore => Ok(vec![]),
+        _ => Ok(named),
+    }
+}
+
+/// The object is for the namespace of the URL.
+pub fn check_namespace_of(kind: &Kind, namespace: &str, object: &Value) -> Result<(), Status> {
+    let given = text(object, &["metadata", "namespace"]);
+    if !kind.namespaced || given.is_empty() || given == namespace {
+        return Ok(());
+    }
+    Err(Status::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    ))
+}
+
+/// The object in the body has another name than the URL.
+pub fn other_name(given: &str, asked: &str) -> Status {
+    Status::bad_request(format!(
+        "the name of the object ({given}) does not match the name on the URL ({asked})"
+    ))
+}
+
+/// A custom resource is not replaced blindly.
+pub fn version_required(kind: &Kind, name: &str) -> Status {
+    let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+    Status::invalid(kind, name, &[cause])
+}
+
+/// Apply says who, and names what it applies.
+pub fn check_apply(on: &Operation<'_>, config: &Value) -> Result<(), Status> {
+    let named = text(config, &["metadata", "name"]);
+    if !named.is_empty() && named != on.name {
+        return Err(other_name(named, on.name));
+    }
+    Ok(())
+}
+
+/// Takes out of a configuration what its subresource does not write.
+pub fn keep_part(kind: &Kind, subresource: &str, config: &mut Value) {
+    let Some(fields) = config.as_object_mut() else { return };
+    match subresource {
+        "status" if kind.custom.is_some() => {
+            fields.retain(|key, _| matches!(&**key, "apiVersion" | "kind" | "metadata" | "status"));
+            if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.retain(|key, _| matches!(&**key, "name" | "namespace" | "resourceVersion" | "uid"));
+            }
+        }
+        "status" => drop(fields.remove("spec")),
+        _ if kind.status => drop(fields.remove("status")),
+        _ => {}
+    }
+}
+
+/// Defaults, for what is new and for what is changed.
+fn default(kind: &Kind, object: &mut Value) {
+    match &kind.custom {
+        None => defaults::default(&kind.group, &kind.kind, object),
+        Some(custom) => custom.structural.default(object),
+    }
+}
+
+/// Before the owners are written down: defaults, and what of the request is taken.
+pub fn prepare_create(kind: &Kind, new: &mut Value) {
+    default(kind, new);
+    match &kind.custom {
+        // A built-in's status is the server's own, and so comes later.
+        None => drop(new.as_object_mut().filter(|_| kind.status).and_then(|fields| fields.remove("status"))),
+        Some(_) => prepare::prepare_custom_create(new, kind.status),
+    }
+}
+
+/// After the owners are written down: what the server itself adds to a new object.
+pub fn complete_create(state: &State, kind: &Kind, new: &mut Value) -> Result<(), Status> {
+    if kind.custom.is_some() {
+        return Ok(());
+    }
+    defaults::admit(&kind.kind, new, &random_suffix());
+    prepare::prepare_create(&kind.kind, new);
+    match &*kind.kind {
+        "CustomResourceDefinition" => {
+            metadata_mut(new).insert("finalizers".into(), json!([super::CRD_FINALIZER]));
+        }
+        "Service" => give_addresses(state, kind, new, None)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The same for a changed object, before the owners are written down.
+pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Value) {
+    default(kind, new);
+    match (&kind.custom, subresource) {
+        (None, "status") => prepare::prepare_status(&kind.kind, new, old),
+        (None, _) => prepare::prepare_update(&kind.kind, new, old),
+        (Some(_), "status") => prepare::prepare_custom_status(new, old),
+        (Some(_), _) => prepare::prepare_custom_update(new, old, kind.status),
+    }
+}
+
+/// And after.
+pub fn complete_update(state: &State, kind: &Kind, new: &mut Value, old: &Value) -> Result<(), Status> {
+    if kind.kind == "Service" && kind.group.is_empty() {
+        give_addresses(state, kind, new, Some(old))?;
+    }
+    Ok(())
+}
+
+fn give_addresses(state: &State, kind: &Kind, new: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+    let mine = text(new, &["metadata", "uid"]).to_owned();
+    let others = state.store.list(&kind.storage, None).filter(|(_, stored)| *stored.uid != *mine);
+    let held: Vec<allocate::Resource> = others.flat_map(|(_, stored)| allocate::held(&stored.value())).collect();
+    allocate::allocate(new, old, &|wanted| held.contains(&wanted))
+        .map_err(|causes| Status::invalid(kind, text(new, &["metadata", "name"]), &causes))
+}
+
+/// Refuses what breaks the kind's rules.
+pub fn validate(kind: &Kind, subresource: &str, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+    let causes = match (&kind.custom, old) {
+        (None, _) => rules::validate(&kind.group, &kind.kind, new, old),
+        (Some(custom), Some(old)) if subresource == "status" => custom.structural.validate_status(new, old),
+        (Some(custom), _) => custom.structural.validate(new, old),
+    };
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let name = text(new, &["metadata", "name"]);
+    Err(Status::invalid_as(reported_group(&kind.group, &kind.kind), &kind.kind, name, &causes))
+}
+
+/// As it is stored: events of both groups in one form, custom resources in their storage version.
+pub fn to_storage(kind: &Kind, mut object: Value) -> Value {
+    match &kind.custom {
+        Some(custom) => object["apiVersion"] = json!(custom.stored_as),
+        None if kind.group == "events.k8s.io" => {
+            rename(&mut object, EVENT_FIELDS.map(|(core, new)| (new, core)));
+            object["apiVersion"] = json!("v1");
+        }
+        None => {}
+    }
+    object
+}
+
+/// As it is shown in a version.
+#[must_use]
+pub fn from_storage(kind: &Kind, mut object: Value) -> Value {
+    object["apiVersion"] = json!(kind.api_version());
+    if kind.group == "events.k8s.io" {
+        rename(&mut object, EVENT_FIELDS);
+    }
+    object
+}
+
+/// The fields of an event that have two names: in the core group, and in its own.
+const EVENT_FIELDS: [(&str, &str); 7] = [
+    ("involvedObject", "regarding"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("message", "note"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn rename(object: &mut Value, names: [(&str, &str); 7]) {
+    let Some(fields) = object.as_object_mut() else { return };
+    for (from, to) in names {
+        if let Some(value) = fields.remove(from) {
+            fields.insert(to.into(), value);
+        }
+    }
+}
+
+/// The metadata of an object, made if it has none.
+pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+    static NEVER: &str = "an object's metadata is a map: decoding has checked it";
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
+    #[allow(clippy::expect_used)] // It was just made so.
+    object["metadata"].as_object_mut().expect(NEVER)
+}
+
+/// Whether deletion has begun.
+#[must_use]
+pub fn is_being_deleted(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// Whether somebody has yet to let go of it.
+#[must_use]
+pub fn has_finalizers(kind: &Kind, object: &Value) -> bool {
+    let some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+    some(&object["metadata"]["finalizers"]) || (kind.kind == "Namespace" && some(&object["spec"]["finalizers"]))
+}
+
+/// The seconds that an object which is being deleted is given.
+#[must_use]
+pub fn grace(object: &Value) -> i64 {
+    object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0)
+}
+
+/// Kinds whose deletion is answered with the object rather than with a Status.
+#[must_use]
+pub fn is_returned_when_deleted(kind: &Kind) -> bool {
+    let kinds = ["Pod", "Service", "ServiceAccount", "PersistentVolumeClaim", "StorageClass"];
+    kind.custom.is_none() && kinds.contains(&&*kind.kind)
+}
+
+/// Kinds that a PUT may create.
+#[must_use]
+pub fn is_created_by_update(kind: &Kind) -> bool {
+    kind.custom.is_none() && matches!(&*kind.kind, "Lease" | "Event")
+}
+
+/// A time as objects have it, to the second.
+#[must_use]
+pub fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A uid, in the form of a UUID.
+#[must_use]
+pub fn new_uid() -> String {
+    let id: u128 = rand::random();
+    let hex = format!("{id:032x}");
+    format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+}
+
+/// Five characters for a generated name, of those that make no words.
+#[must_use]
+pub fn random_suffix() -> String {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    (0..5).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())])).collect()
+}
