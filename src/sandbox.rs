@@ -3,3 +3,7 @@
 //! Each simulated cluster is an embedded API server that speaks the real protocol for the kinds the product uses, with
 //! a StatefulSet controller, kubelets and chain nodes played behind it. No container runs and no chain is joined; it
 //! says so wherever it is seen. Nothing but the command line and the tests may import it.
+
+pub mod builtin;
+pub mod cause;
+pub mod structural;
