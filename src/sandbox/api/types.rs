@@ -231,20 +231,15 @@ pub fn prepare_create(kind: &Kind, new: &mut Value) {
 }
 
 /// After the owners are written down: what the server itself adds to a new object.
-pub fn complete_create(state: &State, kind: &Kind, new: &mut Value) -> Result<(), Status> {
+pub fn complete_create(kind: &Kind, new: &mut Value) {
     if kind.custom.is_some() {
-        return Ok(());
+        return;
     }
     defaults::admit(&kind.kind, new, &random_suffix());
     prepare::prepare_create(&kind.kind, new);
-    match &*kind.kind {
-        "CustomResourceDefinition" => {
-            metadata_mut(new).insert("finalizers".into(), json!([super::CRD_FINALIZER]));
-        }
-        "Service" => give_addresses(state, kind, new, None)?,
-        _ => {}
+    if kind.kind == "CustomResourceDefinition" {
+        metadata_mut(new).insert("finalizers".into(), json!([super::CRD_FINALIZER]));
     }
-    Ok(())
 }
 
 /// The same for a changed object, before the owners are written down.
@@ -258,15 +253,11 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
     }
 }
 
-/// And after.
-pub fn complete_update(state: &State, kind: &Kind, new: &mut Value, old: &Value) -> Result<(), Status> {
-    if kind.kind == "Service" && kind.group.is_empty() {
-        give_addresses(state, kind, new, Some(old))?;
+/// Gives a valid Service its addresses and ports.
+pub fn give_addresses(state: &State, kind: &Kind, new: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+    if kind.kind != "Service" || !kind.group.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-fn give_addresses(state: &State, kind: &Kind, new: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     let mine = text(new, &["metadata", "uid"]).to_owned();
     let others = state.store.list(&kind.storage, None).filter(|(_, stored)| *stored.uid != *mine);
     let held: Vec<allocate::Resource> = others.flat_map(|(_, stored)| allocate::held(&stored.value())).collect();
@@ -277,6 +268,7 @@ fn give_addresses(state: &State, kind: &Kind, new: &mut Value, old: Option<&Valu
 /// Refuses what breaks the kind's rules.
 pub fn validate(kind: &Kind, subresource: &str, new: &Value, old: Option<&Value>) -> Result<(), Status> {
     let causes = match (&kind.custom, old) {
+        (None, Some(old)) if subresource == "status" => rules::validate_status(&kind.kind, new, old),
         (None, _) => rules::validate(&kind.group, &kind.kind, new, old),
         (Some(custom), Some(old)) if subresource == "status" => custom.structural.validate_status(new, old),
         (Some(custom), _) => custom.structural.validate(new, old),

@@ -81,8 +81,9 @@ impl State {
         if ownership == Ownership::Track {
             managed::track_update(None, &mut new, &kind.shape, &writer(on, &version));
         }
-        types::complete_create(self, kind, &mut new)?;
+        types::complete_create(kind, &mut new);
         types::validate(kind, on.subresource, &new, None)?;
+        types::give_addresses(self, kind, &mut new, None)?;
         let at = key(kind, on.namespace, &name);
         if self.store.get(&at).is_some() {
             return Err(Status::already_exists(kind, &name));
@@ -206,8 +207,8 @@ impl State {
             let version = kind.api_version();
             managed::track_update(Some(&old), &mut new, &kind.shape, &writer(on, &version));
         }
-        types::complete_update(self, kind, &mut new, &old)?;
         types::validate(kind, on.subresource, &new, Some(&old))?;
+        types::give_addresses(self, kind, &mut new, Some(&old))?;
         types::metadata_mut(&mut new).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
         managed::settle_times(&old, &mut new);
         let finished = types::is_being_deleted(&new) && !types::has_finalizers(kind, &new);
