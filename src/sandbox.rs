@@ -9,6 +9,7 @@ pub mod builtin;
 pub mod cause;
 pub mod chain;
 pub mod cluster;
+pub mod connect;
 pub mod controllers;
 pub mod faults;
 pub mod fields;

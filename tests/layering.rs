@@ -18,7 +18,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("cluster", &["clock", "fleet", "observed", "polkadot", "reconcile", "telemetry"]),
     ("upgrade", &["clock", "fleet", "observed", "polkadot", "version"]),
     ("daemon", &["clock", "cluster", "fleet", "observed", "upgrade"]),
-    ("sandbox", &["clock", "identity", "polkadot", "version"]),
+    ("sandbox", &["clock", "cluster", "fleet", "identity", "polkadot", "version"]),
     ("cli", &["clock", "cluster", "daemon", "fleet", "polkadot", "sandbox", "telemetry"]),
 ];
 

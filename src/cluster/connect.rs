@@ -3,11 +3,14 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use kube::client::ClientBuilder;
+use bytes::Bytes;
+use http::{Request, Response};
+use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
+use tower::{BoxError, Service};
 
 use crate::fleet::Connection;
 
@@ -33,6 +36,9 @@ pub enum Error {
     /// Building it took too long: an exec plugin hangs.
     #[error("making the client took more than {} s; does the kubeconfig's exec plugin hang?", BUILD_BOUND.as_secs())]
     Hung,
+    /// A simulated fleet has no cluster of this name.
+    #[error("there is no simulated cluster {0:?}")]
+    NoSuchCluster(String),
     /// The blocking task ended badly.
     #[error("making the client failed: {0}")]
     Panicked(#[from] tokio::task::JoinError),
@@ -88,9 +94,20 @@ async fn config(connection: &Connection) -> Result<Config, Error> {
 }
 
 fn build(config: Config) -> Result<Client, Error> {
-    Ok(ClientBuilder::try_from(config)
-        .map_err(Error::Build)?
+    Ok(limited(ClientBuilder::try_from(config).map_err(Error::Build)?))
+}
+
+/// A client with the limits that every cluster's has.
+pub fn limited<S, B>(builder: ClientBuilder<S>) -> Client
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    builder
         .with_layer(&ConcurrencyLimitLayer::new(REQUESTS_IN_FLIGHT))
         .with_layer(&TimeoutLayer::new(ANSWER_BOUND))
-        .build())
+        .build()
 }

@@ -72,7 +72,8 @@ pub fn answer(state: &mut State, head: &Head, body: &[u8], now: Timestamp) -> Re
         return if head.method == Method::GET { Ok(Answer::ok(found)) } else { Err(Status::not_allowed()) };
     }
     let target = Target::parse(&head.path).ok_or_else(Status::no_such_path)?;
-    let kind = state.served(&target.group, &target.version, &target.plural).ok_or_else(Status::no_such_path)?;
+    let kind =
+        state.served(&target.group, &target.version, &target.plural).ok_or_else(Status::no_such_path)?;
     if target.namespace.is_some() && !kind.namespaced {
         return Err(Status::no_such_path());
     }
@@ -162,7 +163,12 @@ impl Request<'_> {
         Ok(self.done(&kind, done))
     }
 
-    fn operation<'b>(&'b self, kind: &'b Kind, name: &'b str, subresource: &'b str) -> Result<Operation<'b>, Status> {
+    fn operation<'b>(
+        &'b self,
+        kind: &'b Kind,
+        name: &'b str,
+        subresource: &'b str,
+    ) -> Result<Operation<'b>, Status> {
         types::check_options(self.head)?;
         Ok(Operation {
             kind,

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{Request, Response, header};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use jiff::Timestamp;
-use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::watch;
 
 use super::api::{self, Answer, Head, State, Status, Target, Watch};
@@ -189,8 +189,22 @@ impl Cluster {
     /// A client in the same process, without a connection; `agent` is how its requests are remembered.
     #[must_use]
     pub fn client(&self, agent: &str) -> kube::Client {
+        kube::Client::new(self.service(agent), "default")
+    }
+
+    /// What such a client sends its requests to.
+    pub fn service(
+        &self,
+        agent: &str,
+    ) -> impl tower::Service<
+        Request<kube::client::Body>,
+        Response = Response<Body>,
+        Error = Cut,
+        Future: Send + 'static,
+    > + Send
+    + 'static {
         let (cluster, agent) = (self.clone(), agent.to_owned());
-        let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
+        tower::service_fn(move |mut request: Request<kube::client::Body>| {
             let cluster = cluster.clone();
             if let Ok(agent) = agent.parse() {
                 request.headers_mut().insert(header::USER_AGENT, agent);
@@ -200,8 +214,7 @@ impl Cluster {
                 let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
                 cluster.handle(Request::from_parts(parts, body)).await
             }
-        });
-        kube::Client::new(service, "default")
+        })
     }
 
     /// Answers a request, as far as the faults allow.
@@ -297,7 +310,12 @@ fn furniture() -> Vec<(&'static str, &'static str, &'static str, serde_json::Val
         all.push(("", "Node", name, json!({})));
     }
     for name in ["standard", "managed-premium", "local"] {
-        all.push(("storage.k8s.io", "StorageClass", name, json!({"provisioner": "sandbox.invalid/simulated"})));
+        all.push((
+            "storage.k8s.io",
+            "StorageClass",
+            name,
+            json!({"provisioner": "sandbox.invalid/simulated"}),
+        ));
     }
     all
 }

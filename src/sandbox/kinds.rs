@@ -156,7 +156,8 @@ fn built_in(&(group, version, plural, kind, short, categories, namespaced, statu
             selector: None,
         }),
         storage: storage.trim_end_matches('.').into(),
-        shape: Shape::of_builtin(&group_version(group, version), kind).unwrap_or_else(|| Arc::new(Shape::Any)),
+        shape: Shape::of_builtin(&group_version(group, version), kind)
+            .unwrap_or_else(|| Arc::new(Shape::Any)),
         custom: None,
     }
 }
@@ -182,7 +183,8 @@ fn of_crd(crd: &Value) -> Vec<Arc<Kind>> {
     let texts = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
     let (group, names) = (text(&spec["group"]), &spec["names"]);
     let versions = spec["versions"].as_array().into_iter().flatten();
-    let stored = versions.clone().find(|version| version["storage"] == true).map(|version| text(&version["name"]));
+    let stored =
+        versions.clone().find(|version| version["storage"] == true).map(|version| text(&version["name"]));
     let storage: Resource = format!("{}.{group}", text(&names["plural"])).into();
     versions
         .filter(|version| version["served"] == true)

@@ -20,10 +20,24 @@ impl Runtime {
     pub fn set_version_faults(&mut self, faults: BTreeMap<String, VersionFault>) {
         self.faults = faults;
     }
-    pub fn ask(&self, _pod: &Value, _port: &str, _method: &str, _path: &str, _body: &[u8], _now: Timestamp) -> Option<Answer> {
+    pub fn ask(
+        &self,
+        _pod: &Value,
+        _port: &str,
+        _method: &str,
+        _path: &str,
+        _body: &[u8],
+        _now: Timestamp,
+    ) -> Option<Answer> {
         None
     }
-    pub fn play(&mut self, _state: &mut State, _changes: &[Change], _is_due: bool, _now: Timestamp) -> Option<Timestamp> {
+    pub fn play(
+        &mut self,
+        _state: &mut State,
+        _changes: &[Change],
+        _is_due: bool,
+        _now: Timestamp,
+    ) -> Option<Timestamp> {
         None
     }
 }

@@ -102,13 +102,7 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         // Clients take a list's revision 0 for "any".
-        Self {
-            revision: 1,
-            objects: BTreeMap::new(),
-            changes: VecDeque::new(),
-            size: 0,
-            compacted: 0,
-        }
+        Self { revision: 1, objects: BTreeMap::new(), changes: VecDeque::new(), size: 0, compacted: 0 }
     }
 }
 
@@ -132,8 +126,11 @@ impl Store {
         namespace: Option<&'a str>,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Stored>)> + 'a {
         let resource = Arc::clone(resource);
-        let first =
-            Key { resource: Arc::clone(&resource), namespace: namespace.unwrap_or("").into(), name: String::new() };
+        let first = Key {
+            resource: Arc::clone(&resource),
+            namespace: namespace.unwrap_or("").into(),
+            name: String::new(),
+        };
         self.objects.range((Bound::Included(first), Bound::Unbounded)).take_while(move |(key, _)| {
             key.resource == resource && namespace.is_none_or(|namespace| key.namespace == namespace)
         })
@@ -154,7 +151,8 @@ impl Store {
         let mut then: BTreeMap<Key, Arc<Stored>> =
             self.list(resource, namespace).map(|(key, stored)| (key.clone(), Arc::clone(stored))).collect();
         let of_kind = |change: &&Change| {
-            change.key.resource == *resource && namespace.is_none_or(|namespace| change.key.namespace == namespace)
+            change.key.resource == *resource
+                && namespace.is_none_or(|namespace| change.key.namespace == namespace)
         };
         // Backwards, each change undone.
         for change in self.since(revision)?.rev().filter(of_kind) {

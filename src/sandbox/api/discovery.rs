@@ -23,7 +23,8 @@ pub fn answer(state: &State, path: &str) -> Option<Value> {
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}],
         })),
         ["apis"] => {
-            let groups: Vec<Value> = groups(state).iter().map(|(name, versions)| group(name, versions)).collect();
+            let groups: Vec<Value> =
+                groups(state).iter().map(|(name, versions)| group(name, versions)).collect();
             Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
         }
         ["apis", name] => {
@@ -62,7 +63,8 @@ fn groups(state: &State) -> BTreeMap<String, Vec<String>> {
 }
 
 fn group(name: &str, versions: &[String]) -> Value {
-    let version = |version: &String| json!({"groupVersion": group_version(name, version), "version": version});
+    let version =
+        |version: &String| json!({"groupVersion": group_version(name, version), "version": version});
     let all: Vec<Value> = versions.iter().map(version).collect();
     json!({"name": name, "preferredVersion": all.first(), "versions": all})
 }

@@ -34,7 +34,8 @@ impl Patch {
     /// Reads a body by its content type.
     pub fn read(kind: &Kind, content_type: &str, body: &[u8]) -> Result<Self, Status> {
         let value = || -> Result<Value, Status> {
-            serde_json::from_slice(body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
+            serde_json::from_slice(body)
+                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
         };
         match content_type {
             MERGE => Ok(Self::Merge(value()?)),

@@ -50,14 +50,22 @@ pub fn in_form(kind: &Kind, object: Value, head: &Head, now: Timestamp) -> Value
 
 impl State {
     /// GET of a collection.
-    pub fn list(&self, kind: &Kind, namespace: Option<&str>, head: &Head, now: Timestamp) -> Result<Value, Status> {
+    pub fn list(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        head: &Head,
+        now: Timestamp,
+    ) -> Result<Value, Status> {
         let selection = Selection::parse(kind, head.query("labelSelector"), head.query("fieldSelector"))?;
         let token = head.query("continue").map(|token| {
-            Page::read(token).ok_or_else(|| Status::bad_request("continue key is not valid: illegal base64 data"))
+            Page::read(token)
+                .ok_or_else(|| Status::bad_request("continue key is not valid: illegal base64 data"))
         });
         let page = token.transpose()?;
         let (revision, objects) = self.snapshot(kind, namespace, head, page.as_ref())?;
-        let limit = head.query("limit").and_then(|limit| limit.parse::<usize>().ok()).filter(|limit| *limit > 0);
+        let limit =
+            head.query("limit").and_then(|limit| limit.parse::<usize>().ok()).filter(|limit| *limit > 0);
 
         let is_left = |key: &Key| {
             page.as_ref().is_none_or(|page| (&key.namespace, &key.name) > (&page.after.0, &page.after.1))

@@ -80,7 +80,12 @@ impl Head {
             path: parts.uri.path().to_owned(),
             query: query.map(pair).collect(),
             accept: header(http::header::ACCEPT).to_owned(),
-            content_type: header(http::header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().into(),
+            content_type: header(http::header::CONTENT_TYPE)
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .into(),
             agent: header(http::header::USER_AGENT).to_owned(),
         }
     }
@@ -116,7 +121,11 @@ impl Head {
     #[must_use]
     pub fn wanted_form(&self) -> Option<&str> {
         // The first form that we can give, as the client prefers them.
-        let first = self.accept.split(',').map(str::trim).find(|one| !one.contains("protobuf") && !one.contains("cbor"))?;
+        let first = self
+            .accept
+            .split(',')
+            .map(str::trim)
+            .find(|one| !one.contains("protobuf") && !one.contains("cbor"))?;
         first.split(';').find_map(|parameter| parameter.trim().strip_prefix("as="))
     }
 }

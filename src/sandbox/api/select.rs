@@ -19,9 +19,8 @@ impl Selection {
     pub fn parse(kind: &Kind, labels: Option<&str>, fields: Option<&str>) -> Result<Self, Status> {
         let labels = match labels {
             None => Selector::default(),
-            Some(text) => labels_of(text).map_err(|why| {
-                Status::bad_request(format!("unable to parse requirement: {why}"))
-            })?,
+            Some(text) => labels_of(text)
+                .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?,
         };
         let fields = match fields {
             None => vec![],
@@ -102,7 +101,11 @@ fn requirement(text: &str) -> Result<Expression, String> {
         let values = values.ok_or_else(|| format!("found '{right}', expected: '('"))?;
         let values = values.split(',').map(|value| value.trim().to_owned()).collect();
         let not = text.contains(" notin ");
-        return Ok(if not { Expression::NotIn(key(left)?, values) } else { Expression::In(key(left)?, values) });
+        return Ok(if not {
+            Expression::NotIn(key(left)?, values)
+        } else {
+            Expression::In(key(left)?, values)
+        });
     }
     if let Some((left, right)) = text.split_once("!=") {
         return Ok(Expression::NotEqual(key(left)?, right.trim().into()));
@@ -124,7 +127,9 @@ fn fields_of(kind: &Kind, text: &str) -> Result<Vec<(String, String, bool)>, Sta
         } else if let Some((field, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
             (field, value, true)
         } else {
-            return Err(Status::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'")));
+            return Err(Status::bad_request(format!(
+                "invalid selector: '{text}'; can't understand '{term}'"
+            )));
         };
         if !is_selectable(kind, field) {
             return Err(Status::bad_request(format!("field label not supported: {field}")));
@@ -159,7 +164,9 @@ fn is_selectable(kind: &Kind, field: &str) -> bool {
             "source",
             "type",
         ],
-        "Event" => &["regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "reason", "type"],
+        "Event" => {
+            &["regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "reason", "type"]
+        }
         "Secret" => &["type"],
         "Service" => &["spec.clusterIP", "spec.type"],
         "Namespace" => &["status.phase"],

@@ -46,7 +46,8 @@ impl State {
     /// The kind at a URL.
     #[must_use]
     pub fn served(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
-        let is_it = |kind: &&Arc<Kind>| kind.group == group && kind.version == version && kind.plural == plural;
+        let is_it =
+            |kind: &&Arc<Kind>| kind.group == group && kind.version == version && kind.plural == plural;
         self.kinds().find(is_it).cloned()
     }
 
@@ -71,7 +72,8 @@ impl State {
         if found["metadata"]["deletionTimestamp"].is_null() {
             return Ok(());
         }
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let why =
+            format!("unable to create new content in namespace {namespace} because it is being terminated");
         let mut status = Status::forbidden(kind, name, &why);
         status.details["causes"] = serde_json::json!([
             {"reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"),

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::sandbox::kinds::Kind;
 use crate::sandbox::cause::{self, Cause};
+use crate::sandbox::kinds::Kind;
 
 /// A refusal: a `Status` of kind Failure, or the plain text of a path that nobody serves.
 #[derive(Debug, PartialEq)]
@@ -83,7 +83,8 @@ impl Status {
     /// The object was changed since it was read.
     #[must_use]
     pub fn modified(kind: &Kind, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(kind, name, why)
     }
 
@@ -160,11 +161,8 @@ impl Status {
     /// The revision asked for has not come to be yet.
     #[must_use]
     pub fn too_large(asked: u64, is: u64) -> Self {
-        let mut status = Self::new(
-            504,
-            "Timeout",
-            format!("Timeout: Too large resource version: {asked}, current: {is}"),
-        );
+        let mut status =
+            Self::new(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {is}"));
         status.details = json!({
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,

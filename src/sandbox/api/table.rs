@@ -11,7 +11,13 @@ type Column = (&'static str, &'static str, bool);
 
 /// A `Table` of `objects`, each with its metadata (or whole, or not at all, as `include` says).
 #[must_use]
-pub fn table(kind: &Kind, objects: &[Value], metadata: Value, include: Option<&str>, now: Timestamp) -> Value {
+pub fn table(
+    kind: &Kind,
+    objects: &[Value],
+    metadata: Value,
+    include: Option<&str>,
+    now: Timestamp,
+) -> Value {
     let rows: Vec<Value> = objects
         .iter()
         .map(|object| {
@@ -258,7 +264,12 @@ fn pod(object: &Value, now: Timestamp) -> Vec<Value> {
 
 fn event(object: &Value, now: Timestamp) -> Vec<Value> {
     let first = |paths: &[&[&str]]| {
-        paths.iter().map(|path| text(object, path)).find(|found| !found.is_empty()).unwrap_or_default().to_owned()
+        paths
+            .iter()
+            .map(|path| text(object, path))
+            .find(|found| !found.is_empty())
+            .unwrap_or_default()
+            .to_owned()
     };
     let about = &object["involvedObject"];
     let last = first(&[&["series", "lastObservedTime"], &["lastTimestamp"], &["eventTime"]]);

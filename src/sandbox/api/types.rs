@@ -41,7 +41,12 @@ pub fn read_body(kind: &Kind, head: &Head, body: &[u8]) -> Result<Value, Status>
     if head.content_type.ends_with("yaml") {
         return serde_yaml::from_slice(body).map_err(|error| Status::bad_request(error.to_string()));
     }
-    let said = |why: &str| Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind));
+    let said = |why: &str| {
+        Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            kind.kind, kind.version, kind.kind
+        ))
+    };
     if body.is_empty() {
         return Err(said("EOF"));
     }
@@ -134,14 +139,20 @@ fn check_type(kind: &Kind, version: &str, named: &str) -> Result<(), Status> {
         kind.kind, kind.version, kind.kind
     );
     if right_kind {
-        let message = format!("the API version in the data ({version}) does not match the expected API version ({mine_version})");
+        let message = format!(
+            "the API version in the data ({version}) does not match the expected API version ({mine_version})"
+        );
         return Err(Status::bad_request(message));
     }
     Err(Status::bad_request(message))
 }
 
 /// The same for an applied configuration, which keeps its nulls and its shape.
-pub fn decode_applied(kind: &Kind, config: &mut Value, strictness: Strictness) -> Result<Vec<String>, Status> {
+pub fn decode_applied(
+    kind: &Kind,
+    config: &mut Value,
+    strictness: Strictness,
+) -> Result<Vec<String>, Status> {
     let mut whole = config.clone();
     let warnings = decode(kind, &mut whole, strictness)?;
     let _ = crate::sandbox::shape::prune(config, &kind.shape);
@@ -154,8 +165,14 @@ fn report_unknown(kind: &Kind, unknown: &[String], strictness: Strictness) -> Re
         Strictness::Strict if !named.is_empty() => {
             let all = named.join(", ");
             Err(Status::bad_request(match kind.custom {
-                Some(_) => format!("{} in version {:?} cannot be handled as a {}: strict decoding error: {all}", kind.kind, kind.version, kind.kind),
-                None => format!("{} in version {:?} cannot be handled as a {}: strict decoding error: {all}", kind.kind, kind.version, kind.kind),
+                Some(_) => format!(
+                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {all}",
+                    kind.kind, kind.version, kind.kind
+                ),
+                None => format!(
+                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {all}",
+                    kind.kind, kind.version, kind.kind
+                ),
             }))
         }
         Strictness::Ignore => Ok(vec![]),
@@ -254,13 +271,19 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
 }
 
 /// Gives a valid Service its addresses and ports.
-pub fn give_addresses(state: &State, kind: &Kind, new: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+pub fn give_addresses(
+    state: &State,
+    kind: &Kind,
+    new: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     if kind.kind != "Service" || !kind.group.is_empty() {
         return Ok(());
     }
     let mine = text(new, &["metadata", "uid"]).to_owned();
     let others = state.store.list(&kind.storage, None).filter(|(_, stored)| *stored.uid != *mine);
-    let held: Vec<allocate::Resource> = others.flat_map(|(_, stored)| allocate::held(&stored.value())).collect();
+    let held: Vec<allocate::Resource> =
+        others.flat_map(|(_, stored)| allocate::held(&stored.value())).collect();
     allocate::allocate(new, old, &|wanted| held.contains(&wanted))
         .map_err(|causes| Status::invalid(kind, text(new, &["metadata", "name"]), &causes))
 }
@@ -343,7 +366,8 @@ pub fn is_being_deleted(object: &Value) -> bool {
 #[must_use]
 pub fn has_finalizers(kind: &Kind, object: &Value) -> bool {
     let some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
-    some(&object["metadata"]["finalizers"]) || (kind.kind == "Namespace" && some(&object["spec"]["finalizers"]))
+    some(&object["metadata"]["finalizers"])
+        || (kind.kind == "Namespace" && some(&object["spec"]["finalizers"]))
 }
 
 /// The seconds that an object which is being deleted is given.

@@ -48,7 +48,9 @@ impl Watch {
         head: Head,
     ) -> Result<Self, Status> {
         let selection = Selection::parse(&kind, head.query("labelSelector"), head.query("fieldSelector"))?;
-        if head.query("sendInitialEvents").is_some() && head.query("resourceVersionMatch") != Some("NotOlderThan") {
+        if head.query("sendInitialEvents").is_some()
+            && head.query("resourceVersionMatch") != Some("NotOlderThan")
+        {
             return Err(Status::list_options(
                 "sendInitialEvents",
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
@@ -161,7 +163,9 @@ impl Watch {
 
     /// A change as this watch sees it: an object may come into its selection, or leave it.
     fn change(&self, change: &Change) -> Option<String> {
-        let meant = |stored: &Option<Arc<Stored>>| stored.as_ref().is_some_and(|one| self.selection.matches(&change.key, one));
+        let meant = |stored: &Option<Arc<Stored>>| {
+            stored.as_ref().is_some_and(|one| self.selection.matches(&change.key, one))
+        };
         match (meant(&change.before), meant(&change.after)) {
             (false, true) => Some(self.line("ADDED", change.after.as_ref()?.value())),
             (true, true) => Some(self.line("MODIFIED", change.after.as_ref()?.value())),
@@ -184,7 +188,8 @@ impl Watch {
         if initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
+        let object =
+            json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
         line("BOOKMARK", &object)
     }
 }

@@ -62,7 +62,12 @@ impl State {
         self.create_as(operation, body, Ownership::Track)
     }
 
-    fn create_as(&mut self, on: &Operation<'_>, mut new: Value, ownership: Ownership) -> Result<Done, Status> {
+    fn create_as(
+        &mut self,
+        on: &Operation<'_>,
+        mut new: Value,
+        ownership: Ownership,
+    ) -> Result<Done, Status> {
         let kind = on.kind;
         let version = kind.api_version();
         let warnings = types::decode(kind, &mut new, on.strictness)?;
@@ -73,7 +78,9 @@ impl State {
         self.check_namespace(kind, on.namespace, &name)?;
         let fresh = json!({"uid": types::new_uid(), "creationTimestamp": types::time(on.now)});
         let metadata = types::metadata_mut(&mut new);
-        for gone in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        for gone in
+            ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"]
+        {
             metadata.remove(gone);
         }
         metadata.extend(fresh.as_object().cloned().unwrap_or_default());
@@ -157,7 +164,12 @@ impl State {
         self.replace(on, &live, new, Ownership::Track, warnings)
     }
 
-    fn apply(&mut self, on: &Operation<'_>, live: Option<&Arc<Stored>>, config: &Value) -> Result<Done, Status> {
+    fn apply(
+        &mut self,
+        on: &Operation<'_>,
+        live: Option<&Arc<Stored>>,
+        config: &Value,
+    ) -> Result<Done, Status> {
         let mut config = config.clone();
         types::check_apply(on, &config)?;
         let warnings = types::decode_applied(on.kind, &mut config, on.strictness)?;
@@ -170,7 +182,9 @@ impl State {
         let new = new.map_err(|error| {
             let message = error.to_string();
             match error {
-                ApplyError::Conflicts(conflicts) => Status::apply_conflict(message, managed::causes(&conflicts)),
+                ApplyError::Conflicts(conflicts) => {
+                    Status::apply_conflict(message, managed::causes(&conflicts))
+                }
                 ApplyError::Misfit(_) => Status::misfit(message),
                 ApplyError::ManagedFieldsGiven => Status::bad_request(message),
             }
@@ -209,7 +223,8 @@ impl State {
         }
         types::validate(kind, on.subresource, &new, Some(&old))?;
         types::give_addresses(self, kind, &mut new, Some(&old))?;
-        types::metadata_mut(&mut new).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
+        types::metadata_mut(&mut new)
+            .insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
         managed::settle_times(&old, &mut new);
         let finished = types::is_being_deleted(&new) && !types::has_finalizers(kind, &new);
         if on.dry_run || (new == old && !finished) {
