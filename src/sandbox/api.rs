@@ -31,7 +31,7 @@ pub use self::types::{Strictness, from_storage, has_finalizers, is_being_deleted
 pub use self::watch::Watch;
 pub use self::write::{Done, Operation};
 
-use self::patch::Patch;
+pub use self::patch::Patch;
 
 /// The finalizer that lets a CRD wait for its resources.
 pub const CRD_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";

@@ -10,13 +10,15 @@ use super::cluster::Cluster;
 use super::controllers;
 use super::http;
 use super::kinds::Catalogue;
-use super::runtime::Runtime;
+use super::runtime::{Chains, Runtime};
 use crate::clock::Clock;
 
 /// Running clusters; dropped, they end.
 pub struct Fleet {
     /// The clusters.
     pub clusters: Vec<Cluster>,
+    /// What their nodes are on.
+    pub chains: Chains,
     stop: CancellationToken,
     _end: DropGuard,
 }
@@ -27,15 +29,18 @@ impl Fleet {
     pub fn start(names: &[&str], clock: &Clock) -> Self {
         let stop = CancellationToken::new();
         let catalogue = Arc::new(Catalogue::default());
+        let chains = Chains::default();
         let clusters: Vec<Cluster> = names
             .iter()
-            .map(|name| Cluster::new(name, clock.clone(), Arc::clone(&catalogue), Runtime::default()))
+            .map(|name| {
+                Cluster::new(name, clock.clone(), Arc::clone(&catalogue), Runtime::new(chains.clone()))
+            })
             .collect();
         for cluster in &clusters {
             cluster.furnish();
             tokio::spawn(controllers::run(cluster.clone(), stop.clone()));
         }
-        Self { clusters, _end: stop.clone().drop_guard(), stop }
+        Self { clusters, chains, _end: stop.clone().drop_guard(), stop }
     }
 
     /// Lets every cluster listen on a port of its own on loopback; returns a kubeconfig of them all.
