@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::api::{CRD_FINALIZER, Operation, State, Strictness, is_being_deleted, key, metadata_mut, text};
+use super::api::{CRD_FINALIZER, Operation, State, Strictness, is_being_deleted, key};
 use super::cluster::Cluster;
 use super::gc;
 use super::kinds::Kind;
@@ -122,16 +122,14 @@ const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 /// A CRD is accepted and its kinds are served; one that is being deleted takes its resources with it.
 fn crd(state: &mut State, change: &Change, now: Timestamp) {
     let Some(kind) = state.kind("apiextensions.k8s.io", "CustomResourceDefinition") else { return };
-    if let Some(stored) = &change.after {
+    // What is there now, which may be newer than the change.
+    if let Some(stored) = state.store.get(&change.key).cloned() {
         let mut crd = stored.value();
         if is_being_deleted(&crd) {
             release_crd(state, &change.key.name, now);
         } else {
             crd["status"] = structural::crd::crd_status(&crd, now);
-            let name = text(&crd, &["metadata", "name"]).to_owned();
-            metadata_mut(&mut crd).remove("resourceVersion");
-            let on = operation(&kind, "", &name, "status", "kube-apiserver", now);
-            // A conflict means a newer change, which is looked at in its turn.
+            let on = operation(&kind, "", &change.key.name, "status", "kube-apiserver", now);
             let _ = state.update(&on, crd);
         }
     }
