@@ -2,6 +2,7 @@
 
 mod crd;
 mod run;
+mod sandbox;
 mod validate;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     /// Run the daemon: one worker per cluster of the fleet file, and upgrades across them.
     Run(FleetArgs),
+    Sandbox(sandbox::SandboxArgs),
     /// Check a fleet file without touching any cluster; exit 2 with every mistake if it is wrong.
     Validate(FleetArgs),
     /// Print the Polkadot CRD, to be applied with kubectl apply --server-side -f -
@@ -69,6 +71,7 @@ fn current_context() -> Option<String> {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(fleet) => fleet.sources().map_or_else(no_fleet, run::run),
+        Command::Sandbox(args) => sandbox::run(&args),
         Command::Validate(fleet) => fleet.sources().map_or_else(no_fleet, |sources| validate::run(&sources)),
         Command::Crd => crd::run(),
         Command::Schema => crd::schema(),

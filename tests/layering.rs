@@ -19,7 +19,10 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("upgrade", &["clock", "fleet", "observed", "polkadot", "version"]),
     ("daemon", &["clock", "cluster", "fleet", "observed", "upgrade"]),
     ("sandbox", &["clock", "cluster", "fleet", "identity", "polkadot", "version"]),
-    ("cli", &["clock", "cluster", "daemon", "fleet", "polkadot", "sandbox", "telemetry"]),
+    (
+        "cli",
+        &["clock", "cluster", "daemon", "fleet", "observed", "polkadot", "sandbox", "telemetry", "upgrade"],
+    ),
 ];
 
 /// The one file of the planner that does I/O may also reach the clients and the traces.

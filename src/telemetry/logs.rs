@@ -1,6 +1,8 @@
 //! Logs: human on a terminal, JSON otherwise; `RUST_LOG` decides what is said.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Mutex;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -10,11 +12,20 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::traces;
 
+// kube's client says ERROR for every connection that fails; a cluster that is down is said once, by its worker.
+const USUAL: &str = "info,kube_client=off,kube_runtime=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
+
+/// Installs a subscriber that writes JSON to a file, for a program whose terminal is used otherwise.
+pub fn to_file(path: &Path) -> std::io::Result<()> {
+    let file = std::fs::File::create(path)?;
+    let layer = tracing_subscriber::fmt::layer().json().with_writer(Mutex::new(file));
+    tracing_subscriber::registry().with(layer.with_filter(EnvFilter::new(USUAL))).init();
+    Ok(())
+}
+
 /// Installs the subscriber: logs on standard error, spans to `provider`.
 pub(super) fn init(provider: Option<&SdkTracerProvider>) {
-    // kube's client says ERROR for every connection that fails; a cluster that is down is said once, by its worker.
-    let usual = "info,kube_client=off,kube_runtime=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
-    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL));
     // Whatever RUST_LOG says: on an answer that it cannot read, kube's client logs the whole of it, keys included.
     if let Ok(never) = "kube_client=off".parse() {
         filter = filter.add_directive(never);

@@ -84,6 +84,11 @@ impl State {
             metadata.remove(gone);
         }
         metadata.extend(fresh.as_object().cloned().unwrap_or_default());
+        if kind.namespaced {
+            metadata.insert("namespace".into(), json!(on.namespace));
+        } else {
+            metadata.remove("namespace");
+        }
         types::prepare_create(kind, &mut new);
         if ownership == Ownership::Track {
             managed::track_update(None, &mut new, &kind.shape, &writer(on, &version));

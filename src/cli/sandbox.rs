@@ -1,0 +1,238 @@
+//! `polkafleet sandbox`: the daemon on a simulated fleet, so that the main job can be seen without a cluster.
+//!
+//! [`scene`] sets the stage, [`view`] says what is to be seen; here is the play, from the curtain to the exit code.
+
+mod scene;
+mod view;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::daemon::Daemon;
+use crate::fleet::file::Sources;
+use crate::fleet::problem::Problem;
+use crate::fleet::validate::load;
+use crate::sandbox::connect::InProcess;
+use crate::sandbox::faults::{NAMES, Wanted};
+use crate::telemetry;
+use crate::upgrade::Plan;
+
+use self::scene::Scene;
+use self::view::View;
+
+/// When nothing has moved for this long in simulated time, the upgrade cannot end.
+const STALLED: SignedDuration = SignedDuration::from_mins(45);
+/// What the end of the daemon may take.
+const END_BOUND: Duration = Duration::from_secs(10);
+
+/// Runs the daemon on a simulated fleet: no cluster, no container and no real chain is involved.
+///
+/// SIMULATED: the Kubernetes API servers (embedded, on loopback, for the kinds that the product uses), the StatefulSet
+/// controller, kubelets, volumes, and a chain node per pod, which checks its command line as its client version would.
+/// Not simulated: access rights (everybody may do everything), networks, disks, and the load of a real chain. The
+/// daemon is the real one. Its upgrades are gated by the pods' readiness so far, not yet by the chain's own health.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct SandboxArgs {
+    /// How many clusters: one canary, the others production.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    clusters: u16,
+    /// How many chain nodes in each cluster: one validator, the others sentries.
+    #[arg(long, value_name = "M", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
+    nodes: u16,
+    /// The client version to upgrade to, from stable2503-6.
+    #[arg(long, value_name = "VERSION", default_value = "stable2503-7")]
+    upgrade: String,
+    /// What goes wrong during the upgrade, for example production-1=crash-loop. May be given more than once.
+    #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help())]
+    fail: Vec<(String, Wanted)>,
+    /// How much faster than real time the simulated time runs.
+    #[arg(long, value_name = "X", default_value_t = 60.0, value_parser = speed)]
+    speed: f64,
+    /// Stay after the upgrade has ended, to look around with kubectl; on a terminal that is so anyway.
+    #[arg(long)]
+    keep: bool,
+}
+
+fn fault(text: &str) -> Result<(String, Wanted), String> {
+    let (cluster, fault) = text.split_once('=').ok_or("it has the form CLUSTER=FAULT")?;
+    Ok((cluster.to_owned(), fault.parse()?))
+}
+
+fn fault_help() -> String {
+    format!(
+        "What goes wrong during the upgrade, as CLUSTER=FAULT; may be given more than once. Clusters: canary, production-1, \
+         production-2, … Faults: {}. A fault of a version is one of the version that the upgrade brings; chain-stalls \
+         stops the chain everywhere, whatever the cluster.",
+        NAMES.join(", ")
+    )
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if (0.1..=1000.0).contains(&speed) { Ok(speed) } else { Err("it must be between 0.1 and 1000".into()) }
+}
+
+/// How the play ended.
+enum End {
+    /// The upgrade has come everywhere.
+    Done,
+    /// It cannot, and why.
+    Cannot(String),
+    /// Somebody ended it.
+    Interrupted,
+}
+
+/// What can go wrong before it begins.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0}")]
+    Usage(String),
+    #[error("the sandbox's folder {0} cannot be written: {1}")]
+    Folder(PathBuf, #[source] std::io::Error),
+    #[error("the sandbox cannot listen on loopback: {0}")]
+    Listen(#[source] std::io::Error),
+    #[error("a simulated cluster refused its first objects: {0}")]
+    Furnish(#[from] kube::Error),
+    #[error("the sandbox's own fleet file is wrong")]
+    Fleet(Vec<Problem>),
+    #[error("signals cannot be received: {0}")]
+    Signal(#[source] std::io::Error),
+}
+
+#[allow(clippy::print_stderr)]
+pub(super) fn run(args: &SandboxArgs) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the threads of the sandbox cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(play(args));
+    runtime.shutdown_background();
+    match ended {
+        Ok(End::Done | End::Interrupted) => ExitCode::SUCCESS,
+        Ok(End::Cannot(_)) => ExitCode::FAILURE,
+        Err(Error::Fleet(problems)) => super::refuse(&problems),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+async fn play(args: &SandboxArgs) -> Result<End, Error> {
+    let clock = Clock::simulated(Timestamp::now(), args.speed);
+    let scene = Scene::set(args, &clock).await?;
+    telemetry::logs::to_file(&scene.path("daemon.log"))
+        .map_err(|error| Error::Folder(scene.folder.clone(), error))?;
+    let sources = Sources { file: Some(scene.path("fleet.yaml")), ..Sources::default() };
+    let fleet = load(&sources).map_err(Error::Fleet)?;
+    let connect = Arc::new(InProcess(scene.fleet.clusters.clone()));
+    let daemon = Daemon::start(fleet, sources, connect, &clock);
+    let mut view = View::new(std::io::stdout().is_terminal(), args.speed);
+    view.say(&scene.introduction());
+
+    let ended = watch(&scene, &daemon, &clock, &mut view, args).await?;
+    match &ended {
+        End::Done => view.say(&format!("SIMULATION: the upgrade to {} has come everywhere.", args.upgrade)),
+        End::Cannot(why) => {
+            view.say(&format!("SIMULATION: the upgrade to {} cannot end: {why}", args.upgrade));
+            for line in scene.troubles().await {
+                view.say(&line);
+            }
+        }
+        End::Interrupted => view.say("SIMULATION: ended before the upgrade was."),
+    }
+    let stays = (args.keep || view.is_live()) && !matches!(ended, End::Interrupted);
+    if stays {
+        view.say("The fleet stays up to look around (the commands are above); Ctrl-C ends it.");
+        interrupted().await?;
+    }
+    if tokio::time::timeout(END_BOUND, daemon.stop()).await.is_err() {
+        view.say("The daemon was still busy and is cut off; in a simulation nothing is lost by that.");
+    }
+    Ok(ended)
+}
+
+/// Shows what happens until the upgrade ends, or cannot.
+async fn watch(
+    scene: &Scene,
+    daemon: &Daemon,
+    clock: &Clock,
+    view: &mut View,
+    args: &SandboxArgs,
+) -> Result<End, Error> {
+    let (mut board, mut plans) = (daemon.board.clone(), daemon.plans.clone());
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let mut end = std::pin::pin!(interrupted());
+    let mut upgrading = false;
+    let mut moved = clock.now();
+    loop {
+        let (seen, plan) = (board.borrow_and_update().clone(), plans.borrow_and_update().clone());
+        if view.show(&seen, &plan, clock.now()) {
+            moved = clock.now();
+        }
+        if !upgrading && scene.is_settled(&seen) {
+            upgrading = true;
+            view.say(&format!(
+                "The fleet is up. fleet.yaml is edited now: clientVersion {}, canary first.",
+                args.upgrade
+            ));
+            scene.begin_upgrade(args, clock)?;
+        }
+        if upgrading && let Some(ended) = outcome(&plan, clock.now().duration_since(moved), args) {
+            return Ok(ended);
+        }
+        tokio::select! {
+            interrupted = &mut end => return interrupted.map(|()| End::Interrupted),
+            _ = tick.tick() => {}
+            _ = plans.changed() => {}
+        }
+    }
+}
+
+fn outcome(plan: &Plan, still: SignedDuration, args: &SandboxArgs) -> Option<End> {
+    let progress = plan.progress.iter().find(|progress| progress.target == args.upgrade)?;
+    if let Some(why) = &progress.halted {
+        // What is in flight finishes first.
+        let in_flight: usize = progress.stages.iter().map(|stage| stage.in_flight).sum();
+        return (in_flight == 0 || still > STALLED).then(|| End::Cannot(why.clone()));
+    }
+    if progress.is_complete() {
+        return Some(End::Done);
+    }
+    let waits: Vec<String> =
+        plan.waits.iter().map(|wait| format!("{} {}: {}", wait.place.0, wait.place.1, wait.words)).collect();
+    let minutes = STALLED.as_mins();
+    (still > STALLED).then(|| {
+        End::Cannot(format!("nothing has moved for {minutes} simulated minutes. {}", waits.join(". ")))
+    })
+}
+
+/// Returns at SIGINT or SIGTERM.
+async fn interrupted() -> Result<(), Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Writes a file as an editor does: beside it, then renamed.
+fn write(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::File::create(&new)?.write_all(text.as_bytes())?;
+    std::fs::rename(new, path)
+}

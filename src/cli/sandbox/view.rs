@@ -1,0 +1,199 @@
+//! What is to be seen of the sandbox: on a terminal a picture that is drawn again and again, elsewhere a line per event.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use jiff::Timestamp;
+
+use crate::observed::{Board, NodeView};
+use crate::upgrade::{Plan, StageProgress, StageState};
+
+/// The width of a progress bar.
+const BAR: usize = 30;
+/// Clusters that a picture shows; of more, the first.
+const SHOWN: usize = 12;
+
+/// The view, and what it has shown already.
+pub(super) struct View {
+    live: bool,
+    speed: f64,
+    /// Lines of the picture on the screen.
+    drawn: usize,
+    /// Everything that can be said of the fleet, by what it is about.
+    said: BTreeMap<String, String>,
+}
+
+impl View {
+    pub(super) fn new(live: bool, speed: f64) -> Self {
+        Self { live, speed, drawn: 0, said: BTreeMap::new() }
+    }
+
+    /// Whether somebody sits in front of it.
+    pub(super) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Says something that stays.
+    pub(super) fn say(&mut self, text: &str) {
+        print(text);
+        self.drawn = 0;
+    }
+
+    /// Shows the fleet as it is now; returns whether something has happened since the last time.
+    pub(super) fn show(&mut self, board: &Board, plan: &Plan, now: Timestamp) -> bool {
+        let facts = facts(board, plan);
+        let news: Vec<String> = facts
+            .iter()
+            .filter(|(about, fact)| self.said.get(*about) != Some(*fact))
+            .map(|(about, fact)| format!("{}  {about}  {fact}", clock(now)))
+            .collect();
+        self.said = facts;
+        if self.live {
+            let picture = self.picture(board, plan, now);
+            // Up to where the last one began, and over it.
+            let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) };
+            self.drawn = picture.lines().count();
+            print(&format!("{up}{}", picture.trim_end()));
+        } else {
+            for line in &news {
+                print(line);
+            }
+        }
+        !news.is_empty()
+    }
+
+    fn picture(&self, board: &Board, plan: &Plan, now: Timestamp) -> String {
+        let mut text = format!("SIMULATION  {}  ({} times real time)\n", clock(now), self.speed);
+        for progress in &plan.progress {
+            let _ = writeln!(text, "upgrade {} to {}", progress.upgrade, progress.target);
+            for stage in &progress.stages {
+                let _ = writeln!(text, "  {:<12} {} {}", stage.stage, bar(stage), words(stage));
+            }
+            if let Some(why) = &progress.halted {
+                let _ = writeln!(text, "  HALTED: {}", shortened(why, 68));
+            }
+        }
+        for (name, view) in board.clusters.iter().take(SHOWN) {
+            let _ = writeln!(text, "{:<14} {}", name.to_string(), view.state);
+            for node in nodes(view) {
+                let _ = writeln!(text, "  {:<20} {}", node.pod, state(node));
+            }
+        }
+        if board.clusters.len() > SHOWN {
+            let _ = writeln!(text, "… and {} clusters more", board.clusters.len() - SHOWN);
+        }
+        text
+    }
+}
+
+/// What there is to say, by what it is about.
+fn facts(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    for (name, view) in &board.clusters {
+        facts.insert(name.to_string(), format!("{}", view.state));
+        for node in nodes(view) {
+            facts.insert(format!("{}  {}", name, node.pod), state(node));
+        }
+    }
+    for progress in &plan.progress {
+        for stage in &progress.stages {
+            let about = format!("upgrade {}  {}", progress.upgrade, stage.stage);
+            facts.insert(about, words(stage));
+        }
+        if let Some(why) = &progress.halted {
+            facts.insert(format!("upgrade {}", progress.upgrade), format!("HALTED: {why}"));
+        }
+    }
+    facts
+}
+
+fn nodes(view: &crate::observed::ClusterView) -> impl Iterator<Item = &NodeView> {
+    view.resources.values().flat_map(|resource| &resource.roles).flat_map(|role| &role.nodes)
+}
+
+fn state(node: &NodeView) -> String {
+    let version = node.version.as_deref().unwrap_or("no pod");
+    match (&node.stuck, node.ready_since) {
+        (Some(why), _) => format!("{version}  STUCK: {why}"),
+        (None, Some(_)) => format!("{version}  ready"),
+        (None, None) => format!("{version}  not ready"),
+    }
+}
+
+fn bar(stage: &StageProgress) -> String {
+    let full = if stage.total == 0 { 0 } else { BAR * stage.healthy / stage.total };
+    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
+}
+
+fn words(stage: &StageProgress) -> String {
+    let state = match stage.state {
+        StageState::Waiting => "waits for the stage before",
+        StageState::Rolling => "rolling",
+        StageState::Soaking => "soaking",
+        StageState::Passed => "passed",
+    };
+    let mut words = format!("{state}, {} of {} healthy", stage.healthy, stage.total);
+    if stage.failed > 0 {
+        let _ = write!(words, ", {} FAILED", stage.failed);
+    }
+    words
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        text.into()
+    } else {
+        text.chars().take(width - 1).chain(['…']).collect()
+    }
+}
+
+fn clock(now: Timestamp) -> String {
+    format!("sim {}", now.strftime("%H:%M:%S"))
+}
+
+fn print(text: &str) {
+    // Whoever closes the pipe has seen enough.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(healthy: usize, total: usize) -> StageProgress {
+        StageProgress {
+            stage: "canary".into(),
+            state: StageState::Rolling,
+            healthy,
+            in_flight: 1,
+            failed: 0,
+            total,
+        }
+    }
+
+    #[test]
+    fn a_bar_is_as_full_as_its_stage() {
+        assert_eq!(bar(&stage(1, 2)).matches('#').count(), BAR / 2);
+        assert_eq!(bar(&stage(2, 2)).matches('.').count(), 0);
+        assert_eq!(bar(&stage(0, 0)).matches('#').count(), 0, "an empty stage is no division by zero");
+    }
+
+    #[test]
+    fn what_has_been_said_is_not_said_again() {
+        let mut view = View::new(false, 60.0);
+        let mut plan = Plan::default();
+        plan.progress.push(crate::upgrade::Progress {
+            upgrade: "polkadot".into(),
+            target: "stable2503-7".into(),
+            attempt: 1,
+            halted: None,
+            stages: vec![stage(1, 2)],
+        });
+        let now = Timestamp::UNIX_EPOCH;
+        assert!(view.show(&Board::default(), &plan, now));
+        assert!(!view.show(&Board::default(), &plan, now));
+        plan.progress[0].stages[0].healthy = 2;
+        assert!(view.show(&Board::default(), &plan, now));
+    }
+}
