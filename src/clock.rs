@@ -139,7 +139,7 @@ impl Jumps {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -29,10 +29,12 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
 const EXECUTE: [&str; 3] = ["cluster", "reconcile", "telemetry"];
 
 /// Files that do I/O. All others are pure: no async, no client, no clock, no environment, no randomness.
-const IO: [&str; 17] = [
+const IO: [&str; 26] = [
     "cli.rs",
     "cli/crd.rs",
     "cli/run.rs",
+    "cli/sandbox.rs",
+    "cli/sandbox/scene.rs",
     "cli/validate.rs",
     "clock.rs",
     "cluster.rs",
@@ -46,6 +48,13 @@ const IO: [&str; 17] = [
     "reconcile.rs",
     "reconcile/apply.rs",
     "upgrade/execute.rs",
+    "sandbox/api/types.rs",
+    "sandbox/api/watch.rs",
+    "sandbox/cluster.rs",
+    "sandbox/connect.rs",
+    "sandbox/controllers.rs",
+    "sandbox/fleet.rs",
+    "sandbox/http.rs",
     "main.rs",
 ];
 

@@ -70,7 +70,7 @@ pub async fn run(cluster: Cluster, stop: CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            changed = revisions.changed() => if changed.is_err() { return },
+            more = revisions.changed() => if more.is_err() { return },
             () = wake => {}
         }
     }

@@ -1,5 +1,6 @@
 //! The fleet that the sandbox plays with: its clusters, what is in them, its files, and what goes wrong.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -129,10 +130,12 @@ impl Scene {
         for (number, cluster) in self.fleet.clusters.iter().enumerate() {
             let stage = if number == 0 { "canary" } else { "production" };
             let name = cluster.name();
-            text += &format!("  - {{context: {name}, kubeconfig: kubeconfig, labels: {{stage: {stage}}}}}\n");
+            let _ =
+                writeln!(text, "  - {{context: {name}, kubeconfig: kubeconfig, labels: {{stage: {stage}}}}}");
         }
         if let Some(version) = upgrade {
-            text += &format!(
+            let _ = write!(
+                text,
                 "upgrades:\n  - name: polkadot\n    clientVersion: {version}\n    progressDeadline: 15m\n    \
                  health: {{stableFor: 1m}}\n    stages:\n      \
                  - {{name: canary, clusters: {{matchLabels: {{stage: canary}}}}, soak: 5m}}\n      \

@@ -122,18 +122,18 @@ fn state(node: &NodeView) -> String {
 }
 
 fn bar(stage: &StageProgress) -> String {
-    let full = if stage.total == 0 { 0 } else { BAR * stage.healthy / stage.total };
+    let full = (BAR * stage.healthy).checked_div(stage.total).unwrap_or(0);
     format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
 }
 
 fn words(stage: &StageProgress) -> String {
-    let state = match stage.state {
+    let so_far = match stage.state {
         StageState::Waiting => "waits for the stage before",
         StageState::Rolling => "rolling",
         StageState::Soaking => "soaking",
         StageState::Passed => "passed",
     };
-    let mut words = format!("{state}, {} of {} healthy", stage.healthy, stage.total);
+    let mut words = format!("{so_far}, {} of {} healthy", stage.healthy, stage.total);
     if stage.failed > 0 {
         let _ = write!(words, ", {} FAILED", stage.failed);
     }

@@ -1,4 +1,4 @@
-//! What a client asks before it asks for objects: the version, the groups, their resources, and just enough OpenAPI for
+//! What a client asks before it asks for objects: the version, the groups, their resources, and just enough `OpenAPI` for
 //! kubectl to know that the server validates fields and can do dry runs.
 
 use std::collections::BTreeMap;

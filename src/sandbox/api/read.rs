@@ -16,6 +16,9 @@ use super::types;
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::store::{Compacted, Key, Stored};
 
+/// A revision, and what there was at it.
+type Snapshot = (u64, Vec<(Key, Arc<Stored>)>);
+
 /// The list that a `continue` token goes on with.
 struct Page {
     revision: u64,
@@ -41,7 +44,7 @@ pub fn in_form(kind: &Kind, object: Value, head: &Head, now: Timestamp) -> Value
     match head.wanted_form() {
         Some("Table") => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            table::table(kind, &[object], metadata, head.query("includeObject"), now)
+            table::table(kind, &[object], &metadata, head.query("includeObject"), now)
         }
         Some("PartialObjectMetadata") => table::partial(&object),
         _ => object,
@@ -87,38 +90,39 @@ impl State {
         }
         let objects: Vec<Value> =
             found.iter().map(|(_, stored)| types::from_storage(kind, stored.value())).collect();
-        Ok(self.list_in_form(kind, objects, metadata, head, now))
+        Ok(list_in_form(kind, objects, &metadata, head, now))
     }
+}
 
-    fn list_in_form(
-        &self,
-        kind: &Kind,
-        mut objects: Vec<Value>,
-        metadata: Value,
-        head: &Head,
-        now: Timestamp,
-    ) -> Value {
-        match head.wanted_form() {
-            Some("Table") => table::table(kind, &objects, metadata, head.query("includeObject"), now),
-            Some("PartialObjectMetadataList") => {
-                let items: Vec<Value> = objects.iter().map(table::partial).collect();
-                json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+fn list_in_form(
+    kind: &Kind,
+    mut objects: Vec<Value>,
+    metadata: &Value,
+    head: &Head,
+    now: Timestamp,
+) -> Value {
+    match head.wanted_form() {
+        Some("Table") => table::table(kind, &objects, metadata, head.query("includeObject"), now),
+        Some("PartialObjectMetadataList") => {
+            let items: Vec<Value> = objects.iter().map(table::partial).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                        "metadata": metadata, "items": items})
-            }
-            _ => {
-                // The list says what its items are; those of a CRD say so themselves, too.
-                if kind.custom.is_none() {
-                    for object in objects.iter_mut().filter_map(Value::as_object_mut) {
-                        object.remove("kind");
-                        object.remove("apiVersion");
-                    }
+        }
+        _ => {
+            // The list says what its items are; those of a CRD say so themselves, too.
+            if kind.custom.is_none() {
+                for object in objects.iter_mut().filter_map(Value::as_object_mut) {
+                    object.remove("kind");
+                    object.remove("apiVersion");
                 }
-                json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": metadata,
-                       "items": objects})
             }
+            json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": metadata,
+                       "items": objects})
         }
     }
+}
 
+impl State {
     /// What there was at the revision that the request is about.
     fn snapshot(
         &self,
@@ -126,7 +130,7 @@ impl State {
         namespace: Option<&str>,
         head: &Head,
         page: Option<&Page>,
-    ) -> Result<(u64, Vec<(Key, Arc<Stored>)>), Status> {
+    ) -> Result<Snapshot, Status> {
         let asked = revision_of(head)?;
         let exact = match (page, head.query("resourceVersionMatch"), asked) {
             (Some(page), ..) => Some(page.revision),

@@ -90,7 +90,7 @@ impl Status {
 
     /// A server-side apply that would take fields from others.
     #[must_use]
-    pub fn apply_conflict(message: String, causes: Vec<Value>) -> Self {
+    pub fn apply_conflict(message: String, causes: &[Value]) -> Self {
         let mut status = Self::new(409, "Conflict", message);
         status.details = json!({"causes": causes});
         status

@@ -164,16 +164,10 @@ fn report_unknown(kind: &Kind, unknown: &[String], strictness: Strictness) -> Re
     match strictness {
         Strictness::Strict if !named.is_empty() => {
             let all = named.join(", ");
-            Err(Status::bad_request(match kind.custom {
-                Some(_) => format!(
-                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {all}",
-                    kind.kind, kind.version, kind.kind
-                ),
-                None => format!(
-                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {all}",
-                    kind.kind, kind.version, kind.kind
-                ),
-            }))
+            Err(Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: strict decoding error: {all}",
+                kind.kind, kind.version, kind.kind
+            )))
         }
         Strictness::Ignore => Ok(vec![]),
         _ => Ok(named),
@@ -347,13 +341,13 @@ fn rename(object: &mut Value, names: [(&str, &str); 7]) {
 }
 
 /// The metadata of an object, made if it has none.
+#[allow(clippy::missing_panics_doc)] // It cannot: see below.
 pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
-    static NEVER: &str = "an object's metadata is a map: decoding has checked it";
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
     }
     #[allow(clippy::expect_used)] // It was just made so.
-    object["metadata"].as_object_mut().expect(NEVER)
+    object["metadata"].as_object_mut().expect("metadata is a map")
 }
 
 /// Whether deletion has begun.

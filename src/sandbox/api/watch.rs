@@ -142,22 +142,18 @@ impl Watch {
                     && self.namespace.as_ref().is_none_or(|namespace| *namespace == change.key.namespace)
             };
             let changes = state.store.since(from)?;
-            Ok((revision, changes.filter(of_kind).cloned().collect::<Vec<_>>()))
+            Ok::<_, Compacted>((revision, changes.filter(of_kind).cloned().collect::<Vec<_>>()))
         });
-        match changes {
-            Ok((revision, changes)) => {
-                for change in changes {
-                    lines += &self.change(&change).unwrap_or_default();
-                }
-                self.reader.moved_to(revision.max(from));
-            }
-            Err(Compacted) => {
-                self.ended = true;
-                let current = cluster.with(|state| state.store.revision());
-                let gone = Status::expired(format!("too old resource version: {from} ({current})"));
-                lines += &line("ERROR", &gone.value());
-            }
+        let Ok((revision, changes)) = changes else {
+            self.ended = true;
+            let current = cluster.with(|state| state.store.revision());
+            let gone = Status::expired(format!("too old resource version: {from} ({current})"));
+            return line("ERROR", &gone.value());
+        };
+        for change in changes {
+            lines += &self.change(&change).unwrap_or_default();
         }
+        self.reader.moved_to(revision.max(from));
         lines
     }
 

@@ -188,7 +188,7 @@ impl State {
             let message = error.to_string();
             match error {
                 ApplyError::Conflicts(conflicts) => {
-                    Status::apply_conflict(message, managed::causes(&conflicts))
+                    Status::apply_conflict(message, &managed::causes(&conflicts))
                 }
                 ApplyError::Misfit(_) => Status::misfit(message),
                 ApplyError::ManagedFieldsGiven => Status::bad_request(message),

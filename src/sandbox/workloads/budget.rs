@@ -1,4 +1,4 @@
-//! PodDisruptionBudgets: how many of the selected pods may be evicted now.
+//! Disruption budgets: how many of the selected pods may be evicted now.
 
 use serde_json::{Value, json};
 

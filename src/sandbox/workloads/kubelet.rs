@@ -207,8 +207,11 @@ impl PodRun {
     fn wake(&self) -> Option<Timestamp> {
         match &self.stage {
             Stage::New => None,
-            Stage::Pulling(at) | Stage::NoImage(at) | Stage::Waiting(at, _) => Some(*at),
-            Stage::BackOff(at) | Stage::Stopping(at) => Some(*at),
+            Stage::Pulling(at)
+            | Stage::NoImage(at)
+            | Stage::Waiting(at, _)
+            | Stage::BackOff(at)
+            | Stage::Stopping(at) => Some(*at),
             Stage::Running(_) if self.is_started() => {
                 self.liveness.iter().chain(&self.readiness).map(Probe::next).min()
             }

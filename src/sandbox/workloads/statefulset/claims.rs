@@ -113,8 +113,7 @@ pub(super) fn owners(
         (false, false) => None,
         _ if managed_by_another => None,
         (_, true) if surplus => Some(pod),
-        (true, true) => Some(set),
-        (true, false) => Some(set),
+        (true, _) => Some(set),
         (false, true) => None,
     }
     .map(Owner::reference);

@@ -1,4 +1,4 @@
-//! The history of a set's template, as ControllerRevisions: found, made, renumbered, cut short.
+//! The history of a set's template, as `ControllerRevision`s: found, made, renumbered, cut short.
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
