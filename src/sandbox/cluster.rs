@@ -186,6 +186,12 @@ impl Cluster {
         Reader { cluster: self.clone(), id, position }
     }
 
+    /// A client that no fault can stop, for whoever arranges the simulation.
+    #[must_use]
+    pub fn backstage(&self, agent: &str) -> kube::Client {
+        kube::Client::new(self.service_of(agent, true), "default")
+    }
+
     /// A client in the same process, without a connection; `agent` is how its requests are remembered.
     #[must_use]
     pub fn client(&self, agent: &str) -> kube::Client {
@@ -203,6 +209,20 @@ impl Cluster {
         Future: Send + 'static,
     > + Send
     + 'static {
+        self.service_of(agent, false)
+    }
+
+    fn service_of(
+        &self,
+        agent: &str,
+        past_faults: bool,
+    ) -> impl tower::Service<
+        Request<kube::client::Body>,
+        Response = Response<Body>,
+        Error = Cut,
+        Future: Send + 'static,
+    > + Send
+    + 'static {
         let (cluster, agent) = (self.clone(), agent.to_owned());
         tower::service_fn(move |mut request: Request<kube::client::Body>| {
             let cluster = cluster.clone();
@@ -212,27 +232,40 @@ impl Cluster {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
-                cluster.handle(Request::from_parts(parts, body)).await
+                let request = Request::from_parts(parts, body);
+                if past_faults { Ok(cluster.hear(request)) } else { cluster.handle(request).await }
             }
         })
     }
 
     /// Answers a request, as far as the faults allow.
     pub async fn handle(&self, request: Request<Bytes>) -> Result<Response<Body>, Cut> {
+        match self.fault().await? {
+            Some(refusal) => {
+                let response = refuse(&refusal);
+                self.remember(&request, response.status().as_u16());
+                Ok(response)
+            }
+            None => Ok(self.hear(request)),
+        }
+    }
+
+    fn hear(&self, request: Request<Bytes>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let head = Head::of(&parts);
-        let (method, uri) = (parts.method.to_string(), parts.uri.to_string());
-        let agent = head.agent().to_owned();
-        let response = match self.fault().await? {
-            Some(refusal) => refuse(&refusal),
-            None => self.answer(head, &body),
-        };
+        let response = self.answer(Head::of(&parts), &body);
+        self.remember(&Request::from_parts(parts, body), response.status().as_u16());
+        response
+    }
+
+    fn remember(&self, request: &Request<Bytes>, code: u16) {
+        let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let agent = agent.unwrap_or_default().split('/').next().unwrap_or_default().to_owned();
+        let (method, uri) = (request.method().to_string(), request.uri().to_string());
         let mut asked = lock(&self.0.asked);
         if asked.len() == REMEMBERED {
             asked.pop_front();
         }
-        asked.push_back(Asked { agent, method, uri, code: response.status().as_u16() });
-        Ok(response)
+        asked.push_back(Asked { agent, method, uri, code });
     }
 
     /// What a fault does to a request: a refusal, a delay, or no answer.

@@ -25,7 +25,7 @@ const SCOPE: &str = "polkafleet";
 const EXPORT_BOUND: Duration = Duration::from_secs(5);
 
 /// A provider that exports in batches to `endpoint` and is the global one from now on.
-pub(super) fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
+pub fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
     let exporter =
         SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_BOUND).build()?;
     let resource = Resource::builder()
@@ -42,9 +42,7 @@ pub(super) fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuil
 }
 
 /// The layer that makes OpenTelemetry spans of tracing's.
-pub(super) fn layer<S>(
-    provider: &SdkTracerProvider,
-) -> OpenTelemetryLayer<S, opentelemetry_sdk::trace::SdkTracer>
+pub fn layer<S>(provider: &SdkTracerProvider) -> OpenTelemetryLayer<S, opentelemetry_sdk::trace::SdkTracer>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {

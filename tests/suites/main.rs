@@ -1,4 +1,5 @@
-//! The integration suites, one module each. They run on real control planes (scripts/control-plane).
+//! The integration suites, one module each. Their bodies run in two worlds: on real control planes (scripts/control-plane)
+//! and in the sandbox, in modules of these names.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod main_job;

@@ -10,10 +10,21 @@ use serde_json::json;
 
 use crate::support::collector::Collector;
 use crate::support::daemon::{Daemon, command};
-use crate::support::planes;
+use crate::support::in_both_worlds;
 use crate::support::proxy::Mode;
-use crate::support::world::{Member, World, as_written, sample, upgrade};
+use crate::support::world::{Member, Place, World, as_written, sample, upgrade};
 use crate::support::{PATIENCE, eventually};
+
+in_both_worlds! {
+    the_old_readmes_resources_apply_unchanged_become_ready_and_go_away_whole,
+    a_role_that_goes_and_comes_back_is_the_same_node,
+    drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request,
+    an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_step,
+    a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted,
+    a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_comes_back,
+    a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validator_at_a_time,
+    an_upgrade_is_one_trace_that_reaches_into_the_reconciles_it_caused,
+}
 
 const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";
@@ -24,7 +35,7 @@ async fn fleet_of(world: &World, members: usize, settled: usize) -> Daemon {
     for (index, member) in world.members.iter().enumerate() {
         member.create(&sample(OLD, 0x30 + u8::try_from(index).unwrap())).await;
     }
-    let daemon = Daemon::start(&world.fleet_file());
+    let daemon = world.daemon();
     for member in &world.members[..settled] {
         member.settles_at(OLD).await;
     }
@@ -40,14 +51,12 @@ fn sets(member: &Member, world: &World) -> Api<StatefulSet> {
     Api::namespaced(member.admin.clone(), &world.namespace)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_old_readmes_resources_apply_unchanged_become_ready_and_go_away_whole() {
-    let Some(planes) = planes::shared() else { return };
-    let world = World::new(planes, 2).await;
+async fn the_old_readmes_resources_apply_unchanged_become_ready_and_go_away_whole(place: Place) {
+    let world = World::new(place, 2).await;
     world.write_fleet(2, &json!({}));
     world.members[0].create(&as_written(false)).await;
     world.members[1].create(&as_written(true)).await;
-    let mut daemon = Daemon::start(&world.fleet_file());
+    let mut daemon = world.daemon();
     for (member, expected) in world.members.iter().zip([6, 5]) {
         member.settles_at("latest").await;
         let services: Api<Service> = Api::namespaced(member.admin.clone(), &world.namespace);
@@ -68,20 +77,18 @@ async fn the_old_readmes_resources_apply_unchanged_become_ready_and_go_away_whol
         })
         .await;
     }
-    assert!(daemon.terminate().success());
+    assert!(daemon.terminate().await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_goes_and_comes_back_is_the_same_node() {
-    let Some(planes) = planes::shared() else { return };
-    let world = World::new(planes, 1).await;
+async fn a_role_that_goes_and_comes_back_is_the_same_node(place: Place) {
+    let world = World::new(place, 1).await;
     let member = &world.members[0];
     let mut polkadot = sample(OLD, 0x50);
     // No key in the resource: one is made, and only the Secret has it.
     polkadot.spec.validator.as_mut().unwrap().node_key = None;
     member.create(&polkadot).await;
     world.write_fleet(1, &json!({}));
-    let _daemon = Daemon::start(&world.fleet_file());
+    let _daemon = world.daemon();
     let peer_of = |polkadot: polkafleet::polkadot::Polkadot| {
         let nodes = polkadot.status.unwrap().nodes;
         nodes.into_iter().find(|node| node.pod == "validator-sset-0").map(|node| node.peer_id)
@@ -102,10 +109,8 @@ async fn a_role_that_goes_and_comes_back_is_the_same_node() {
     assert_eq!(Some(after), before);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request() {
-    let Some(planes) = planes::shared() else { return };
-    let world = World::new(planes, 1).await;
+async fn drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request(place: Place) {
+    let world = World::new(place, 1).await;
     let _daemon = settled_fleet(&world, 1).await;
     let member = &world.members[0];
     // At its target already: it owns the resource, for a short stableFor.
@@ -137,21 +142,19 @@ async fn drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request() {
     member.settles_at(OLD).await;
     let quiet = eventually("nothing more to do", PATIENCE, async || {
         let before = member.busy_requests();
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(world.quiet()).await;
         (member.busy_requests() == before).then_some(before)
     })
     .await;
     // A change that changes nothing we own: the resource is reconciled, and no request is sent for it.
     let label = Patch::Merge(json!({"metadata": {"labels": {"someone": "else"}}}));
     sets(member, &world).patch("sentry-sset", &PatchParams::default(), &label).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(member.busy_requests(), quiet);
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(member.busy_requests(), quiet, "{}", member.last_requests());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_step() {
-    let Some(planes) = planes::shared() else { return };
-    let world = World::new(planes, 3).await;
+async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_step(place: Place) {
+    let world = World::new(place, 3).await;
     let daemon = settled_fleet(&world, 3).await;
     let (canary, production) = (&world.members[0], &world.members[1..]);
     world.write_fleet(3, &upgrade(NEW, "4s"));
@@ -160,7 +163,7 @@ async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_s
     })
     .await;
     daemon.kill();
-    let daemon = Daemon::start(&world.fleet_file());
+    let daemon = world.daemon();
     eventually("a production cluster is given the version", PATIENCE, async || {
         for member in production {
             if member.get().await.spec.client_version.as_deref() == Some(NEW) {
@@ -172,10 +175,10 @@ async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_s
     .await;
     let settled =
         canary.get().await.status.unwrap().settled.expect("the canary was settled before production began");
-    let soaked = jiff::Timestamp::now().duration_since(settled.since.0);
+    let soaked = world.now().duration_since(settled.since.0);
     assert!(settled.version == NEW && soaked >= jiff::SignedDuration::from_secs(4), "{settled:?}");
     daemon.kill();
-    let _daemon = Daemon::start(&world.fleet_file());
+    let _daemon = world.daemon();
     for member in &world.members {
         member.settles_at(NEW).await;
         // One step and one grant for each of the two pods: no more, although the daemon was killed twice.
@@ -183,10 +186,8 @@ async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_s
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted() {
-    let Some(planes) = planes::shared() else { return };
-    let world = World::new(planes, 4).await;
+async fn a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted(place: Place) {
+    let world = World::new(place, 4).await;
     let daemon = settled_fleet(&world, 3).await;
     let before: Vec<_> = world.members[..3].iter().map(Member::watches_started).collect();
     world.write_fleet(4, &json!({}));
@@ -207,16 +208,14 @@ async fn a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_comes_back() {
-    let Some(planes) = planes::shared() else { return };
-    let world = World::new(planes, 3).await;
-    world.members[2].proxy.set(Mode::Refuse);
+async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_comes_back(place: Place) {
+    let world = World::new(place, 3).await;
+    world.members[2].gate.set(Mode::Refuse);
     let _daemon = fleet_of(&world, 3, 2).await;
-    world.members[2].proxy.set(Mode::Pass);
+    world.members[2].gate.set(Mode::Pass);
     world.members[2].settles_at(OLD).await;
 
-    world.members[1].proxy.set(Mode::Hang);
+    world.members[1].gate.set(Mode::Hang);
     for change in 0..20 {
         let replicas = 2 + change % 2;
         world.members[0].edit_spec(json!({"sentry": {"replicas": replicas}})).await;
@@ -226,7 +225,7 @@ async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_com
         })
         .await;
     }
-    world.members[1].proxy.set(Mode::Pass);
+    world.members[1].gate.set(Mode::Pass);
     world.members[1].edit_spec(json!({"sentry": {"replicas": 2}})).await;
     eventually("the cluster that hung is looked after again", PATIENCE, async || {
         let set = sets(&world.members[1], &world).get("sentry-sset").await.unwrap();
@@ -235,10 +234,8 @@ async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_com
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validator_at_a_time() {
-    let Some(planes) = planes::shared() else { return };
-    let world = World::new(planes, 3).await;
+async fn a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validator_at_a_time(place: Place) {
+    let world = World::new(place, 3).await;
     let daemon = settled_fleet(&world, 3).await;
     // An upgrade that is at its target already: it owns the resources, for a short stableFor.
     world.write_fleet(3, &upgrade(OLD, "0s"));
@@ -250,7 +247,7 @@ async fn a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validat
         before.push(uids(member).await);
     }
     // Without home no step is taken; the members are reconciled all the same.
-    world.members[0].proxy.set(Mode::Refuse);
+    world.members[0].gate.set(Mode::Refuse);
     let mut changed = upgrade(OLD, "0s");
     changed["defaults"] = json!({"ports": {"metrics": 9616}});
     eventually("home is seen to be gone", PATIENCE, async || {
@@ -268,7 +265,7 @@ async fn a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validat
     for (member, before) in world.members.iter().zip(&before).skip(1) {
         assert_eq!(uids(member).await, *before, "nothing was restarted in {}", member.name);
     }
-    world.members[0].proxy.set(Mode::Pass);
+    world.members[0].gate.set(Mode::Pass);
     let template = "containers";
     let bound = std::time::Instant::now();
     loop {
@@ -298,10 +295,8 @@ async fn a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validat
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_is_one_trace_that_reaches_into_the_reconciles_it_caused() {
-    let Some(planes) = planes::shared() else { return };
-    let world = World::new(planes, 1).await;
+async fn an_upgrade_is_one_trace_that_reaches_into_the_reconciles_it_caused(place: Place) {
+    let world = World::new(place, 1).await;
     let daemon = settled_fleet(&world, 1).await;
     daemon.kill();
     let (collector, endpoint) = Collector::start().await;
@@ -309,9 +304,10 @@ async fn an_upgrade_is_one_trace_that_reaches_into_the_reconciles_it_caused() {
     fleet["telemetry"] = json!({"otlp": {"endpoint": endpoint}});
     fleet["upgrades"][0]["stages"][1]["optional"] = json!(true);
     world.write_fleet(1, &fleet);
-    let mut daemon = Daemon::start(&world.fleet_file());
+    // The process, over HTTP in both worlds: what is exported is the process's own.
+    let mut daemon = world.process();
     world.members[0].settles_at(NEW).await;
-    assert!(daemon.terminate().success(), "spans are flushed on the way out");
+    assert!(daemon.terminate().await, "spans are flushed on the way out");
 
     let spans = collector.spans();
     let root = spans.iter().find(|span| span.name == "upgrade").expect("the upgrade's root span");

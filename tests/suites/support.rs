@@ -1,5 +1,5 @@
-//! What the suites share: real control planes ([`planes`]), a namespace of one's own in each of them ([`world`]), the
-//! daemon as a process ([`daemon`]), a proxy that can fail ([`proxy`]) and an OTLP receiver ([`collector`]).
+//! What the suites share: real control planes ([`planes`]) and simulated ones, a namespace of one's own in each of them
+//! ([`world`]), the daemon ([`daemon`]), a proxy that can fail ([`proxy`]) and an OTLP receiver ([`collector`]).
 
 pub mod collector;
 pub mod daemon;
@@ -20,6 +20,26 @@ pub async fn eventually<T>(what: &str, bound: Duration, mut condition: impl Asyn
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+/// Makes tests of bodies that take a place: `real::…` on control planes, `sandbox::…` in the sandbox.
+macro_rules! in_both_worlds {
+    ($($name:ident),* $(,)?) => {
+        mod real {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let Some(planes) = crate::support::planes::shared() else { return };
+                super::$name(crate::support::world::Place::Real(planes)).await;
+            })*
+        }
+        mod sandbox {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::support::world::Place::Sandbox).await;
+            })*
+        }
+    };
+}
+pub(crate) use in_both_worlds;
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);

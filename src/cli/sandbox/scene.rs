@@ -150,7 +150,7 @@ impl Scene {
         let mut lines = vec![];
         for cluster in &self.fleet.clusters {
             let pods: Api<k8s_openapi::api::core::v1::Pod> =
-                Api::namespaced(cluster.client("polkafleet-sandbox"), NAMESPACE);
+                Api::namespaced(cluster.backstage("polkafleet-sandbox"), NAMESPACE);
             // A cluster that cannot be asked is named in the reason already.
             let Ok(pods) = pods.list(&ListParams::default()).await else { continue };
             for pod in pods {
@@ -181,7 +181,7 @@ fn name(number: u16) -> String {
 }
 
 async fn furnish(cluster: &Cluster, number: usize, nodes: u16) -> Result<(), kube::Error> {
-    let client = cluster.client("polkafleet-sandbox");
+    let client = cluster.backstage("polkafleet-sandbox");
     let params = PatchParams::apply("sandbox").force();
     let object = |version: &str, kind: &str, name: &str| -> (Api<DynamicObject>, Value) {
         let (group, version_only) = version.split_once('/').unwrap_or(("", version));

@@ -111,12 +111,6 @@ impl Head {
         })
     }
 
-    /// The program that asks.
-    #[must_use]
-    pub fn agent(&self) -> &str {
-        &self.agent
-    }
-
     /// Whether the answer is wanted in another form: `Table`, `PartialObjectMetadata`, `PartialObjectMetadataList`.
     #[must_use]
     pub fn wanted_form(&self) -> Option<&str> {

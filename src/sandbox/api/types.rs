@@ -159,6 +159,13 @@ pub fn decode_applied(
     Ok(warnings)
 }
 
+/// Brings what an apply has merged into the form in which it is stored: amounts and nulls.
+pub fn normalize(kind: &Kind, object: &mut Value) {
+    if kind.custom.is_none() {
+        types::canonicalize(&kind.group, &kind.kind, object);
+    }
+}
+
 fn report_unknown(kind: &Kind, unknown: &[String], strictness: Strictness) -> Result<Vec<String>, Status> {
     let named: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
     match strictness {

@@ -184,7 +184,7 @@ impl State {
         // An apply may name the version that it was made on.
         let version = text(&config, &["metadata", "resourceVersion"]).to_owned();
         let new = managed::apply(is.as_ref(), &config, &on.kind.shape, &writer(on, &api_version), on.force);
-        let new = new.map_err(|error| {
+        let mut new = new.map_err(|error| {
             let message = error.to_string();
             match error {
                 ApplyError::Conflicts(conflicts) => {
@@ -194,6 +194,7 @@ impl State {
                 ApplyError::ManagedFieldsGiven => Status::bad_request(message),
             }
         })?;
+        types::normalize(on.kind, &mut new);
         match live {
             None if !on.subresource.is_empty() => Err(Status::not_found(on.kind, on.name)),
             None if !version.is_empty() => Err(Status::modified(on.kind, on.name)),

@@ -1,17 +1,43 @@
-//! The daemon as its user runs it: a process with a fleet file, killed when the test ends.
+//! The daemon: as its user runs it, a process with a fleet file; or, on simulated clusters, inside the test, on threads
+//! and a clock of its own. Either way it is killed when the test ends.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use polkafleet::clock::Clock;
+use polkafleet::daemon;
+use polkafleet::fleet::file::Sources;
+use polkafleet::fleet::validate::load;
+use polkafleet::sandbox::cluster::Cluster;
+use polkafleet::sandbox::connect::InProcess;
+use tokio::runtime::Runtime;
 
 /// A running daemon.
-pub struct Daemon {
-    child: Child,
-    log: PathBuf,
+pub enum Daemon {
+    Process { child: Child, log: PathBuf },
+    Inside { runtime: Option<Runtime>, daemon: Arc<daemon::Daemon>, log: Log },
+}
+
+/// What a daemon inside the test has said.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Daemon {
     /// Starts it on a fleet file; what it says goes to a file beside that.
-    pub fn start(fleet: &std::path::Path) -> Self {
+    pub fn process(fleet: &Path) -> Self {
         let log = fleet.with_extension("log");
         let out = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let child = command()
@@ -22,32 +48,77 @@ impl Daemon {
             .stderr(out)
             .spawn()
             .unwrap();
-        Self { child, log }
+        Self::Process { child, log }
+    }
+
+    /// Starts it on simulated clusters, in this process.
+    pub fn inside(fleet: &Path, clusters: Vec<Cluster>, clock: &Clock) -> Self {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(move || writer.clone())
+            .finish();
+        let dispatch = tracing::Dispatch::new(subscriber);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            // For as long as the thread lives.
+            .on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&dispatch)))
+            .build()
+            .unwrap();
+        let sources = Sources { file: Some(fleet.to_owned()), ..Sources::default() };
+        let fleet = load(&sources).map_err(|problems| format!("{problems:?}")).unwrap();
+        let entered = runtime.enter();
+        let daemon = daemon::Daemon::start(fleet, sources, Arc::new(InProcess(clusters)), clock);
+        drop(entered);
+        Self::Inside { runtime: Some(runtime), daemon: Arc::new(daemon), log }
     }
 
     /// Everything it has said.
     pub fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        match self {
+            Self::Process { log, .. } => std::fs::read_to_string(log).unwrap_or_default(),
+            Self::Inside { log, .. } => String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned(),
+        }
     }
 
-    /// SIGKILL.
+    /// SIGKILL, or what comes nearest to it: nothing of it runs on, and nobody is told.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.end();
     }
 
-    /// SIGTERM, and its exit.
-    pub fn terminate(&mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.child.wait().unwrap()
+    /// SIGTERM; whether it ended as it should.
+    pub async fn terminate(&mut self) -> bool {
+        match self {
+            Self::Process { child, .. } => {
+                let pid = child.id().to_string();
+                assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+                child.wait().unwrap().success()
+            }
+            Self::Inside { daemon, .. } => tokio::time::timeout(super::PATIENCE, daemon.stop()).await.is_ok(),
+        }
+    }
+
+    fn end(&mut self) {
+        match self {
+            Self::Process { child, .. } => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Self::Inside { runtime, .. } => {
+                if let Some(runtime) = runtime.take() {
+                    runtime.shutdown_background();
+                }
+            }
+        }
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
         if std::thread::panicking() {
             let said = self.said();
             let from = said.len().saturating_sub(6000);

@@ -1,5 +1,10 @@
-//! A test's own world: one namespace, ServiceAccount and proxy per cluster, the rights of deploy/rbac.yaml, and the
+//! A test's own world, in one of two places.
+//!
+//! On real control planes: one namespace, ServiceAccount and proxy per cluster, the rights of deploy/rbac.yaml, and the
 //! kubeconfig and fleet file that say so. Tests share the control planes and nothing else.
+//!
+//! In the sandbox: clusters of the test's own, whose time runs faster. Everybody may do everything there: that the rights
+//! suffice is shown by the real half.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,20 +19,59 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use polkafleet::polkadot::Polkadot;
 use serde_json::{Value, json};
 
+use polkafleet::clock::Clock;
+use polkafleet::sandbox::api::Target;
+use polkafleet::sandbox::cluster::{Asked, Cluster};
+use polkafleet::sandbox::connect::AGENT;
+use polkafleet::sandbox::faults::ApiFault;
+use polkafleet::sandbox::fleet::Fleet;
+
+use super::daemon::Daemon;
 use super::planes::Planes;
-use super::proxy::Proxy;
+use super::proxy::{Mode, Proxy};
 use super::{PATIENCE, eventually};
+
+/// How much faster than real time a simulated world's time runs.
+const SPEED: f64 = 30.0;
+
+/// Where a world is.
+#[derive(Clone, Copy)]
+pub enum Place {
+    Real(&'static Planes),
+    Sandbox,
+}
 
 /// One cluster of a test's world.
 pub struct Member {
     /// The cluster's name in the fleet file.
     pub name: String,
-    /// An administrator's client, past the proxy.
+    /// An administrator's client, past the gate.
     pub admin: Client,
     /// Between the daemon and this cluster.
-    pub proxy: Proxy,
-    audit: PathBuf,
+    pub gate: Gate,
     namespace: String,
+}
+
+/// What stands between the daemon and a cluster, and knows what went through.
+pub enum Gate {
+    Proxy { proxy: Proxy, audit: PathBuf },
+    Simulated(Cluster),
+}
+
+impl Gate {
+    /// Lets everything pass, or not.
+    pub fn set(&self, mode: Mode) {
+        match self {
+            Self::Proxy { proxy, .. } => proxy.set(mode),
+            Self::Simulated(cluster) => cluster.set_faults(|faults| {
+                faults.api = match mode {
+                    Mode::Pass => ApiFault::None,
+                    Mode::Refuse => ApiFault::Unreachable,
+                    Mode::Hang => ApiFault::Hangs,
+                };
+            }),
+        }
+    }
 }
 
 /// A test's world.
@@ -36,28 +80,66 @@ pub struct World {
     pub members: Vec<Member>,
     /// Holds the kubeconfig, the fleet file and the daemon's log.
     pub folder: tempfile::TempDir,
+    clock: Clock,
+    simulated: Option<Fleet>,
 }
 
 const SAMPLE: &str = include_str!("../../samples/sentry-and-validator.yaml");
 const MINIKUBE: &str = include_str!("../../samples/minikube.yaml");
 
 impl World {
-    /// A world on the first `count` control planes.
-    pub async fn new(planes: &Planes, count: usize) -> Self {
+    /// A world of `count` clusters.
+    pub async fn new(place: Place, count: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let namespace = format!("t-{:08x}", rand::random::<u32>());
         let mut members = vec![];
-        let mut kubeconfig =
-            json!({"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []});
-        for number in 1..=count {
-            let (member, entries) = member(planes, number, &namespace).await;
-            for (list, entry) in entries {
-                kubeconfig[list].as_array_mut().unwrap().push(entry);
+        let (kubeconfig, clock, simulated) = match place {
+            Place::Real(planes) => {
+                let mut kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []});
+                for number in 1..=count {
+                    let (member, entries) = member(planes, number, &namespace).await;
+                    for (list, entry) in entries {
+                        kubeconfig[list].as_array_mut().unwrap().push(entry);
+                    }
+                    members.push(member);
+                }
+                (kubeconfig, Clock::machine(), None)
             }
-            members.push(member);
-        }
+            Place::Sandbox => {
+                let clock = Clock::simulated(jiff::Timestamp::now(), SPEED);
+                let names: Vec<String> = (1..=count).map(|number| format!("cluster-{number}")).collect();
+                let fleet = Fleet::start(&names.iter().map(String::as_str).collect::<Vec<_>>(), &clock);
+                for cluster in &fleet.clusters {
+                    members.push(simulated(cluster, &namespace).await);
+                }
+                (fleet.serve().await.unwrap(), clock, Some(fleet))
+            }
+        };
         std::fs::write(folder.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
-        Self { namespace, members, folder }
+        Self { namespace, members, folder, clock, simulated }
+    }
+
+    /// The daemon, on this world's fleet file.
+    pub fn daemon(&self) -> Daemon {
+        match &self.simulated {
+            None => self.process(),
+            Some(fleet) => Daemon::inside(&self.fleet_file(), fleet.clusters.clone(), &self.clock),
+        }
+    }
+
+    /// The daemon as a process, whatever the world.
+    pub fn process(&self) -> Daemon {
+        Daemon::process(&self.fleet_file())
+    }
+
+    /// The time in this world.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
+    /// How long to look before it may be said that nothing more happens.
+    pub fn quiet(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(if self.simulated.is_some() { 400 } else { 3000 })
     }
 
     /// The path of the fleet file.
@@ -143,40 +225,99 @@ impl Member {
             .collect()
     }
 
-    /// Requests of the daemon, as this server's audit log has them.
-    pub fn requests(&self) -> Vec<Value> {
-        let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
-        let log = std::fs::read_to_string(&self.audit).unwrap();
-        log.lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|event| {
-                event["user"]["username"] == user.as_str() && event["stage"] == "ResponseComplete"
-            })
-            .collect()
+    /// Requests of the daemon, as the server's audit log or the simulated cluster remembers them.
+    fn requests(&self) -> Vec<Asking> {
+        match &self.gate {
+            Gate::Simulated(cluster) => {
+                cluster.asked().into_iter().filter(|asked| asked.agent == AGENT).map(Asking::of).collect()
+            }
+            Gate::Proxy { audit, .. } => {
+                let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
+                let log = std::fs::read_to_string(audit).unwrap();
+                log.lines()
+                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                    .filter(|event| {
+                        event["user"]["username"] == user.as_str() && event["stage"] == "ResponseComplete"
+                    })
+                    .map(|event| Asking {
+                        verb: event["verb"].as_str().unwrap_or_default().into(),
+                        is_version: event["requestURI"] == "/version",
+                        is_polkadot: event["objectRef"]["resource"] == "polkadots"
+                            && event["objectRef"]["subresource"].is_null(),
+                        code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+                    })
+                    .collect()
+            }
+        }
     }
 
     /// The daemon's requests that are neither watches, lists nor probes.
     pub fn busy_requests(&self) -> usize {
-        let idle = |event: &Value| {
-            matches!(event["verb"].as_str(), Some("watch" | "list")) || event["requestURI"] == "/version"
-        };
-        self.requests().iter().filter(|event| !idle(event)).count()
+        let idle = |asking: &Asking| matches!(&*asking.verb, "watch" | "list") || asking.is_version;
+        self.requests().iter().filter(|asking| !idle(asking)).count()
+    }
+
+    /// The last requests that were none of these, for the message of a failing test.
+    pub fn last_requests(&self) -> String {
+        match &self.gate {
+            Gate::Simulated(cluster) => {
+                let asked = cluster.asked();
+                let last = asked.iter().rev().filter(|asked| asked.agent == AGENT).take(8);
+                last.map(|asked| format!("{} {} {}\n", asked.method, asked.uri, asked.code)).collect()
+            }
+            Gate::Proxy { audit, .. } => format!("see {}", audit.display()),
+        }
     }
 
     /// The planner's writes that took place: patches of a resource itself.
     pub fn planner_writes(&self) -> usize {
-        let is_write = |event: &&Value| {
-            event["verb"] == "patch"
-                && event["objectRef"]["resource"] == "polkadots"
-                && event["objectRef"]["subresource"].is_null()
-                && event["responseStatus"]["code"] == 200
-        };
+        let is_write = |asking: &&Asking| asking.verb == "patch" && asking.is_polkadot && asking.code == 200;
         self.requests().iter().filter(is_write).count()
     }
 
     pub fn watches_started(&self) -> usize {
-        self.requests().iter().filter(|event| event["verb"] == "watch").count()
-            + self.requests().iter().filter(|event| event["verb"] == "list").count()
+        self.requests().iter().filter(|asking| matches!(&*asking.verb, "watch" | "list")).count()
+    }
+}
+
+/// A request, as far as the tests ask about it.
+struct Asking {
+    verb: String,
+    is_version: bool,
+    is_polkadot: bool,
+    code: u64,
+}
+
+impl Asking {
+    fn of(asked: Asked) -> Self {
+        let (path, query) = asked.uri.split_once('?').unwrap_or((&asked.uri, ""));
+        let target = Target::parse(path).unwrap_or_default();
+        let verb = match (&*asked.method, target.name.is_some()) {
+            ("GET", _) if query.contains("watch=true") => "watch".into(),
+            ("GET", false) => "list".into(),
+            (method, _) => method.to_lowercase(),
+        };
+        Self {
+            verb,
+            is_version: path == "/version",
+            is_polkadot: target.plural == "polkadots" && target.subresource.is_none(),
+            code: asked.code.into(),
+        }
+    }
+}
+
+/// A simulated cluster with the CRD and the test's namespace in it.
+async fn simulated(cluster: &Cluster, namespace: &str) -> Member {
+    let admin = cluster.backstage("tests");
+    install(&admin, false).await;
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
+    namespaces.create(&PostParams::default(), &object).await.unwrap();
+    Member {
+        name: cluster.name().to_owned(),
+        admin,
+        gate: Gate::Simulated(cluster.clone()),
+        namespace: namespace.to_owned(),
     }
 }
 
@@ -186,7 +327,7 @@ async fn member(planes: &Planes, number: usize, namespace: &str) -> (Member, Vec
     let cluster = kubeconfig.clusters[0].cluster.clone().unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     let admin = Client::try_from(config).unwrap();
-    install(&admin).await;
+    install(&admin, true).await;
     let token = account(&admin, namespace).await;
 
     let server: http::Uri = cluster.server.as_ref().unwrap().parse().unwrap();
@@ -207,18 +348,20 @@ async fn member(planes: &Planes, number: usize, namespace: &str) -> (Member, Vec
         ),
     ];
     let audit = folder.join("audit.log");
-    (Member { name, admin, proxy, audit, namespace: namespace.to_owned() }, entries)
+    let gate = Gate::Proxy { proxy, audit };
+    (Member { name, admin, gate, namespace: namespace.to_owned() }, entries)
 }
 
 /// The CRD and the cluster roles as they are shipped; every test applies the same.
-async fn install(admin: &Client) {
+async fn install(admin: &Client, with_rights: bool) {
     let crd = include_str!("../../../deploy/crd.yaml");
     let rbac = include_str!("../../../deploy/rbac.yaml");
     let documents = [crd].into_iter().chain(rbac.split("\n---\n"));
     for document in documents {
         let object: DynamicObject = serde_yaml::from_str(document).unwrap();
         let types = object.types.clone().unwrap();
-        if !matches!(types.kind.as_str(), "CustomResourceDefinition" | "ClusterRole") {
+        let wanted = ["CustomResourceDefinition", if with_rights { "ClusterRole" } else { "" }];
+        if !wanted.contains(&types.kind.as_str()) {
             continue;
         }
         let gvk = kube::core::GroupVersionKind::try_from(&types).unwrap();
