@@ -304,8 +304,7 @@ async fn an_upgrade_is_one_trace_that_reaches_into_the_reconciles_it_caused(plac
     fleet["telemetry"] = json!({"otlp": {"endpoint": endpoint}});
     fleet["upgrades"][0]["stages"][1]["optional"] = json!(true);
     world.write_fleet(1, &fleet);
-    // The process, over HTTP in both worlds: what is exported is the process's own.
-    let mut daemon = world.process();
+    let mut daemon = world.daemon();
     world.members[0].settles_at(NEW).await;
     assert!(daemon.terminate().await, "spans are flushed on the way out");
 

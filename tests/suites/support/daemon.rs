@@ -6,18 +6,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use polkafleet::clock::Clock;
 use polkafleet::daemon;
 use polkafleet::fleet::file::Sources;
 use polkafleet::fleet::validate::load;
 use polkafleet::sandbox::cluster::Cluster;
 use polkafleet::sandbox::connect::InProcess;
+use polkafleet::telemetry::traces;
 use tokio::runtime::Runtime;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// A running daemon.
 pub enum Daemon {
-    Process { child: Child, log: PathBuf },
-    Inside { runtime: Option<Runtime>, daemon: Arc<daemon::Daemon>, log: Log },
+    Process {
+        child: Child,
+        log: PathBuf,
+    },
+    Inside {
+        runtimes: Vec<Runtime>,
+        daemon: Arc<daemon::Daemon>,
+        log: Log,
+        traces: Option<SdkTracerProvider>,
+    },
 }
 
 /// What a daemon inside the test has said.
@@ -55,11 +68,18 @@ impl Daemon {
     pub fn inside(fleet: &Path, clusters: Vec<Cluster>, clock: &Clock) -> Self {
         let log = Log::default();
         let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .with_max_level(tracing::Level::INFO)
-            .with_writer(move || writer.clone())
-            .finish();
+        let sources = Sources { file: Some(fleet.to_owned()), ..Sources::default() };
+        let fleet = load(&sources).map_err(|problems| format!("{problems:?}")).unwrap();
+        let exporting = Runtime::new().unwrap();
+        let entered = exporting.enter();
+        let traces =
+            fleet.telemetry.otlp_endpoint.as_deref().map(|endpoint| traces::provider(endpoint).unwrap());
+        drop(entered);
+        let logs = tracing_subscriber::fmt::layer().json().with_writer(move || writer.clone());
+        let ours = Targets::new().with_target("polkafleet", LevelFilter::INFO);
+        let ours = ours.with_target("polkafleet::log", LevelFilter::OFF);
+        let spans = traces.as_ref().map(|provider| traces::layer(provider).with_filter(ours));
+        let subscriber = tracing_subscriber::registry().with(spans).with(logs.with_filter(LevelFilter::INFO));
         let dispatch = tracing::Dispatch::new(subscriber);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -68,12 +88,10 @@ impl Daemon {
             .on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&dispatch)))
             .build()
             .unwrap();
-        let sources = Sources { file: Some(fleet.to_owned()), ..Sources::default() };
-        let fleet = load(&sources).map_err(|problems| format!("{problems:?}")).unwrap();
         let entered = runtime.enter();
         let daemon = daemon::Daemon::start(fleet, sources, Arc::new(InProcess(clusters)), clock);
         drop(entered);
-        Self::Inside { runtime: Some(runtime), daemon: Arc::new(daemon), log }
+        Self::Inside { runtimes: vec![runtime, exporting], daemon: Arc::new(daemon), log, traces }
     }
 
     /// Everything it has said.
@@ -97,7 +115,13 @@ impl Daemon {
                 assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
                 child.wait().unwrap().success()
             }
-            Self::Inside { daemon, .. } => tokio::time::timeout(super::PATIENCE, daemon.stop()).await.is_ok(),
+            Self::Inside { daemon, traces, .. } => {
+                let stopped = tokio::time::timeout(super::PATIENCE, daemon.stop()).await.is_ok();
+                if let Some(traces) = traces.take() {
+                    tokio::task::spawn_blocking(move || traces.shutdown()).await.unwrap().unwrap();
+                }
+                stopped
+            }
         }
     }
 
@@ -107,11 +131,7 @@ impl Daemon {
                 let _ = child.kill();
                 let _ = child.wait();
             }
-            Self::Inside { runtime, .. } => {
-                if let Some(runtime) = runtime.take() {
-                    runtime.shutdown_background();
-                }
-            }
+            Self::Inside { runtimes, .. } => runtimes.drain(..).for_each(Runtime::shutdown_background),
         }
     }
 }
