@@ -32,6 +32,8 @@ use super::watches::{self, Report, Scope};
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long it may take to say so.
 const HEARTBEAT_BOUND: Duration = Duration::from_secs(5);
+/// After one was missed, or a watch failed, it is asked again this soon.
+const HEARTBEAT_IN_DOUBT: Duration = Duration::from_secs(1);
 /// Answers missed in a row before a cluster counts as unreachable.
 const HEARTBEATS_MISSED: u32 = 2;
 /// How long a watch may fail before the cluster counts as unreachable although it answers.
@@ -166,6 +168,9 @@ impl Worker {
                     Some(Report::Failed(kind, error)) => {
                         debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
                         let (state, at_once) = watches::state_after(kind, &error);
+                        if !at_once && missed == 0 && failing.is_empty() {
+                            heartbeat.reset_after(HEARTBEAT_IN_DOUBT);
+                        }
                         let counts = Instant::now() + if at_once { Duration::ZERO } else { WATCH_GRACE };
                         let known = failing.entry(kind).or_insert((state.clone(), counts));
                         if at_once {
@@ -177,7 +182,10 @@ impl Worker {
                 () = context.reconciled.notified() => {}
                 _ = heartbeat.tick() => match is_there(client).await {
                     Ok(()) => missed = 0,
-                    Err(_) if missed + 1 < HEARTBEATS_MISSED => missed += 1,
+                    Err(_) if missed + 1 < HEARTBEATS_MISSED => {
+                        missed += 1;
+                        heartbeat.reset_after(HEARTBEAT_IN_DOUBT);
+                    }
                     Err(ended) => return Err(ended),
                 },
                 Some(ended) = tasks.watches.join_next() => return Err(Ended::crashed(ended)),

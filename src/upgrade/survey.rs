@@ -110,6 +110,8 @@ impl<'a> Survey<'a> {
     /// Whether a cluster has begun with this upgrade and is not through: it holds a slot of its stage.
     pub fn is_in_flight(&self, upgrade: &Upgrade, cluster: &Cluster) -> bool {
         let begun = self.owned(upgrade, cluster).any(|(resource, standing)| match standing {
+            // The answer to its first step may not be known yet: it counts as taken.
+            _ if self.is_unsettled(&(cluster.name.clone(), resource.view.id.clone())) => true,
             Standing::InFlight { deadline } => deadline.is_some() || resource.rolling,
             Standing::Healthy(_) | Standing::Failed(_) => is_stepped(upgrade, &resource.view),
             // An earlier target on its way still counts.
@@ -146,7 +148,7 @@ impl<'a> Survey<'a> {
                     && resource.view.chain == chain
                     && !resource.cluster.lost
             })
-            .filter(|(_, resource)| {
+            .filter(|(place, resource)| {
                 // A permission that was given holds until it is used, however late: its worker may be the slow one.
                 let open = grants_validator(&resource.view)
                     && super::rolls::is_outstanding(
@@ -154,7 +156,9 @@ impl<'a> Survey<'a> {
                         &resource.view,
                         self.now,
                     );
-                let reserved = open || (resource.rolling && moves_validator(resource));
+                // A write under way may be the step that moves it.
+                let reserved =
+                    open || self.is_unsettled(place) || (resource.rolling && moves_validator(resource));
                 reserved || (resource.view.ever_settled && !self.is_available(resource))
             })
             .count()

@@ -310,6 +310,10 @@ fn roll_out(shape: &Shape, gates: &[Gate]) -> (Vec<&'static str>, Model) {
         let plan = plan_with(gates, &model.fleet, &model.board, &Unsettled::new(), model.now);
         // A daemon that has just been started plans the same: nothing is kept between calls.
         assert_eq!(plan, plan_with(gates, &model.fleet, &model.board, &Unsettled::new(), model.now));
+        // Until the answers are known nothing more may start: what is under way holds its slot and its budget.
+        let under_way: Unsettled = plan.actions.iter().map(|action| action.place.clone()).collect();
+        let more = plan_with(gates, &model.fleet, &model.board, &under_way, model.now);
+        assert_eq!(more.actions, vec![], "beside {:?}", plan.actions);
         broken.extend(model.violations(&plan));
         if plan.actions.is_empty() && model.views().all(|(_, view)| model.is_done(view, STABLE + SOAK)) {
             break;

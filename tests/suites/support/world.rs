@@ -32,7 +32,7 @@ use super::proxy::{Mode, Proxy};
 use super::{PATIENCE, eventually};
 
 /// How much faster than real time a simulated world's time runs.
-const SPEED: f64 = 30.0;
+const SPEED: f64 = 100.0;
 
 /// Where a world is.
 #[derive(Clone, Copy)]
@@ -398,7 +398,7 @@ async fn account(admin: &Client, namespace: &str) -> String {
 /// An upgrade of every resource to `target`: canary, then production.
 pub fn upgrade(target: &str, soak: &str) -> Value {
     json!({"upgrades": [{
-        "name": "polkadot", "clientVersion": target, "health": {"stableFor": "1s"}, "progressDeadline": "2m",
+        "name": "polkadot", "clientVersion": target, "health": {"stableFor": "1s"}, "progressDeadline": "30m",
         "stages": [
             {"name": "canary", "clusters": {"matchLabels": {"stage": "canary"}}, "soak": soak},
             {"name": "production", "clusters": {"matchLabels": {"stage": "production"}}},
