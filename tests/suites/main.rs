@@ -2,5 +2,6 @@
 //! and in the sandbox, in modules of these names.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+mod bench;
 mod main_job;
 mod support;

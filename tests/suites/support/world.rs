@@ -309,10 +309,7 @@ impl Asking {
 /// A simulated cluster with the CRD and the test's namespace in it.
 async fn simulated(cluster: &Cluster, namespace: &str) -> Member {
     let admin = cluster.backstage("tests");
-    install(&admin, false).await;
-    let namespaces: Api<Namespace> = Api::all(admin.clone());
-    let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
-    namespaces.create(&PostParams::default(), &object).await.unwrap();
+    prepare(&admin, namespace).await;
     Member {
         name: cluster.name().to_owned(),
         admin,
@@ -350,6 +347,14 @@ async fn member(planes: &Planes, number: usize, namespace: &str) -> (Member, Vec
     let audit = folder.join("audit.log");
     let gate = Gate::Proxy { proxy, audit };
     (Member { name, admin, gate, namespace: namespace.to_owned() }, entries)
+}
+
+/// Puts the CRD and a namespace into a simulated cluster.
+pub async fn prepare(admin: &Client, namespace: &str) {
+    install(admin, false).await;
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
+    namespaces.create(&PostParams::default(), &object).await.unwrap();
 }
 
 /// The CRD and the cluster roles as they are shipped; every test applies the same.
