@@ -229,7 +229,7 @@ impl Member {
     fn requests(&self) -> Vec<Asking> {
         match &self.gate {
             Gate::Simulated(cluster) => {
-                cluster.asked().into_iter().filter(|asked| asked.agent == AGENT).map(Asking::of).collect()
+                cluster.asked().iter().filter(|asked| asked.agent == AGENT).map(Asking::of).collect()
             }
             Gate::Proxy { audit, .. } => {
                 let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
@@ -263,7 +263,9 @@ impl Member {
             Gate::Simulated(cluster) => {
                 let asked = cluster.asked();
                 let last = asked.iter().rev().filter(|asked| asked.agent == AGENT).take(8);
-                last.map(|asked| format!("{} {} {}\n", asked.method, asked.uri, asked.code)).collect()
+                last.map(|asked| format!("{} {} {}", asked.method, asked.uri, asked.code))
+                    .collect::<Vec<_>>()
+                    .join("\n")
             }
             Gate::Proxy { audit, .. } => format!("see {}", audit.display()),
         }
@@ -289,7 +291,7 @@ struct Asking {
 }
 
 impl Asking {
-    fn of(asked: Asked) -> Self {
+    fn of(asked: &Asked) -> Self {
         let (path, query) = asked.uri.split_once('?').unwrap_or((&asked.uri, ""));
         let target = Target::parse(path).unwrap_or_default();
         let verb = match (&*asked.method, target.name.is_some()) {
