@@ -85,8 +85,9 @@ impl PodRun {
                 let status = if *holds { "True" } else { "False" };
                 let same = known.iter().find(|one| one["type"] == *type_ && one["status"] == status);
                 let since = same.and_then(|one| one["lastTransitionTime"].as_str()).map(str::to_owned);
+                // The server shows this one also where it is not set; without it no look at a pod would find nothing new.
                 let mut condition = json!({
-                    "type": type_, "status": status, "observedGeneration": pod["metadata"]["generation"],
+                    "lastProbeTime": null, "type": type_, "status": status, "observedGeneration": pod["metadata"]["generation"],
                     "lastTransitionTime": since.unwrap_or_else(|| time(now)),
                 });
                 if !holds {
