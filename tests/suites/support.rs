@@ -12,12 +12,15 @@ use std::time::Duration;
 /// Waits until `condition` gives something; panics with `what` when it takes too long.
 pub async fn eventually<T>(what: &str, bound: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let started = std::time::Instant::now();
+    let mut pause = Duration::from_millis(5);
     loop {
         if let Some(found) = condition().await {
             return found;
         }
         assert!(started.elapsed() < bound, "not within {bound:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(pause).await;
+        // Simulated clusters are quick, and real ones have better things to do than to answer us.
+        pause = pause.mul_f64(1.5).min(Duration::from_millis(100));
     }
 }
 
