@@ -1,6 +1,6 @@
 //! The API server's front: which verb a request is, and what is done with it.
 //!
-//! [`request`] reads it, [`read`], [`write`], [`delete`] and [`watch`] act on the [`state`], [`types`] knows what the
+//! [`request`] reads it, [`read`], [`mod@write`], [`delete`] and [`watch`] act on the [`state`], [`types`] knows what the
 //! kinds' own rules are, [`discovery`] tells what there is, [`table`] prints, [`status`] refuses.
 
 mod delete;
