@@ -1,5 +1,5 @@
 //! Decides what should exist for one `Polkadot` resource: a pure function from resource, settings and keys to
-//! Kubernetes objects. No client, no clock, no randomness, and it cannot fail on a resource that [`support`] takes.
+//! Kubernetes objects. No client, no clock, no randomness, and it cannot fail on a resource that [`client`] takes.
 //!
 //! [`arguments`] says how a client is started, [`pod`] makes the template around it, [`objects`] the rest.
 //! Who may restart what is not decided here: the partition is an input.
@@ -8,14 +8,15 @@ pub mod arguments;
 pub mod objects;
 pub mod pod;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use crate::fleet::Settings;
 use crate::identity::NodeKey;
-use crate::polkadot::{INSTANCE_LABEL, Persistence, Polkadot, ResourceId, Role};
+use crate::polkadot::{INSTANCE_LABEL, Names, Polkadot, ResourceId, Role};
+use crate::version::ClientVersion;
 
 pub use self::objects::{build, secret};
 
@@ -73,24 +74,86 @@ pub struct Template {
     pub body: Value,
 }
 
-/// What of a resource cannot be rendered, in words for its condition.
-pub fn support(polkadot: &Polkadot) -> Result<(), String> {
-    match &polkadot.spec.client_version {
-        None => Err("spec.clientVersion is not set and no upgrade of the fleet file has set it yet; \
-                     set it, or let an upgrade select this resource"
-            .into()),
-        Some(version) => arguments::support(version),
+/// The client that a resource is rendered for; an error says in words what cannot be rendered.
+pub fn client(polkadot: &Polkadot) -> Result<ClientVersion, String> {
+    let Some(tag) = &polkadot.spec.client_version else {
+        return Err("spec.clientVersion is not set and no upgrade of the fleet file has set it yet; \
+                    set it, or let an upgrade select this resource"
+            .into());
+    };
+    arguments::support(tag)?;
+    Ok(ClientVersion::parse(tag))
+}
+
+/// All that a decision about what should exist is made from.
+pub struct Basis<'a> {
+    /// The resource.
+    pub polkadot: &'a Polkadot,
+    /// What its cluster's nodes have in common.
+    pub settings: &'a Settings,
+    /// The node keys.
+    pub keys: &'a Keys,
+    /// The client whose arguments are rendered; for a tag that moves, what it stands for.
+    pub version: ClientVersion,
+    /// What is there already and cannot be changed.
+    pub inherited: &'a Inherited,
+}
+
+/// What an adopted StatefulSet of the old operator (or of an older release) imposes on what should exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// Selectors of the StatefulSets that are there: they cannot be changed.
+    pub selectors: BTreeMap<Role, Labels>,
+    /// Roles with a pod that lacks our instance label: what points at its pods has to do without it as well.
+    pub unlabelled: BTreeSet<Role>,
+}
+
+/// Labels, or the labels of a selector.
+pub type Labels = BTreeMap<String, String>;
+
+impl Basis<'_> {
+    /// The names of the resource's objects.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::of(self.polkadot)
+    }
+
+    /// What a role's StatefulSet selects its pods by.
+    #[must_use]
+    pub fn set_selector(&self, role: Role) -> Labels {
+        let own = || selector(&ResourceId::of(self.polkadot), role);
+        self.inherited.selectors.get(&role).cloned().unwrap_or_else(own)
+    }
+
+    /// What the Service of all nodes selects its pods by.
+    #[must_use]
+    pub fn nodes_selector(&self) -> Labels {
+        let mut labels = instance(&ResourceId::of(self.polkadot));
+        if !self.inherited.unlabelled.is_empty() {
+            labels.remove(INSTANCE_LABEL);
+        }
+        labels
+    }
+
+    /// What everything else selects a role's pods by.
+    #[must_use]
+    pub fn pod_selector(&self, role: Role) -> Labels {
+        let mut labels = selector(&ResourceId::of(self.polkadot), role);
+        if self.inherited.unlabelled.contains(&role) {
+            labels.remove(INSTANCE_LABEL);
+        }
+        labels
     }
 }
 
 /// The templates of the roles that the resource's kind has.
 #[must_use]
-pub fn templates(polkadot: &Polkadot, settings: &Settings, keys: &Keys) -> Vec<Template> {
+pub fn templates(basis: &Basis<'_>) -> Vec<Template> {
     Role::ALL
         .into_iter()
-        .filter(|role| polkadot.spec.kind.has(*role))
+        .filter(|role| basis.polkadot.spec.kind.has(*role))
         .map(|role| {
-            let mut body = pod::template(polkadot, settings, keys, role);
+            let mut body = pod::template(basis, role);
             let hash = hash(&body);
             body["metadata"]["annotations"][crate::polkadot::TEMPLATE_HASH_ANNOTATION] = json!(hash);
             Template { role, hash, body }
@@ -103,30 +166,9 @@ fn hash(body: &Value) -> String {
     hex::encode(&sha2::Sha256::digest(body.to_string())[..8])
 }
 
-/// The name of a role's StatefulSet; the old operator's.
+/// Labels of a role's pods.
 #[must_use]
-pub fn stateful_set_name(role: Role) -> String {
-    format!("{role}-sset")
-}
-
-/// The name of a pod.
-#[must_use]
-pub fn pod_name(role: Role, ordinal: i32) -> String {
-    format!("{role}-sset-{ordinal}")
-}
-
-/// The name of the Secret that holds a role's node keys, one entry per pod name.
-#[must_use]
-pub fn secret_name(role: Role) -> String {
-    format!("{role}-node-keys")
-}
-
-/// The headless Service; the old operator named it in its StatefulSets and never made it.
-pub const HEADLESS_SERVICE: &str = "polkadot";
-
-/// Labels of a role's pods, and the selector of everything that points at them.
-#[must_use]
-pub fn selector(id: &ResourceId, role: Role) -> BTreeMap<String, String> {
+pub fn selector(id: &ResourceId, role: Role) -> Labels {
     let mut labels = instance(id);
     labels.insert("role".into(), role.as_str().into());
     labels
@@ -134,28 +176,14 @@ pub fn selector(id: &ResourceId, role: Role) -> BTreeMap<String, String> {
 
 /// Labels of everything that belongs to a resource.
 #[must_use]
-pub fn instance(id: &ResourceId) -> BTreeMap<String, String> {
+pub fn instance(id: &ResourceId) -> Labels {
     BTreeMap::from([("app".into(), "polkadot".into()), (INSTANCE_LABEL.into(), id.name.clone())])
-}
-
-/// The persistence of a role.
-#[must_use]
-pub fn persistence(polkadot: &Polkadot, role: Role) -> Option<&Persistence> {
-    match role {
-        Role::Sentry => polkadot.spec.sentry.as_ref().map(|sentry| &sentry.data_persistence_support),
-        Role::Validator => {
-            polkadot.spec.validator.as_ref().map(|validator| &validator.data_persistence_support)
-        }
-    }
 }
 
 /// The node key that the resource itself gives a node: only the first of a role can have one.
 #[must_use]
 pub fn given_key(polkadot: &Polkadot, role: Role, ordinal: i32) -> Option<NodeKey> {
-    let text = match role {
-        Role::Sentry => polkadot.spec.sentry.as_ref()?.node_key.as_ref(),
-        Role::Validator => polkadot.spec.validator.as_ref()?.node_key.as_ref(),
-    };
+    let text = polkadot.node(role)?.node_key.as_ref();
     text.filter(|_| ordinal == 0).and_then(|text| NodeKey::from_hex(text).ok())
 }
 

@@ -83,6 +83,8 @@ pub struct ResourceView {
     pub grant: Option<Grant>,
     /// The roles and the templates they should run.
     pub roles: Vec<RoleView>,
+    /// A person's reason to leave it exactly as it is.
+    pub held: Option<String>,
     /// Why the worker could not make it so (a name conflict, a lost key), in words.
     pub trouble: Option<String>,
     /// Since when every node has run the wanted template at the wanted version, Ready.

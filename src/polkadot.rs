@@ -1,8 +1,11 @@
 //! The `Polkadot` resource: its words as they stand in a cluster.
 //!
-//! [`spec`] is what a person writes, [`status`] what we report, [`record`] the annotations by which the planner
-//! tells a cluster's worker what it decided. What objects follow from a resource is decided in [`crate::desired`].
+//! [`spec`] and [`node`] are what a person writes, [`status`] is what we report, [`record`] the annotations by which the
+//! planner tells a cluster's worker what it decided, [`names`] what the objects of a resource are called. What objects
+//! follow from a resource is decided in [`crate::desired`].
 
+pub mod names;
+pub mod node;
 pub mod record;
 pub mod spec;
 pub mod status;
@@ -13,9 +16,12 @@ use kube::{CustomResource, KubeSchema, Resource, ResourceExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::names::Names;
+pub use self::node::{Node, ServiceOptions};
 pub use self::record::{Grant, Step};
 pub use self::spec::{
-    Kind, MetricsSupport, Persistence, Polkadot, PolkadotSpec, SecureCommunicationSupport, Sentry, Validator,
+    Kind, MetricsSupport, Persistence, Polkadot, PolkadotSpec, Retention, SecureCommunicationSupport, Sentry,
+    Validator,
 };
 pub use self::status::{Condition, PolkadotStatus};
 
@@ -87,6 +93,28 @@ impl fmt::Display for ResourceId {
 }
 
 impl Polkadot {
+    /// What the resource says of the nodes of `role`; `None` where it says nothing.
+    #[must_use]
+    pub fn node(&self, role: Role) -> Option<&Node> {
+        match role {
+            Role::Sentry => self.spec.sentry.as_ref().map(|sentry| &sentry.node),
+            Role::Validator => self.spec.validator.as_ref().map(|validator| &validator.node),
+        }
+    }
+
+    /// Whether `role` keeps its data on volumes.
+    #[must_use]
+    pub fn is_persistent(&self, role: Role) -> bool {
+        self.claim(role).is_some()
+    }
+
+    /// The claim under which a role keeps its data, where persistence is on.
+    #[must_use]
+    pub fn claim(&self, role: Role) -> Option<&spec::ClaimTemplate> {
+        let persistence = &self.node(role)?.data_persistence_support;
+        persistence.persistent_volume_claim.as_ref().filter(|_| persistence.enabled)
+    }
+
     /// Replicas that `role` should have: none where the kind has no such role, and one validator, always.
     #[must_use]
     pub fn replicas(&self, role: Role) -> i32 {

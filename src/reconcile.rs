@@ -1,9 +1,10 @@
 //! Makes one `Polkadot` resource so: observe, decide, apply, prune, report — level-triggered, from caches.
 //!
 //! The decisions are elsewhere: what should exist in [`crate::desired`], whether it already does in [`compare`],
-//! what may restart in [`roll`], what to report in [`status`]. When nothing differs, no request is sent. This is
+//! what of the old operator's is taken over in [`adopt`], what may restart in [`roll`], what to report in [`status`]. When nothing differs, no request is sent. This is
 //! also where the planner's word arrives: as annotations on the resource, see [`crate::polkadot::record`].
 
+pub mod adopt;
 mod apply;
 pub mod compare;
 mod keys;
@@ -16,7 +17,8 @@ use std::collections::BTreeMap;
 use kube::{Client, ResourceExt as _};
 use tracing::warn;
 
-use crate::desired::{self, Child, ChildKind, Keys, Template};
+use crate::desired::{self, Basis, Child, ChildKind, Keys, Template};
+use crate::version::ClientVersion;
 use crate::fleet::Settings;
 use crate::observed::{ResourceView, RoleView};
 use crate::polkadot::{Grant, Polkadot, ResourceId, Role, record};
@@ -67,6 +69,13 @@ pub struct Inputs<'a> {
     pub now: jiff::Timestamp,
 }
 
+impl Inputs<'_> {
+    /// Whether the cluster or the resource is to be left exactly as it is.
+    fn changes_nothing(&self, polkadot: &Polkadot) -> bool {
+        self.paused || polkadot.spec.hold.is_some()
+    }
+}
+
 /// What came of a reconcile.
 pub struct Outcome {
     /// The view for the Board.
@@ -89,7 +98,7 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
     if let Some((_, words)) = &made.trouble {
         warn!(why = words, "Could not make the resource so.");
     }
-    if made.trouble.is_none() && !inputs.paused {
+    if made.trouble.is_none() && !inputs.changes_nothing(polkadot) {
         made.changes += prune(polkadot, &observed, &made.wanted, inputs).await?;
         delete_blocked(polkadot, &made.roles, inputs).await?;
     }
@@ -100,14 +109,12 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
 #[must_use]
 pub fn view_of_failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String) -> ResourceView {
     let observed = observe(polkadot, inputs.caches);
-    let templates = match desired::support(polkadot) {
-        Ok(()) => desired::templates(polkadot, inputs.settings, &observed.keys),
+    let templates = match desired::client(polkadot) {
+        Ok(version) => desired::templates(&basis(polkadot, inputs, &observed, &observed.keys, version)),
         Err(_) => vec![],
     };
-    let roles: Vec<_> = templates
-        .iter()
-        .map(|template| observe::role_view(template, polkadot.replicas(template.role), &observed.pods))
-        .collect();
+    let roles: Vec<_> =
+        templates.iter().map(|template| observe::role_view(polkadot, template, &observed.pods)).collect();
     let found = Findings { roles: &roles, keys: &observed.keys, trouble: Some(("Failed", trouble)) };
     status::view(polkadot, &found, &status::derive(polkadot, &found, inputs.now), inputs.now)
 }
@@ -120,16 +127,21 @@ struct Made {
     stored: Keys,
     wanted: Vec<(ChildKind, String)>,
     changes: usize,
+    /// Objects that somebody else writes, and who.
+    contested: Vec<String>,
     trouble: Option<(&'static str, String)>,
 }
 
 /// Decides what should exist and applies what differs.
 async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> Result<Made> {
     let mut made = Made::default();
-    if let Err(words) = desired::support(polkadot) {
-        made.trouble = Some(("Unsupported", words));
-        return Ok(made);
-    }
+    let version = match desired::client(polkadot) {
+        Ok(version) => version,
+        Err(words) => {
+            made.trouble = Some(("Unsupported", words));
+            return Ok(made);
+        }
+    };
     match wanted_keys(polkadot, observed, inputs).await? {
         Ok((keys, stored)) => (made.keys, made.stored) = (keys, stored),
         Err(words) => {
@@ -137,33 +149,70 @@ async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> 
             return Ok(made);
         }
     }
-    let templates = desired::templates(polkadot, inputs.settings, &made.keys);
-    made.roles = templates
-        .iter()
-        .map(|template| observe::role_view(template, polkadot.replicas(template.role), &observed.pods))
-        .collect();
-    let children = children(polkadot, observed, inputs, &templates, &made);
+    let keys = made.keys.clone();
+    let basis = basis(polkadot, inputs, observed, &keys, version);
+    let templates = desired::templates(&basis);
+    made.roles =
+        templates.iter().map(|template| observe::role_view(polkadot, template, &observed.pods)).collect();
+    let children = children(&basis, observed, &templates, &made);
     made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
     if let Some(words) = taken_names(polkadot, observed, &children) {
         made.trouble = Some(("NameConflict", words));
         return Ok(made);
     }
-    if inputs.paused {
+    if inputs.changes_nothing(polkadot) {
         return Ok(made);
     }
-    let (id, uid) = (ResourceId::of(polkadot), polkadot.uid().unwrap_or_default());
     for child in &children {
-        let live = observed.child(child.kind, &child.name);
-        if live.is_some_and(|live| !compare::differs(&child.body, &live.value, &live.managed)) {
-            continue;
-        }
-        if let Err(Taken { kind, name }) = apply::apply(inputs.client, &id, &uid, child, live).await? {
+        if let Err(Taken { kind, name }) = bring_about(polkadot, child, observed, inputs, &mut made).await? {
             made.trouble = Some(("NameConflict", name_conflict(kind, &name)));
             break;
         }
-        made.changes += 1;
     }
     Ok(made)
+}
+
+/// Applies one object, if it is not yet as wanted and nobody else writes to it; takes it over first, if it is the old
+/// operator's.
+async fn bring_about(
+    polkadot: &Polkadot,
+    child: &Child,
+    observed: &Observed,
+    inputs: &Inputs<'_>,
+    made: &mut Made,
+) -> Result<std::result::Result<(), Taken>> {
+    let (id, uid) = (ResourceId::of(polkadot), polkadot.uid().unwrap_or_default());
+    let live = observed.child(child.kind, &child.name);
+    if let Some(who) = live.and_then(|live| adopt::contested(live, inputs.now)) {
+        made.contested.push(format!("{} {} by {who}", child.kind.api().1, child.name));
+        return Ok(Ok(()));
+    }
+    let taken_over = match live.and_then(|live| Some((live, adopt::rewritten(live)?))) {
+        Some((live, managed)) => Some(apply::take_over(inputs.client, &id, live, &managed).await?),
+        None => None,
+    };
+    if taken_over.is_none()
+        && live.is_some_and(|live| !compare::differs(&child.body, &live.value, &live.managed))
+    {
+        return Ok(Ok(()));
+    }
+    let seen = live.map(|live| apply::Seen {
+        uid: &live.uid,
+        resource_version: taken_over.as_deref().unwrap_or(&live.resource_version),
+    });
+    made.changes += 1;
+    apply::apply(inputs.client, &id, &uid, child, seen).await
+}
+
+/// What is decided from.
+fn basis<'a>(
+    polkadot: &'a Polkadot,
+    inputs: &Inputs<'a>,
+    observed: &'a Observed,
+    keys: &'a Keys,
+    version: ClientVersion,
+) -> Basis<'a> {
+    Basis { polkadot, settings: inputs.settings, keys, version, inherited: &observed.inherited }
 }
 
 /// The keys of all nodes, and those that the Secrets hold. Missing ones are made here; the Secrets are applied first.
@@ -176,12 +225,12 @@ async fn wanted_keys(
     let mut wanted = keys::wanted(polkadot, observed, &stored);
     if !wanted.as_ref().is_ok_and(|wanted| wanted.missing.is_empty()) {
         // The cache may be behind; a key is made, or called lost, only on the server's word.
-        stored = apply::read_keys(inputs.client, &ResourceId::of(polkadot)).await?;
+        stored = apply::read_keys(inputs.client, polkadot).await?;
         wanted = keys::wanted(polkadot, observed, &stored);
     }
     Ok(wanted.map(|wanted| {
         let mut keys = wanted.keys;
-        if !inputs.paused {
+        if !inputs.changes_nothing(polkadot) {
             keys.extend(wanted.missing.into_iter().map(|node| (node, apply::new_key())));
         }
         (keys, stored)
@@ -189,19 +238,14 @@ async fn wanted_keys(
 }
 
 /// Everything that should exist, Secrets first.
-fn children(
-    polkadot: &Polkadot,
-    observed: &Observed,
-    inputs: &Inputs<'_>,
-    templates: &[Template],
-    made: &Made,
-) -> Vec<Child> {
+fn children(basis: &Basis<'_>, observed: &Observed, templates: &[Template], made: &Made) -> Vec<Child> {
+    let (polkadot, names) = (basis.polkadot, basis.names());
     let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
     let partitions: BTreeMap<Role, i32> = made
         .roles
         .iter()
         .map(|role| {
-            let set = observed.stateful_sets.get(&desired::stateful_set_name(role.role));
+            let set = observed.stateful_sets.get(&names.stateful_set(role.role));
             let finished = observe::is_finished(set.map(AsRef::as_ref), role);
             (role.role, roll::partition(role, polkadot.replicas(role.role), grant.as_ref(), finished))
         })
@@ -210,23 +254,34 @@ fn children(
         let keys = keys::of_role(template.role, &made.keys, &made.stored);
         desired::secret(polkadot, template.role, &keys)
     });
-    secrets.chain(desired::build(polkadot, inputs.settings, templates, &partitions)).collect()
+    secrets.chain(desired::build(basis, templates, &partitions)).collect()
 }
 
 /// Names that something else of the namespace has already; one of them is enough to touch nothing.
 fn taken_names(polkadot: &Polkadot, observed: &Observed, children: &[Child]) -> Option<String> {
     let uid = polkadot.uid();
-    children
-        .iter()
-        .filter_map(|child| observed.child(child.kind, &child.name))
-        .find(|live| live.owner != uid)
+    let live = children.iter().filter_map(|child| observed.child(child.kind, &child.name));
+    let mut others = live.filter(|live| live.owner != uid);
+    if let Some(rival) = &observed.elder {
+        return others.next().map(|live| {
+            format!(
+                "the {} {} would be taken over by {rival}, which is older and uses the same names; give this resource a \
+                 namePrefix, or move it to another namespace",
+                live.kind.api().1,
+                live.name
+            )
+        });
+    }
+    // What the old operator made and then lost is taken over.
+    others
+        .find(|live| live.owner.is_some() || !adopt::is_legacy(live))
         .map(|live| name_conflict(live.kind, &live.name))
 }
 
 fn name_conflict(kind: ChildKind, name: &str) -> String {
     format!(
-        "the {} {name} exists and does not belong to this resource, so nothing was touched; \
-         move one of the two to another namespace, or delete that object",
+        "the {} {name} exists and does not belong to this resource, so nothing was touched; give this resource a \
+         namePrefix, move one of the two to another namespace, or delete that object",
         kind.api().1
     )
 }

@@ -87,6 +87,7 @@ pub enum Code {
     ClusterUnreachable,
     ClusterPaused,
     ClusterLost,
+    Held,
     NoStage,
     UpgradePaused,
     Trouble,

@@ -14,7 +14,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("observed", &["fleet", "polkadot"]),
     ("desired", &["fleet", "identity", "observed", "polkadot", "version"]),
     ("telemetry", &["fleet", "identity"]),
-    ("reconcile", &["desired", "fleet", "identity", "observed", "polkadot"]),
+    ("reconcile", &["desired", "fleet", "identity", "observed", "polkadot", "version"]),
     ("cluster", &["clock", "fleet", "observed", "polkadot", "reconcile", "telemetry"]),
     ("upgrade", &["clock", "fleet", "observed", "polkadot", "version"]),
     ("daemon", &["clock", "cluster", "fleet", "observed", "upgrade"]),

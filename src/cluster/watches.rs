@@ -51,15 +51,17 @@ pub(super) fn start(
 ) -> Scope {
     let (touch, touched) = mpsc::channel(QUEUE);
     let mut starter = Starter { client, namespace, reports, tasks, touch };
+    let polkadots =
+        starter.watch::<Polkadot>("polkadots", watcher::Config::default(), |polkadot: &Polkadot| {
+            vec![ObjectRef::from_obj(polkadot)]
+        });
     let caches = Caches {
-        polkadots: starter.watch::<Polkadot>("polkadots", watcher::Config::default(), |polkadot| {
-            Some(ObjectRef::from_obj(polkadot))
-        }),
-        secrets: starter.children::<Secret>("secrets"),
-        services: starter.children::<Service>("services"),
-        network_policies: starter.children::<NetworkPolicy>("networkpolicies"),
-        stateful_sets: starter.children::<StatefulSet>("statefulsets"),
-        pods: starter.children::<Pod>("pods"),
+        secrets: starter.children::<Secret>("secrets", &polkadots),
+        services: starter.children::<Service>("services", &polkadots),
+        network_policies: starter.children::<NetworkPolicy>("networkpolicies", &polkadots),
+        stateful_sets: starter.children::<StatefulSet>("statefulsets", &polkadots),
+        pods: starter.children::<Pod>("pods", &polkadots),
+        polkadots,
     };
     Scope { caches, touched }
 }
@@ -73,19 +75,21 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn children<K>(&mut self, kind: &'static str) -> Store<K>
+    fn children<K>(&mut self, kind: &'static str, polkadots: &Store<Polkadot>) -> Store<K>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        self.watch(kind, watcher::Config::default().labels(CHILD_LABEL), owner)
+        let polkadots = polkadots.clone();
+        let owners = move |object: &K| owners(object, &polkadots);
+        self.watch(kind, watcher::Config::default().labels(CHILD_LABEL), owners)
     }
 
     fn watch<K>(
         &mut self,
         kind: &'static str,
         config: watcher::Config,
-        which: fn(&K) -> Option<ObjectRef<Polkadot>>,
+        which: impl Fn(&K) -> Vec<ObjectRef<Polkadot>> + Send + Sync + 'static,
     ) -> Store<K>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
@@ -108,7 +112,7 @@ impl Starter<'_> {
 async fn follow<K: Resource<DynamicType = ()>>(
     kind: &'static str,
     stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
-    which: fn(&K) -> Option<ObjectRef<Polkadot>>,
+    which: impl Fn(&K) -> Vec<ObjectRef<Polkadot>>,
     mut touch: mpsc::Sender<ObjectRef<Polkadot>>,
     mut reports: mpsc::Sender<Report>,
 ) {
@@ -116,11 +120,11 @@ async fn follow<K: Resource<DynamicType = ()>>(
     let mut works = false;
     while let Some(event) = stream.next().await {
         let (report, touched) = match event {
-            Ok(watcher::Event::Init) => (None, None),
+            Ok(watcher::Event::Init) => (None, vec![]),
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => (None, which(&object)),
             Ok(watcher::Event::Delete(object)) => (Some(Report::SetChanged), which(&object)),
-            Ok(watcher::Event::InitDone) => (Some(Report::SetChanged), None),
-            Err(error) => (Some(Report::Failed(kind, error)), None),
+            Ok(watcher::Event::InitDone) => (Some(Report::SetChanged), vec![]),
+            Err(error) => (Some(Report::Failed(kind, error)), vec![]),
         };
         let answered = !matches!(report, Some(Report::Failed(..)));
         let news = (answered && !works).then_some(Report::Works(kind));
@@ -130,25 +134,27 @@ async fn follow<K: Resource<DynamicType = ()>>(
                 return;
             }
         }
-        if let Some(touched) = touched
-            && touch.send(touched).await.is_err()
-        {
-            return;
+        for touched in touched {
+            if touch.send(touched).await.is_err() {
+                return;
+            }
         }
     }
 }
 
-/// The resource that an object belongs to: by its label, else by its owner (the label may have been taken away).
-fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Option<ObjectRef<Polkadot>> {
-    let namespace = object.namespace()?;
-    let name = object.labels().get(INSTANCE_LABEL).cloned().or_else(|| {
-        object
-            .owner_references()
-            .iter()
-            .find(|owner| owner.kind == "Polkadot")
-            .map(|owner| owner.name.clone())
-    })?;
-    Some(ObjectRef::new(&name).within(&namespace))
+/// The resource that an object belongs to: by its label, else by its owner (the label may have been taken away). What
+/// has neither may be the old operator's, or in somebody's way: it concerns every resource of the namespace.
+fn owners<K: Resource<DynamicType = ()>>(object: &K, polkadots: &Store<Polkadot>) -> Vec<ObjectRef<Polkadot>> {
+    let Some(namespace) = object.namespace() else { return vec![] };
+    let owner = |name: &str| ObjectRef::new(name).within(&namespace);
+    if let Some(name) = object.labels().get(INSTANCE_LABEL) {
+        return vec![owner(name)];
+    }
+    if let Some(found) = object.owner_references().iter().find(|owner| owner.kind == "Polkadot") {
+        return vec![owner(&found.name)];
+    }
+    let neighbours = polkadots.state_filter(|one| one.metadata.namespace.as_ref() == Some(&namespace));
+    neighbours.iter().map(|neighbour| ObjectRef::from_obj(&**neighbour)).collect()
 }
 
 /// Waits until every cache of the scope has been filled once.

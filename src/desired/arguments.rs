@@ -5,12 +5,11 @@
 
 use serde_json::{Value, json};
 
-use crate::fleet::Settings;
-use crate::polkadot::{Polkadot, Role};
+use crate::polkadot::Role;
 use crate::version::ClientVersion;
 use crate::version::era::{self, Era};
 
-use super::{HEADLESS_SERVICE, Keys, pod_name};
+use super::Basis;
 
 /// Where the container finds its own node key, and nobody else's.
 pub const KEY_FILE: &str = "/keys/node-key";
@@ -30,8 +29,8 @@ pub fn support(version: &str) -> Result<(), String> {
 
 /// The client's command line, after the image's entry point. It never holds a key.
 #[must_use]
-pub fn arguments(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Role) -> Vec<String> {
-    let ports = settings.ports;
+pub fn arguments(basis: &Basis<'_>, role: Role) -> Vec<String> {
+    let ports = basis.settings.ports;
     let mut arguments = vec![
         format!("--base-path={DATA_PATH}"),
         format!("--node-key-file={KEY_FILE}"),
@@ -42,10 +41,10 @@ pub fn arguments(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Ro
         "--prometheus-external".into(),
         format!("--prometheus-port={}", ports.metrics),
     ];
-    if let Some(name) = client_name(polkadot, role) {
+    if let Some(name) = basis.polkadot.node(role).and_then(|node| node.client_name.as_ref()) {
         arguments.push(format!("--name={name}"));
     }
-    if let Some(chain) = &polkadot.spec.chain {
+    if let Some(chain) = &basis.polkadot.spec.chain {
         arguments.push(format!("--chain={chain}"));
     }
     match role {
@@ -55,12 +54,13 @@ pub fn arguments(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Ro
             arguments.extend(["--rpc-external", "--rpc-methods=safe", "--rpc-cors=all"].map(String::from));
         }
     }
-    arguments.extend(reserved(polkadot, settings, keys, role));
+    arguments.extend(reserved(basis, role));
     arguments
 }
 
 /// The peers of the other role, which a node always tries to stay connected to.
-fn reserved(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Role) -> Vec<String> {
+fn reserved(basis: &Basis<'_>, role: Role) -> Vec<String> {
+    let (polkadot, names) = (basis.polkadot, basis.names());
     let secure = polkadot.spec.secure_communication_support.enabled;
     let (other, ordinals) = match role {
         Role::Sentry => (Role::Validator, 0..polkadot.replicas(Role::Validator)),
@@ -71,9 +71,9 @@ fn reserved(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Role) -
     };
     let mut arguments: Vec<_> = ordinals
         .filter_map(|ordinal| {
-            let peer = keys.get(&(other, ordinal))?.peer_id();
-            let host = format!("{}.{HEADLESS_SERVICE}", pod_name(other, ordinal));
-            Some(format!("--reserved-nodes=/dns/{host}/tcp/{}/p2p/{peer}", settings.ports.p2p))
+            let peer = basis.keys.get(&(other, ordinal))?.peer_id();
+            let host = format!("{}.{}", names.pod(other, ordinal), names.headless_service());
+            Some(format!("--reserved-nodes=/dns/{host}/tcp/{}/p2p/{peer}", basis.settings.ports.p2p))
         })
         .collect();
     if role == Role::Validator && secure && !arguments.is_empty() {
@@ -82,25 +82,18 @@ fn reserved(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Role) -
     arguments
 }
 
-fn client_name(polkadot: &Polkadot, role: Role) -> Option<&str> {
-    match role {
-        Role::Sentry => polkadot.spec.sentry.as_ref()?.client_name.as_deref(),
-        Role::Validator => polkadot.spec.validator.as_ref()?.client_name.as_deref(),
-    }
-}
-
 /// Startup, liveness and readiness.
 ///
 /// A start may migrate a database for an hour; liveness does not ask for sync, or a syncing node would be killed.
 /// A validator's RPC is on its loopback, so its metrics port answers instead.
 #[must_use]
-pub fn probes(version: &str, role: Role) -> Value {
+pub fn probes(version: &ClientVersion, role: Role) -> Value {
     let get = |path: &str, port: &str| json!({"path": path, "port": port, "scheme": "HTTP"});
     let alive = match role {
         Role::Sentry => get("/health", "websocket-rpc"),
         Role::Validator => get("/metrics", "http-metrics"),
     };
-    let has_readiness = era::has_readiness(&ClientVersion::parse(version));
+    let has_readiness = era::has_readiness(version);
     let ready = match role {
         Role::Sentry if has_readiness => get("/health/readiness", "websocket-rpc"),
         _ => alive.clone(),

@@ -8,64 +8,58 @@ use serde_json::{Value, json};
 
 use kube::Resource as _;
 
-use crate::fleet::Settings;
 use crate::identity::NodeKey;
-use crate::polkadot::{GROUP, Kind, Polkadot, ResourceId, Role};
+use crate::polkadot::{GROUP, Kind, Names, Polkadot, ResourceId, Role};
 
-use super::pod::claim;
-use super::{
-    Child, ChildKind, HEADLESS_SERVICE, Template, instance, pod_name, secret_name, selector,
-    stateful_set_name,
-};
+use super::{Basis, Child, ChildKind, Template, instance, selector};
 
 /// Everything that should exist besides the Secrets, in the order in which it is applied.
 ///
 /// `partitions` holds, per role, the lowest ordinal whose pods may be restarted.
 #[must_use]
-pub fn build(
-    polkadot: &Polkadot,
-    settings: &Settings,
-    templates: &[Template],
-    partitions: &BTreeMap<Role, i32>,
-) -> Vec<Child> {
-    let mut children = vec![headless_service(polkadot, settings)];
-    children.extend(templates.iter().map(|template| service(polkadot, settings, template.role)));
+pub fn build(basis: &Basis<'_>, templates: &[Template], partitions: &BTreeMap<Role, i32>) -> Vec<Child> {
+    let polkadot = basis.polkadot;
+    let mut children = vec![headless_service(basis)];
+    children.extend(templates.iter().map(|template| service(basis, template.role)));
     if polkadot.spec.kind == Kind::SentryAndValidator && polkadot.spec.secure_communication_support.enabled {
-        children.push(network_policy(polkadot, settings));
+        children.push(network_policy(basis));
     }
-    children.extend(templates.iter().map(|template| stateful_set(polkadot, template, partitions)));
+    children.extend(templates.iter().map(|template| stateful_set(basis, template, partitions)));
     children
 }
 
 /// The Secret with a role's node keys: one entry per pod name.
 #[must_use]
 pub fn secret(polkadot: &Polkadot, role: Role, keys: &BTreeMap<i32, NodeKey>) -> Child {
+    let names = Names::of(polkadot);
     let data: BTreeMap<_, _> = keys
         .iter()
-        .map(|(ordinal, key)| (pod_name(role, *ordinal), BASE64_STANDARD.encode(key.to_hex())))
+        .map(|(ordinal, key)| (names.pod(role, *ordinal), BASE64_STANDARD.encode(key.to_hex())))
         .collect();
     child(
         polkadot,
         ChildKind::Secret,
-        &secret_name(role),
+        &names.secret(role),
         Some(role),
         json!({"type": "Opaque", "data": data}),
     )
 }
 
-fn headless_service(polkadot: &Polkadot, settings: &Settings) -> Child {
+fn headless_service(basis: &Basis<'_>) -> Child {
+    let (polkadot, settings) = (basis.polkadot, basis.settings);
     let spec = json!({
         "type": "ClusterIP",
         "clusterIP": "None",
         // A peer must be found while it still syncs.
         "publishNotReadyAddresses": true,
-        "selector": instance(&ResourceId::of(polkadot)),
+        "selector": basis.nodes_selector(),
         "ports": [port("p2p", settings.ports.p2p, "p2p")],
     });
-    child(polkadot, ChildKind::Service, HEADLESS_SERVICE, None, json!({"spec": spec}))
+    child(polkadot, ChildKind::Service, &basis.names().headless_service(), None, json!({"spec": spec}))
 }
 
-fn service(polkadot: &Polkadot, settings: &Settings, role: Role) -> Child {
+fn service(basis: &Basis<'_>, role: Role) -> Child {
+    let (polkadot, settings) = (basis.polkadot, basis.settings);
     let numbers = settings.ports;
     let mut ports = vec![port("p2p", numbers.p2p, "p2p")];
     if role == Role::Sentry {
@@ -79,10 +73,10 @@ fn service(polkadot: &Polkadot, settings: &Settings, role: Role) -> Child {
     let behind_sentries = role == Role::Validator && polkadot.spec.kind == Kind::SentryAndValidator;
     let spec = json!({
         "type": if behind_sentries { "ClusterIP" } else { "NodePort" },
-        "selector": selector(&ResourceId::of(polkadot), role),
+        "selector": basis.pod_selector(role),
         "ports": ports,
     });
-    child(polkadot, ChildKind::Service, &format!("{role}-service"), Some(role), json!({"spec": spec}))
+    child(polkadot, ChildKind::Service, &basis.names().service(role), Some(role), json!({"spec": spec}))
 }
 
 fn port(name: &str, number: u16, target: &str) -> Value {
@@ -90,9 +84,9 @@ fn port(name: &str, number: u16, target: &str) -> Value {
 }
 
 /// Lets through peer-to-peer traffic with the own sentries, DNS, and the metrics port, and nothing else.
-fn network_policy(polkadot: &Polkadot, settings: &Settings) -> Child {
-    let id = ResourceId::of(polkadot);
-    let sentries = json!([{"podSelector": {"matchLabels": selector(&id, Role::Sentry)}}]);
+fn network_policy(basis: &Basis<'_>) -> Child {
+    let (polkadot, settings) = (basis.polkadot, basis.settings);
+    let sentries = json!([{"podSelector": {"matchLabels": basis.pod_selector(Role::Sentry)}}]);
     let p2p = json!([{"protocol": "TCP", "port": settings.ports.p2p}]);
     let mut metrics = json!({"ports": [{"protocol": "TCP", "port": settings.ports.metrics}]});
     if !settings.metrics_from.is_empty() {
@@ -105,7 +99,7 @@ fn network_policy(polkadot: &Polkadot, settings: &Settings) -> Child {
         {"protocol": "UDP", "port": 5353}, {"protocol": "TCP", "port": 5353},
     ]});
     let spec = json!({
-        "podSelector": {"matchLabels": selector(&id, Role::Validator)},
+        "podSelector": {"matchLabels": basis.pod_selector(Role::Validator)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": sentries, "ports": p2p}, metrics],
         "egress": [{"to": sentries, "ports": p2p}, dns],
@@ -113,20 +107,21 @@ fn network_policy(polkadot: &Polkadot, settings: &Settings) -> Child {
     child(
         polkadot,
         ChildKind::NetworkPolicy,
-        "validator-networkpolicy",
+        &basis.names().network_policy(),
         Some(Role::Validator),
         json!({"spec": spec}),
     )
 }
 
-fn stateful_set(polkadot: &Polkadot, template: &Template, partitions: &BTreeMap<Role, i32>) -> Child {
+fn stateful_set(basis: &Basis<'_>, template: &Template, partitions: &BTreeMap<Role, i32>) -> Child {
+    let polkadot = basis.polkadot;
     let role = template.role;
     let replicas = polkadot.replicas(role);
     let mut spec = json!({
         "replicas": replicas,
-        "serviceName": HEADLESS_SERVICE,
+        "serviceName": basis.names().headless_service(),
         "podManagementPolicy": "OrderedReady",
-        "selector": {"matchLabels": selector(&ResourceId::of(polkadot), role)},
+        "selector": {"matchLabels": basis.set_selector(role)},
         // Applying a template restarts nothing: a pod below the partition keeps the revision it has, and comes
         // back at it after a drain.
         "updateStrategy": {
@@ -135,7 +130,7 @@ fn stateful_set(polkadot: &Polkadot, template: &Template, partitions: &BTreeMap<
         },
         "template": template.body,
     });
-    if let Some(claim) = claim(polkadot, role) {
+    if let Some(claim) = polkadot.claim(role) {
         spec["volumeClaimTemplates"] = json!([{
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
@@ -143,7 +138,7 @@ fn stateful_set(polkadot: &Polkadot, template: &Template, partitions: &BTreeMap<
             "spec": claim.spec,
         }]);
     }
-    child(polkadot, ChildKind::StatefulSet, &stateful_set_name(role), Some(role), json!({"spec": spec}))
+    child(polkadot, ChildKind::StatefulSet, &basis.names().stateful_set(role), Some(role), json!({"spec": spec}))
 }
 
 /// Gives `body` its name, labels and owner.

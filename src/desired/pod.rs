@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::fleet::Settings;
 use crate::polkadot::{PEER_ID_ANNOTATION, Polkadot, ResourceId, Role};
 use crate::version;
 
 use super::arguments::{self, DATA_PATH, KEY_FILE};
-use super::{Keys, persistence, secret_name, selector};
+use super::{Basis, selector};
 
 /// The user and group of the official images.
 const CLIENT_USER: i64 = 1000;
@@ -17,10 +16,10 @@ const DATA_VOLUME: &str = "data";
 const KEYS_VOLUME: &str = "polkafleet-node-keys";
 
 /// The `PodTemplateSpec` of `role`, without its hash.
-pub(super) fn template(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Role) -> Value {
-    let id = ResourceId::of(polkadot);
+pub(super) fn template(basis: &Basis<'_>, role: Role) -> Value {
+    let id = ResourceId::of(basis.polkadot);
     let mut annotations = json!({});
-    if let Some(key) = keys.get(&(role, 0)) {
+    if let Some(key) = basis.keys.get(&(role, 0)) {
         annotations[PEER_ID_ANNOTATION] = json!(key.peer_id());
     }
     json!({
@@ -38,22 +37,23 @@ pub(super) fn template(polkadot: &Polkadot, settings: &Settings, keys: &Keys, ro
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [container(polkadot, settings, keys, role)],
-            "volumes": volumes(polkadot, role),
+            "containers": [container(basis, role)],
+            "volumes": volumes(basis, role),
         },
     })
 }
 
-fn container(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Role) -> Value {
+fn container(basis: &Basis<'_>, role: Role) -> Value {
+    let polkadot = basis.polkadot;
     let version = polkadot.spec.client_version.as_deref().unwrap_or_default();
     let pull = if version::is_floating(version) { "Always" } else { "IfNotPresent" };
     let mut container = json!({
         "name": "polkadot",
-        "image": format!("{}:{version}", settings.image),
+        "image": format!("{}:{version}", basis.settings.image),
         "imagePullPolicy": pull,
-        "args": arguments::arguments(polkadot, settings, keys, role),
+        "args": arguments::arguments(basis, role),
         "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}],
-        "ports": ports(settings, role),
+        "ports": ports(basis, role),
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
@@ -63,17 +63,17 @@ fn container(polkadot: &Polkadot, settings: &Settings, keys: &Keys, role: Role) 
             {"name": KEYS_VOLUME, "mountPath": KEY_FILE, "subPathExpr": "$(POD_NAME)", "readOnly": true},
         ],
     });
-    merge(&mut container, arguments::probes(version, role));
-    if let Some(resources) = resources(polkadot, role) {
-        container["resources"] = resources;
+    merge(&mut container, arguments::probes(&basis.version, role));
+    if let Some(resources) = polkadot.node(role).and_then(|node| node.resources.as_ref()) {
+        container["resources"] = json!(resources);
     }
     container
 }
 
 /// A validator's RPC has no port: it listens on the pod's loopback only.
-fn ports(settings: &Settings, role: Role) -> Value {
+fn ports(basis: &Basis<'_>, role: Role) -> Value {
     let port = |name: &str, number: u16| json!({"name": name, "containerPort": number, "protocol": "TCP"});
-    let ports = settings.ports;
+    let ports = basis.settings.ports;
     match role {
         Role::Sentry => json!([
             port("p2p", ports.p2p),
@@ -84,36 +84,21 @@ fn ports(settings: &Settings, role: Role) -> Value {
     }
 }
 
-fn volumes(polkadot: &Polkadot, role: Role) -> Value {
+fn volumes(basis: &Basis<'_>, role: Role) -> Value {
     let keys = json!({
         "name": KEYS_VOLUME,
         // Group-readable, for the client's group only.
-        "secret": {"secretName": secret_name(role), "defaultMode": 0o440},
+        "secret": {"secretName": basis.names().secret(role), "defaultMode": 0o440},
     });
-    if claim(polkadot, role).is_some() {
+    if basis.polkadot.is_persistent(role) {
         json!([keys])
     } else {
         json!([{"name": DATA_VOLUME, "emptyDir": {}}, keys])
     }
 }
 
-/// The claim under which a role keeps its data, where persistence is on.
-pub(super) fn claim(polkadot: &Polkadot, role: Role) -> Option<&crate::polkadot::spec::ClaimTemplate> {
-    persistence(polkadot, role)
-        .filter(|persistence| persistence.enabled)
-        .and_then(|persistence| persistence.persistent_volume_claim.as_ref())
-}
-
 fn data_volume(polkadot: &Polkadot, role: Role) -> String {
-    claim(polkadot, role).map_or_else(|| DATA_VOLUME.into(), |claim| claim.metadata.name.clone())
-}
-
-fn resources(polkadot: &Polkadot, role: Role) -> Option<Value> {
-    let resources = match role {
-        Role::Sentry => polkadot.spec.sentry.as_ref()?.resources.as_ref(),
-        Role::Validator => polkadot.spec.validator.as_ref()?.resources.as_ref(),
-    };
-    serde_json::to_value(resources?).ok()
+    polkadot.claim(role).map_or_else(|| DATA_VOLUME.into(), |claim| claim.metadata.name.clone())
 }
 
 fn merge(into: &mut Value, from: Value) {

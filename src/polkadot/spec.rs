@@ -1,11 +1,12 @@
 //! What a person writes into a `Polkadot` resource, with the rules that the API server enforces.
 //!
-//! Every field of the old operator's resource keeps its name and meaning (its README's samples apply unchanged).
+//! Every field of the old operator's resource keeps its name and meaning (its README's samples apply unchanged). What
+//! sentries and validators have in common is in [`super::node`].
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{LocalObjectReference, PersistentVolumeClaimSpec};
 use std::collections::BTreeMap;
 
-use super::{CustomResource, Deserialize, JsonSchema, KubeSchema, PolkadotStatus, Role, Serialize};
+use super::{CustomResource, Deserialize, JsonSchema, KubeSchema, Node, PolkadotStatus, Role, Serialize};
 
 /// The wanted state of one or two roles of a Polkadot node.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,11 @@ use super::{CustomResource, Deserialize, JsonSchema, KubeSchema, PolkadotStatus,
     shortname = "dot",
     category = "all",
     derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.sentry.replicas",
+        status_replicas_path = ".status.sentryReplicas",
+        label_selector_path = ".status.sentrySelector"
+    ),
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
     printcolumn(name = "Version", type_ = "string", json_path = ".spec.clientVersion"),
     printcolumn(name = "Running", type_ = "string", json_path = ".status.version"),
@@ -39,7 +45,10 @@ use super::{CustomResource, Deserialize, JsonSchema, KubeSchema, PolkadotStatus,
     validation = Rule::new("self.kind == 'Validator' || has(self.sentry)")
         .message("sentry: required for kind Sentry and SentryAndValidator"),
     validation = Rule::new("self.kind == 'Sentry' || has(self.validator)")
-        .message("validator: required for kind Validator and SentryAndValidator")
+        .message("validator: required for kind Validator and SentryAndValidator"),
+    validation = Rule::new("has(self.namePrefix) == has(oldSelf.namePrefix) \
+                            && (!has(self.namePrefix) || self.namePrefix == oldSelf.namePrefix)")
+        .message("namePrefix: cannot be changed, because every object is named by it; make a new resource instead")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PolkadotSpec {
@@ -53,6 +62,18 @@ pub struct PolkadotSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub chain: Option<String>,
+    /// Goes before the names of all objects, so that several resources can live in one namespace; cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 30), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name_prefix: Option<String>,
+    /// A reason to leave the resource exactly as it is: nothing of it is created, changed, restarted or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub hold: Option<String>,
+    /// Secrets with which the image is pulled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
     /// Whether the validator may talk to its own sentries only (kind `SentryAndValidator`).
     #[serde(default)]
     pub secure_communication_support: SecureCommunicationSupport,
@@ -106,73 +127,42 @@ pub struct MetricsSupport {
 }
 
 /// The sentries of a resource.
-#[derive(KubeSchema, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sentry {
     /// How many.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
-    /// The node's name on telemetry: at most 32 characters, no `.` or `@`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = "^[^.@]+$"))]
-    pub client_name: Option<String>,
-    /// The first sentry's node key, 64 hex digits. It moves into a Secret; left out, one is made there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
-    pub node_key: Option<String>,
     /// The validator's peer ID, `Qm…` or `12D3KooW…`; derived from its key where that is known to us.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "reservedValidatorID")]
     #[schemars(length(max = 64), regex(pattern = "^[1-9A-HJ-NP-Za-km-z]+$"))]
     pub reserved_validator_id: Option<String>,
-    /// CPU and memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
-    /// Whether the chain's data is kept on a volume.
-    #[serde(default)]
-    pub data_persistence_support: Persistence,
+    /// What sentries and validators have in common.
+    #[serde(flatten)]
+    pub node: Node,
 }
 
 /// The validator of a resource.
-#[derive(KubeSchema, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Validator {
-    /// The node's name on telemetry: at most 32 characters, no `.` or `@`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = "^[^.@]+$"))]
-    pub client_name: Option<String>,
-    /// The node key, 64 hex digits. It moves into a Secret; left out, one is made there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
-    pub node_key: Option<String>,
     /// The first sentry's peer ID, `Qm…` or `12D3KooW…`; derived from its key where that is known to us.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "reservedSentryID")]
     #[schemars(length(max = 64), regex(pattern = "^[1-9A-HJ-NP-Za-km-z]+$"))]
     pub reserved_sentry_id: Option<String>,
-    /// CPU and memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
-    /// Whether the chain's data and the keystore are kept on a volume.
-    #[serde(default)]
-    pub data_persistence_support: Persistence,
+    /// Gives the client `--insecure-validator-i-know-what-i-do` (from v1.5.0): it then runs where its workers cannot be
+    /// isolated from it, which a malicious parachain block could use.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub insecure_validator: bool,
+    /// A `PodDisruptionBudget` that lets no drain evict the validator; whoever drains its machine has to wait or to
+    /// delete the pod by hand.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pod_disruption_budget: bool,
+    /// What sentries and validators have in common.
+    #[serde(flatten)]
+    pub node: Node,
 }
-
-// Written by hand, so that a key in a resource cannot reach a log by way of `{:?}`.
-macro_rules! debug_without_key {
-    ($role:ty) => {
-        impl std::fmt::Debug for $role {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($role))
-                    .field("client_name", &self.client_name)
-                    .field("resources", &self.resources)
-                    .field("data_persistence_support", &self.data_persistence_support)
-                    .finish_non_exhaustive()
-            }
-        }
-    };
-}
-debug_without_key!(Sentry);
-debug_without_key!(Validator);
 
 /// Whether data outlives its pod.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -186,6 +176,31 @@ pub struct Persistence {
     /// The claim that every pod gets its own copy of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<ClaimTemplate>,
+    /// What becomes of the claims; left out, they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy: Option<RetentionPolicy>,
+}
+
+/// What becomes of a role's claims, as in a StatefulSet's `persistentVolumeClaimRetentionPolicy`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionPolicy {
+    /// When the resource is deleted. `Delete` deletes a validator's session keys with it.
+    #[serde(default)]
+    pub when_deleted: Retention,
+    /// When sentries are scaled away.
+    #[serde(default)]
+    pub when_scaled: Retention,
+}
+
+/// What becomes of a claim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Retention {
+    /// It stays.
+    #[default]
+    Retain,
+    /// It is deleted, and the data with it.
+    Delete,
 }
 
 /// A claim as it is written under `dataPersistenceSupport`.
@@ -213,4 +228,10 @@ pub struct ClaimMetadata {
 
 fn one() -> i32 {
     1
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !value
 }

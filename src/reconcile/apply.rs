@@ -4,16 +4,17 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tracing::{Instrument as _, info, info_span};
 
-use crate::desired::{self, Child, ChildKind, Keys};
+use crate::desired::{Child, ChildKind, Keys};
 use crate::identity::NodeKey;
 use crate::observed::NodeView;
-use crate::polkadot::{FIELD_MANAGER, GROUP, Polkadot, PolkadotStatus, ResourceId, Role};
+use crate::polkadot::{FIELD_MANAGER, GROUP, Names, Polkadot, PolkadotStatus, ResourceId, Role};
 
 use super::observe::LiveChild;
 use super::{Error, Result};
@@ -27,7 +28,14 @@ pub(super) struct Taken {
     pub(super) name: String,
 }
 
-/// Applies `child`, over `live` if it is there.
+/// What was read of an object that is to be changed: its identity and version.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) uid: &'a str,
+    pub(super) resource_version: &'a str,
+}
+
+/// Applies `child`, over what was seen if it is there.
 ///
 /// The caches select by label, so an object without ours is not in them: before creating, one look shows whether
 /// the name is free. `Ok(Err(Taken))`: it is not, and nothing was touched.
@@ -36,13 +44,13 @@ pub(super) async fn apply(
     id: &ResourceId,
     owner: &str,
     child: &Child,
-    live: Option<&LiveChild>,
+    seen: Option<Seen<'_>>,
 ) -> Result<std::result::Result<(), Taken>> {
     let api = api(client, id, child.kind);
     let mut body = child.body.clone();
-    if let Some(live) = live {
-        body["metadata"]["uid"] = json!(live.uid);
-        body["metadata"]["resourceVersion"] = json!(live.resource_version);
+    if let Some(seen) = seen {
+        body["metadata"]["uid"] = json!(seen.uid);
+        body["metadata"]["resourceVersion"] = json!(seen.resource_version);
     } else if let Some(found) = bounded("look for", child, api.get_opt(&child.name)).await? {
         let controller = found.owner_references().iter().find(|owner| owner.controller == Some(true));
         if controller.is_none_or(|controller| controller.uid != owner) {
@@ -53,9 +61,27 @@ pub(super) async fn apply(
     }
     let params = PatchParams::apply(FIELD_MANAGER).force();
     bounded("apply", child, api.patch(&child.name, &params, &Patch::Apply(&body))).await?;
-    let what = if live.is_some() { "Repaired or updated an object." } else { "Created an object." };
+    let what = if seen.is_some() { "Repaired or updated an object." } else { "Created an object." };
     info!(kind = child.kind.api().1, name = child.name, "{what}");
     Ok(Ok(()))
+}
+
+/// Makes the old operator's fields of an object ours, and nothing else; returns the object's new version.
+pub(super) async fn take_over(
+    client: &Client,
+    id: &ResourceId,
+    live: &LiveChild,
+    managed: &[ManagedFieldsEntry],
+) -> Result<String> {
+    let patch = Patch::Merge(json!({"metadata": {
+        "uid": live.uid, "resourceVersion": live.resource_version, "managedFields": managed,
+    }}));
+    let child = Child { kind: live.kind, name: live.name.clone(), body: Value::Null };
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let api = api(client, id, live.kind);
+    let object = bounded("take over", &child, api.patch(&live.name, &params, &patch)).await?;
+    info!(kind = live.kind.api().1, name = live.name, "Took over an object of the old operator.");
+    Ok(object.resource_version().unwrap_or_default())
 }
 
 /// Deletes an object that is no longer wanted, if it still is the one that was read.
@@ -132,14 +158,15 @@ pub(super) async fn write_status(
 }
 
 /// The keys as they stand on the server, when the cache lacks one that must be there.
-pub(super) async fn read_keys(client: &Client, id: &ResourceId) -> Result<Keys> {
+pub(super) async fn read_keys(client: &Client, polkadot: &Polkadot) -> Result<Keys> {
+    let (id, names) = (ResourceId::of(polkadot), Names::of(polkadot));
     let api: Api<Secret> = Api::namespaced(client.clone(), &id.namespace);
     let mut keys = Keys::new();
     for role in Role::ALL {
-        let name = desired::secret_name(role);
+        let name = names.secret(role);
         let failed = |source| Error::Api { what: format!("read the Secret {name}"), source };
         let Some(secret) = in_time(api.get_opt(&name)).await?.map_err(failed)? else { continue };
-        keys.extend(super::observe::keys_of(role, &secret));
+        keys.extend(super::observe::keys_of(&names, role, &secret));
     }
     Ok(keys)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::StatefulSet;
 
 use crate::desired::{self, Keys};
-use crate::polkadot::{Polkadot, Role};
+use crate::polkadot::{Names, Polkadot, Role};
 
 use super::observe::Observed;
 
@@ -22,10 +22,11 @@ pub(super) struct Wanted {
 /// A key of a node that exists is never made anew: another key is another node to its peers, and a validator's must
 /// not change. So a Secret that lost an entry is an error, in words.
 pub(super) fn wanted(polkadot: &Polkadot, observed: &Observed, stored: &Keys) -> Result<Wanted, String> {
+    let names = Names::of(polkadot);
     let mut wanted = Wanted { keys: Keys::new(), missing: vec![] };
     for role in Role::ALL {
         let existing = existing_replicas(
-            observed.stateful_sets.get(&desired::stateful_set_name(role)).map(AsRef::as_ref),
+            observed.stateful_sets.get(&names.stateful_set(role)).map(AsRef::as_ref),
         );
         for ordinal in 0..polkadot.replicas(role) {
             let known =
@@ -36,9 +37,9 @@ pub(super) fn wanted(polkadot: &Polkadot, observed: &Observed, stored: &Keys) ->
                     return Err(format!(
                         "the node key of {} is gone from the Secret {}; put it back, or delete the StatefulSet {} \
                          to have a new one made (the node's peer ID will change)",
-                        desired::pod_name(role, ordinal),
-                        desired::secret_name(role),
-                        desired::stateful_set_name(role),
+                        names.pod(role, ordinal),
+                        names.secret(role),
+                        names.stateful_set(role),
                     ));
                 }
                 None => wanted.missing.push((role, ordinal)),

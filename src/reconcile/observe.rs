@@ -12,10 +12,12 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::desired::{self, ChildKind, Keys, Template};
+use crate::desired::{ChildKind, Inherited, Keys, Template};
 use crate::identity::NodeKey;
 use crate::observed::{NodeView, RoleView};
-use crate::polkadot::{INSTANCE_LABEL, Polkadot, ResourceId, Role, TEMPLATE_HASH_ANNOTATION};
+use crate::polkadot::{INSTANCE_LABEL, Names, Polkadot, ResourceId, Role, TEMPLATE_HASH_ANNOTATION};
+
+use super::adopt;
 
 /// The watch caches of one cluster, or of one namespace of it.
 #[derive(Clone)]
@@ -44,6 +46,10 @@ pub struct Observed {
     pub stateful_sets: BTreeMap<String, Arc<StatefulSet>>,
     /// The node keys that its Secrets hold.
     pub keys: Keys,
+    /// What its StatefulSets impose.
+    pub inherited: Inherited,
+    /// An older resource of the namespace that uses the same names.
+    pub elder: Option<String>,
 }
 
 /// An object that is there.
@@ -77,17 +83,31 @@ impl Observed {
 pub fn observe(polkadot: &Polkadot, caches: &Caches) -> Observed {
     let id = ResourceId::of(polkadot);
     let uid = polkadot.uid().unwrap_or_default();
-    let mut children = live(&caches.secrets, ChildKind::Secret, &id, &uid);
-    children.extend(live(&caches.services, ChildKind::Service, &id, &uid));
-    children.extend(live(&caches.network_policies, ChildKind::NetworkPolicy, &id, &uid));
-    children.extend(live(&caches.stateful_sets, ChildKind::StatefulSet, &id, &uid));
-    let stateful_sets =
+    let names = Names::of(polkadot);
+    let whose = Whose { id: &id, uid: &uid, names: &names };
+    let mut children = whose.live(&caches.secrets, ChildKind::Secret);
+    children.extend(whose.live(&caches.services, ChildKind::Service));
+    children.extend(whose.live(&caches.network_policies, ChildKind::NetworkPolicy));
+    children.extend(whose.live(&caches.stateful_sets, ChildKind::StatefulSet));
+    let stateful_sets: BTreeMap<_, _> =
         in_namespace(&caches.stateful_sets, &id).into_iter().map(|set| (set.name_any(), set)).collect();
-    let pods = in_namespace(&caches.pods, &id)
-        .into_iter()
-        .filter(|pod| pod.labels().get(INSTANCE_LABEL) == Some(&id.name))
-        .collect();
-    Observed { children, pods, stateful_sets, keys: keys(caches, &id, &uid) }
+    let is_ours = |pod: &Pod| match pod.labels().get(INSTANCE_LABEL) {
+        Some(instance) => *instance == id.name,
+        // Of the old operator's making, in a StatefulSet that has our name.
+        None => Role::ALL.iter().any(|role| adopt::is_pod_of(&names, *role, pod)),
+    };
+    let pods: Vec<_> = in_namespace(&caches.pods, &id).into_iter().filter(|pod| is_ours(pod)).collect();
+    let inherited = adopt::inherited(polkadot, &stateful_sets, &pods);
+    Observed { children, pods, stateful_sets, keys: keys(&names, caches, &id, &uid), inherited, elder: elder(polkadot, caches) }
+}
+
+/// Of several resources that would take over one object without an owner, the oldest does.
+fn elder(polkadot: &Polkadot, caches: &Caches) -> Option<String> {
+    let (id, names) = (ResourceId::of(polkadot), Names::of(polkadot));
+    let age = |of: &Polkadot| (of.metadata.creation_timestamp.clone().map(|time| time.0), of.uid());
+    let others = in_namespace(&caches.polkadots, &id);
+    let older = others.iter().filter(|other| Names::of(other) == names && age(other) < age(polkadot));
+    older.min_by_key(|other| age(other)).map(|other| other.name_any())
 }
 
 fn in_namespace<K>(store: &Store<K>, id: &ResourceId) -> Vec<Arc<K>>
@@ -97,11 +117,19 @@ where
     store.state_filter(|object| object.meta().namespace.as_deref() == Some(&id.namespace))
 }
 
-fn live<K>(store: &Store<K>, kind: ChildKind, id: &ResourceId, uid: &str) -> Vec<LiveChild>
+/// The resource whose objects are looked for.
+struct Whose<'a> {
+    id: &'a ResourceId,
+    uid: &'a str,
+    names: &'a Names,
+}
+
+impl Whose<'_> {
+fn live<K>(&self, store: &Store<K>, kind: ChildKind) -> Vec<LiveChild>
 where
     K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
 {
-    in_namespace(store, id)
+    in_namespace(store, self.id)
         .into_iter()
         .filter_map(|object| {
             let owner = object
@@ -109,8 +137,8 @@ where
                 .iter()
                 .find(|owner| owner.controller == Some(true))
                 .map(|owner| owner.uid.clone());
-            let labelled = object.labels().get(INSTANCE_LABEL) == Some(&id.name);
-            let ours = labelled || owner.as_deref() == Some(uid) || is_our_name(kind, &object.name_any());
+            let labelled = object.labels().get(INSTANCE_LABEL) == Some(&self.id.name);
+            let ours = labelled || owner.as_deref() == Some(self.uid) || is_our_name(self.names, kind, &object.name_any());
             ours.then(|| LiveChild {
                 kind,
                 name: object.name_any(),
@@ -123,37 +151,38 @@ where
         })
         .collect()
 }
+}
 
-/// Whether a resource would give an object this name.
-fn is_our_name(kind: ChildKind, name: &str) -> bool {
+/// Whether a resource with these names would give an object this name.
+fn is_our_name(names: &Names, kind: ChildKind, name: &str) -> bool {
     Role::ALL.into_iter().any(|role| match kind {
-        ChildKind::Secret => name == desired::secret_name(role),
-        ChildKind::Service => name == format!("{role}-service") || name == desired::HEADLESS_SERVICE,
-        ChildKind::NetworkPolicy => name == "validator-networkpolicy",
-        ChildKind::StatefulSet => name == desired::stateful_set_name(role),
+        ChildKind::Secret => name == names.secret(role),
+        ChildKind::Service => name == names.service(role) || name == names.headless_service(),
+        ChildKind::NetworkPolicy => name == names.network_policy(),
+        ChildKind::StatefulSet => name == names.stateful_set(role),
     })
 }
 
-fn keys(caches: &Caches, id: &ResourceId, uid: &str) -> Keys {
+fn keys(names: &Names, caches: &Caches, id: &ResourceId, uid: &str) -> Keys {
     let ours = |secret: &Arc<Secret>, role| {
-        secret.name_any() == desired::secret_name(role)
+        secret.name_any() == names.secret(role)
             && secret.owner_references().iter().any(|owner| owner.uid == uid)
     };
     let secrets = in_namespace(&caches.secrets, id);
     Role::ALL
         .into_iter()
         .filter_map(|role| Some((role, secrets.iter().find(|secret| ours(secret, role))?)))
-        .flat_map(|(role, secret)| keys_of(role, secret))
+        .flat_map(|(role, secret)| keys_of(names, role, secret))
         .collect()
 }
 
 /// The node keys in a role's Secret; an entry that is none is left out.
-pub(super) fn keys_of(role: Role, secret: &Secret) -> Keys {
+pub(super) fn keys_of(names: &Names, role: Role, secret: &Secret) -> Keys {
+    let first_part = format!("{}-", names.stateful_set(role));
     let entries = secret.data.iter().flatten();
     entries
         .filter_map(|(pod, text)| {
-            let ordinal =
-                pod.strip_prefix(&format!("{}-", desired::stateful_set_name(role)))?.parse().ok()?;
+            let ordinal = pod.strip_prefix(&first_part)?.parse().ok()?;
             let key = NodeKey::from_hex(std::str::from_utf8(&text.0).ok()?).ok()?;
             Some(((role, ordinal), key))
         })
@@ -162,10 +191,11 @@ pub(super) fn keys_of(role: Role, secret: &Secret) -> Keys {
 
 /// The nodes of a role: one per replica wanted, each with what its pod says.
 #[must_use]
-pub fn role_view(template: &Template, replicas: i32, pods: &[Arc<Pod>]) -> RoleView {
-    let nodes = (0..replicas)
+pub fn role_view(polkadot: &Polkadot, template: &Template, pods: &[Arc<Pod>]) -> RoleView {
+    let names = Names::of(polkadot);
+    let nodes = (0..polkadot.replicas(template.role))
         .map(|ordinal| {
-            let name = desired::pod_name(template.role, ordinal);
+            let name = names.pod(template.role, ordinal);
             let pod =
                 pods.iter().find(|pod| pod.name_any() == name && pod.metadata.deletion_timestamp.is_none());
             node_view(name, ordinal, pod.map(AsRef::as_ref))
@@ -180,13 +210,12 @@ pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> No
         .and_then(|status| status.conditions.as_ref())
         .and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Ready"))
         .filter(|condition| condition.status == "True");
+    // The client's container comes first; the old operator called it otherwise.
+    let client = pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.containers.first());
     let container = status
         .and_then(|status| status.container_statuses.as_ref())
-        .and_then(|containers| containers.iter().find(|container| container.name == "polkadot"));
-    let image = pod
-        .and_then(|pod| pod.spec.as_ref())
-        .and_then(|spec| spec.containers.iter().find(|container| container.name == "polkadot"))
-        .and_then(|container| container.image.clone());
+        .and_then(|containers| containers.iter().find(|one| client.is_some_and(|of| of.name == one.name)));
+    let image = client.and_then(|container| container.image.clone());
     NodeView {
         pod: pod_name,
         ordinal,

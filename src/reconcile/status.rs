@@ -68,11 +68,12 @@ pub fn view(
         grant: record::read(polkadot.annotations(), record::GRANT_ANNOTATION)
             .map(|grant: record::Grant| record::Grant { at: grant.at.min(now), ..grant }),
         roles: found.roles.to_vec(),
+        held: polkadot.spec.hold.clone(),
         trouble: found.trouble.as_ref().map(|(_, words)| words.clone()),
         settled_since: current.map(|settled| settled.since.0.min(now)),
         ever_settled: status.first_settled.is_some(),
         keystore_kept: polkadot.replicas(Role::Validator) == 0
-            || desired::persistence(polkadot, Role::Validator).is_some_and(|persistence| persistence.enabled),
+            || polkadot.is_persistent(Role::Validator),
     }
 }
 

@@ -95,6 +95,9 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     let owner = resource.owner.as_ref().map(|owner| owner.upgrade);
     gates::cluster_is_open(survey, resource.cluster)?;
     write_is_over(survey, place)?;
+    if let Some(reason) = &view.held {
+        return Err((Code::Held, format!("it is held: {reason}; remove spec.hold to let it go on")));
+    }
     if let Some(trouble) = &view.trouble {
         return Err((Code::Trouble, trouble.clone()));
     }

@@ -42,6 +42,9 @@ pub enum Standing {
 /// Where `resource` stands in `upgrade`, which owns it.
 pub fn standing(upgrade: &Upgrade, resource: &ResourceView, now: Timestamp) -> Standing {
     let target = upgrade.client_version.as_str();
+    if let Some(reason) = &resource.held {
+        return Standing::Out(Code::Held, format!("it is held: {reason}; remove spec.hold to let it go on"));
+    }
     let step = resource.step.as_ref().filter(|step| step.upgrade == upgrade.name && step.target == target);
     if !resource.keystore_kept
         && !upgrade.allow_ephemeral

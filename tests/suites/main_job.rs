@@ -85,7 +85,7 @@ async fn a_role_that_goes_and_comes_back_is_the_same_node(place: Place) {
     let member = &world.members[0];
     let mut polkadot = sample(OLD, 0x50);
     // No key in the resource: one is made, and only the Secret has it.
-    polkadot.spec.validator.as_mut().unwrap().node_key = None;
+    polkadot.spec.validator.as_mut().unwrap().node.node_key = None;
     member.create(&polkadot).await;
     world.write_fleet(1, &json!({}));
     let _daemon = world.daemon();

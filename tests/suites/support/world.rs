@@ -177,7 +177,7 @@ impl World {
 pub fn sample(version: &str, key: u8) -> Polkadot {
     let mut polkadot: Polkadot = serde_yaml::from_str(SAMPLE).unwrap();
     polkadot.spec.client_version = Some(version.into());
-    polkadot.spec.validator.as_mut().unwrap().node_key = Some(format!("{key:02x}").repeat(32));
+    polkadot.spec.validator.as_mut().unwrap().node.node_key = Some(format!("{key:02x}").repeat(32));
     polkadot
 }
 
