@@ -104,6 +104,9 @@ pub struct RoleView {
     pub hash: String,
     /// Its nodes by ordinal, one for every replica wanted.
     pub nodes: Vec<NodeView>,
+    /// Outdated pods lack a volume that the template has: no controller can roll them from the top down, so they are
+    /// replaced one by one from ordinal 0 up.
+    pub volumes_added: bool,
 }
 
 /// One node: a wanted pod, there or not.

@@ -40,6 +40,9 @@ pub const TEMPLATE_HASH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/temp
 /// On every pod: the peer ID of the role's first node, so that a changed key is a changed template.
 pub const PEER_ID_ANNOTATION: &str = "polkadot.swisscomblockchain.com/peer-id";
 
+/// On a Secret with node keys: the Secret and entry that the first one was copied from.
+pub const KEY_SOURCE_ANNOTATION: &str = "polkadot.swisscomblockchain.com/node-key-from";
+
 /// One of the two parts that a Polkadot node can play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -100,6 +103,13 @@ impl Polkadot {
             Role::Sentry => self.spec.sentry.as_ref().map(|sentry| &sentry.node),
             Role::Validator => self.spec.validator.as_ref().map(|validator| &validator.node),
         }
+    }
+
+    /// The Secret and entry that hold the key of the first node of `role`: `secret/entry`.
+    #[must_use]
+    pub fn key_source(&self, role: Role) -> Option<String> {
+        let node = self.node(role).filter(|node| node.node_key.is_none())?;
+        node.node_key_secret_ref.as_ref().map(|from| format!("{}/{}", from.name, from.key))
     }
 
     /// Whether `role` keeps its data on volumes.

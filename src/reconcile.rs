@@ -7,10 +7,12 @@
 pub mod adopt;
 mod apply;
 pub mod compare;
+pub mod conditions;
 mod keys;
 pub mod observe;
 pub mod roll;
 pub mod status;
+pub mod volumes;
 
 use std::collections::BTreeMap;
 
@@ -18,13 +20,14 @@ use kube::{Client, ResourceExt as _};
 use tracing::warn;
 
 use crate::desired::{self, Basis, Child, ChildKind, Keys, Template};
-use crate::version::ClientVersion;
 use crate::fleet::Settings;
 use crate::observed::{ResourceView, RoleView};
-use crate::polkadot::{Grant, Polkadot, ResourceId, Role, record};
+use crate::polkadot::{Grant, Names, Polkadot, ResourceId, Role, record};
+use crate::version::ClientVersion;
 
 use self::apply::Taken;
-use self::observe::{Caches, Observed, observe};
+use self::conditions::Verdict;
+use self::observe::{Caches, LiveChild, Observed, observe};
 use self::status::Findings;
 
 pub(crate) use self::apply::REQUEST_BOUND;
@@ -115,7 +118,8 @@ pub fn view_of_failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String)
     };
     let roles: Vec<_> =
         templates.iter().map(|template| observe::role_view(polkadot, template, &observed.pods)).collect();
-    let found = Findings { roles: &roles, keys: &observed.keys, trouble: Some(("Failed", trouble)) };
+    let trouble = Some(("Failed", trouble));
+    let found = Findings { roles: &roles, keys: &observed.keys, trouble, warnings: vec![] };
     status::view(polkadot, &found, &status::derive(polkadot, &found, inputs.now), inputs.now)
 }
 
@@ -127,8 +131,7 @@ struct Made {
     stored: Keys,
     wanted: Vec<(ChildKind, String)>,
     changes: usize,
-    /// Objects that somebody else writes, and who.
-    contested: Vec<String>,
+    warnings: Vec<Verdict>,
     trouble: Option<(&'static str, String)>,
 }
 
@@ -145,7 +148,7 @@ async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> 
     match wanted_keys(polkadot, observed, inputs).await? {
         Ok((keys, stored)) => (made.keys, made.stored) = (keys, stored),
         Err(words) => {
-            made.trouble = Some(("NodeKeyLost", words));
+            made.trouble = Some(("NodeKeyMissing", words));
             return Ok(made);
         }
     }
@@ -154,7 +157,8 @@ async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> 
     let templates = desired::templates(&basis);
     made.roles =
         templates.iter().map(|template| observe::role_view(polkadot, template, &observed.pods)).collect();
-    let children = children(&basis, observed, &templates, &made);
+    let mut children = children(&basis, observed, &templates, &made);
+    let steps = volume_steps(polkadot, observed, &made, &mut children);
     made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
     if let Some(words) = taken_names(polkadot, observed, &children) {
         made.trouble = Some(("NameConflict", words));
@@ -166,10 +170,75 @@ async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> 
     for child in &children {
         if let Err(Taken { kind, name }) = bring_about(polkadot, child, observed, inputs, &mut made).await? {
             made.trouble = Some(("NameConflict", name_conflict(kind, &name)));
-            break;
+            return Ok(made);
         }
     }
+    for (set, step) in steps {
+        take_volume_step(polkadot, set, step, inputs, &mut made).await?;
+    }
     Ok(made)
+}
+
+/// What is to be done about volumes, by StatefulSet; lets the apply configurations keep what cannot be changed.
+fn volume_steps<'a>(
+    polkadot: &Polkadot,
+    observed: &'a Observed,
+    made: &Made,
+    children: &mut [Child],
+) -> Vec<(&'a LiveChild, volumes::Step)> {
+    let names = Names::of(polkadot);
+    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+    let mut steps = vec![];
+    for role in &made.roles {
+        let name = names.stateful_set(role.role);
+        let is_set = |child: &&mut Child| child.kind == ChildKind::StatefulSet && child.name == name;
+        let Some(child) = children.iter_mut().find(is_set) else { continue };
+        let Some(live) = observed.child(ChildKind::StatefulSet, &name) else { continue };
+        let wanted = volumes::keep(&mut child.body, &live.value);
+        let template = live.value.pointer("/spec/volumeClaimTemplates/0");
+        let all = observed.claims.iter().map(AsRef::as_ref);
+        let claims = volumes::of_role(&names, role.role, template, polkadot.replicas(role.role), all);
+        let set = observed.stateful_sets.get(&name);
+        let step = volumes::next(&volumes::Situation {
+            wanted: wanted.as_ref(),
+            live: template,
+            claims: &claims,
+            idle: observe::is_finished(set.map(AsRef::as_ref), role),
+            granted: polkadot.replicas(role.role) == 0
+                || grant.as_ref().is_some_and(|grant| grant.role == role.role && grant.hash == role.hash),
+        });
+        steps.push((live, step));
+    }
+    steps
+}
+
+async fn take_volume_step(
+    polkadot: &Polkadot,
+    set: &LiveChild,
+    step: volumes::Step,
+    inputs: &Inputs<'_>,
+    made: &mut Made,
+) -> Result<()> {
+    let id = ResourceId::of(polkadot);
+    let refused = |words: String| Verdict::warning("VolumeChangeRefused", format!("{}: {words}", set.name));
+    match step {
+        volumes::Step::None => {}
+        volumes::Step::Refused(words) => made.warnings.push(refused(words)),
+        volumes::Step::Remake => {
+            // The apply before may have changed it: then the view is old, and the next one is on its way.
+            apply::orphan(inputs.client, &id, set).await?;
+            made.changes += 1;
+        }
+        volumes::Step::Grow(claims, size) => {
+            for claim in claims {
+                match apply::grow(inputs.client, &id, &claim, &size).await? {
+                    Ok(()) => made.changes += 1,
+                    Err(words) => made.warnings.push(refused(words)),
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Applies one object, if it is not yet as wanted and nobody else writes to it; takes it over first, if it is the old
@@ -183,8 +252,11 @@ async fn bring_about(
 ) -> Result<std::result::Result<(), Taken>> {
     let (id, uid) = (ResourceId::of(polkadot), polkadot.uid().unwrap_or_default());
     let live = observed.child(child.kind, &child.name);
+    if live.is_some_and(LiveChild::is_going) {
+        return Ok(Ok(()));
+    }
     if let Some(who) = live.and_then(|live| adopt::contested(live, inputs.now)) {
-        made.contested.push(format!("{} {} by {who}", child.kind.api().1, child.name));
+        made.warnings.push(contested(child, who));
         return Ok(Ok(()));
     }
     let taken_over = match live.and_then(|live| Some((live, adopt::rewritten(live)?))) {
@@ -215,18 +287,35 @@ fn basis<'a>(
     Basis { polkadot, settings: inputs.settings, keys, version, inherited: &observed.inherited }
 }
 
+fn contested(child: &Child, who: &str) -> Verdict {
+    let words = format!(
+        "{who} writes the {} {} as well, so it is left alone; if that is the old operator, scale its Deployment to 0 \
+         (and never delete its CRD: that deletes the nodes)",
+        child.kind.api().1,
+        child.name
+    );
+    Verdict::warning("Contested", words)
+}
+
 /// The keys of all nodes, and those that the Secrets hold. Missing ones are made here; the Secrets are applied first.
 async fn wanted_keys(
     polkadot: &Polkadot,
     observed: &Observed,
     inputs: &Inputs<'_>,
 ) -> Result<std::result::Result<(Keys, Keys), String>> {
+    let mut given = Keys::new();
+    for role in keys::to_be_copied(polkadot, observed) {
+        match apply::read_given_key(inputs.client, polkadot, role).await? {
+            Ok(key) => drop(given.insert((role, 0), key)),
+            Err(words) => return Ok(Err(words)),
+        }
+    }
     let mut stored = observed.keys.clone();
-    let mut wanted = keys::wanted(polkadot, observed, &stored);
+    let mut wanted = keys::wanted(polkadot, observed, &stored, &given);
     if !wanted.as_ref().is_ok_and(|wanted| wanted.missing.is_empty()) {
         // The cache may be behind; a key is made, or called lost, only on the server's word.
         stored = apply::read_keys(inputs.client, polkadot).await?;
-        wanted = keys::wanted(polkadot, observed, &stored);
+        wanted = keys::wanted(polkadot, observed, &stored, &given);
     }
     Ok(wanted.map(|wanted| {
         let mut keys = wanted.keys;
@@ -304,7 +393,7 @@ async fn prune(
         // Keys go with their resource and never before: a role that comes back must be the same node.
         .filter(|live| live.kind != ChildKind::Secret)
         // On its way out already.
-        .filter(|live| live.value["metadata"].get("deletionTimestamp").is_none());
+        .filter(|live| !live.is_going());
     let mut removed = 0;
     for live in unwanted {
         apply::delete(inputs.client, &id, live).await?;
@@ -317,7 +406,7 @@ async fn delete_blocked(polkadot: &Polkadot, roles: &[RoleView], inputs: &Inputs
     let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
     for role in roles {
         if let Some(node) = roll::blocked(role, grant.as_ref()) {
-            apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, &role.hash).await?;
+            apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, role).await?;
         }
     }
     Ok(())
@@ -325,7 +414,8 @@ async fn delete_blocked(polkadot: &Polkadot, roles: &[RoleView], inputs: &Inputs
 
 /// Writes the status where it changed and makes the view.
 async fn report(polkadot: &Polkadot, made: Made, inputs: &Inputs<'_>) -> Result<Outcome> {
-    let found = Findings { roles: &made.roles, keys: &made.keys, trouble: made.trouble };
+    let found =
+        Findings { roles: &made.roles, keys: &made.keys, trouble: made.trouble, warnings: made.warnings };
     let status = status::derive(polkadot, &found, inputs.now);
     let changed = polkadot.status.as_ref() != Some(&status);
     if changed && !inputs.paused {

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use futures::channel::mpsc;
 use futures::{SinkExt as _, Stream, StreamExt as _};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, watcher};
@@ -61,6 +61,7 @@ pub(super) fn start(
         network_policies: starter.children::<NetworkPolicy>("networkpolicies", &polkadots),
         stateful_sets: starter.children::<StatefulSet>("statefulsets", &polkadots),
         pods: starter.children::<Pod>("pods", &polkadots),
+        claims: starter.children::<PersistentVolumeClaim>("persistentvolumeclaims", &polkadots),
         polkadots,
     };
     Scope { caches, touched }
@@ -144,7 +145,10 @@ async fn follow<K: Resource<DynamicType = ()>>(
 
 /// The resource that an object belongs to: by its label, else by its owner (the label may have been taken away). What
 /// has neither may be the old operator's, or in somebody's way: it concerns every resource of the namespace.
-fn owners<K: Resource<DynamicType = ()>>(object: &K, polkadots: &Store<Polkadot>) -> Vec<ObjectRef<Polkadot>> {
+fn owners<K: Resource<DynamicType = ()>>(
+    object: &K,
+    polkadots: &Store<Polkadot>,
+) -> Vec<ObjectRef<Polkadot>> {
     let Some(namespace) = object.namespace() else { return vec![] };
     let owner = |name: &str| ObjectRef::new(name).within(&namespace);
     if let Some(name) = object.labels().get(INSTANCE_LABEL) {
@@ -164,7 +168,8 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), reflector::store::Writ
     caches.services.wait_until_ready().await?;
     caches.network_policies.wait_until_ready().await?;
     caches.stateful_sets.wait_until_ready().await?;
-    caches.pods.wait_until_ready().await
+    caches.pods.wait_until_ready().await?;
+    caches.claims.wait_until_ready().await
 }
 
 /// What a failed watch says of its cluster, and whether at once: any other failure has to last, for a stream that is

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use kube::Resource as _;
 
 use crate::identity::NodeKey;
-use crate::polkadot::{GROUP, Kind, Names, Polkadot, ResourceId, Role};
+use crate::polkadot::{GROUP, KEY_SOURCE_ANNOTATION, Kind, Names, Polkadot, ResourceId, Role};
 
 use super::{Basis, Child, ChildKind, Template, instance, selector};
 
@@ -36,13 +36,12 @@ pub fn secret(polkadot: &Polkadot, role: Role, keys: &BTreeMap<i32, NodeKey>) ->
         .iter()
         .map(|(ordinal, key)| (names.pod(role, *ordinal), BASE64_STANDARD.encode(key.to_hex())))
         .collect();
-    child(
-        polkadot,
-        ChildKind::Secret,
-        &names.secret(role),
-        Some(role),
-        json!({"type": "Opaque", "data": data}),
-    )
+    let body = json!({"type": "Opaque", "data": data});
+    let mut secret = child(polkadot, ChildKind::Secret, &names.secret(role), Some(role), body);
+    if let Some(source) = polkadot.key_source(role) {
+        secret.body["metadata"]["annotations"] = json!({KEY_SOURCE_ANNOTATION: source});
+    }
+    secret
 }
 
 fn headless_service(basis: &Basis<'_>) -> Child {
@@ -138,7 +137,13 @@ fn stateful_set(basis: &Basis<'_>, template: &Template, partitions: &BTreeMap<Ro
             "spec": claim.spec,
         }]);
     }
-    child(polkadot, ChildKind::StatefulSet, &basis.names().stateful_set(role), Some(role), json!({"spec": spec}))
+    child(
+        polkadot,
+        ChildKind::StatefulSet,
+        &basis.names().stateful_set(role),
+        Some(role),
+        json!({"spec": spec}),
+    )
 }
 
 /// Gives `body` its name, labels and owner.

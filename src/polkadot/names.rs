@@ -29,6 +29,12 @@ impl Names {
         format!("{}-{ordinal}", self.stateful_set(role))
     }
 
+    /// The ordinal of a pod of a role by its name.
+    #[must_use]
+    pub fn ordinal(&self, role: Role, pod: &str) -> Option<i32> {
+        pod.strip_prefix(&self.stateful_set(role))?.strip_prefix('-')?.parse().ok()
+    }
+
     /// The Secret that holds a role's node keys, one entry per pod name.
     #[must_use]
     pub fn secret(&self, role: Role) -> String {

@@ -37,7 +37,10 @@ pub struct Node {
     pub pruning: Option<String>,
     /// The kind of database. Fixed when it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 24), regex(pattern = "^(auto|rocksdb|paritydb|paritydb-experimental|paritydb-deprecated)$"))]
+    #[schemars(
+        length(max = 24),
+        regex(pattern = "^(auto|rocksdb|paritydb|paritydb-experimental|paritydb-deprecated)$")
+    )]
     pub database: Option<String>,
     /// More arguments for the client, `--name` or `--name=value`; those that polkafleet sets itself are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

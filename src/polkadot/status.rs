@@ -10,6 +10,12 @@ pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Every owned object is as it should be and every pod is Ready.
 pub const READY: &str = "Ready";
+/// Something is on its way that will come by waiting.
+pub const PROGRESSING: &str = "Progressing";
+/// Something that worked does not, or waiting will not mend it.
+pub const DEGRADED: &str = "Degraded";
+/// A person is needed; the type that kstatus knows.
+pub const STALLED: &str = "Stalled";
 /// A template waits behind the partition for permission to restart pods.
 pub const ROLL_PENDING: &str = "RollPending";
 
@@ -20,7 +26,7 @@ pub struct PolkadotStatus {
     /// The generation of the resource that the rest speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` and `RollPending`.
+    /// `Ready`, `Progressing`, `Degraded` and `RollPending`; others only while they hold.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -30,6 +36,12 @@ pub struct PolkadotStatus {
     /// The nodes, by pod.
     #[serde(default)]
     pub nodes: Vec<NodeStatus>,
+    /// Sentries with a pod, for the scale subresource.
+    #[serde(default)]
+    pub sentry_replicas: i32,
+    /// What selects the sentries' pods, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentry_selector: Option<String>,
     /// Since when the whole resource has been as it should be; the soak of an upgrade counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,

@@ -35,7 +35,7 @@ pub fn is_legacy(live: &LiveChild) -> bool {
         ChildKind::StatefulSet => &spec["selector"]["matchLabels"],
         ChildKind::Service => &spec["selector"],
         ChildKind::NetworkPolicy => &spec["podSelector"]["matchLabels"],
-        _ => return false,
+        ChildKind::Secret => return false,
     };
     Role::ALL.iter().any(|role| *selector == json!({"app": "polkadot", "role": role}))
 }
@@ -134,7 +134,9 @@ fn is_creators(kind: ChildKind, entry: &ManagedFieldsEntry) -> bool {
 fn is_rivals(entry: &ManagedFieldsEntry) -> bool {
     let Some(FieldsV1(fields)) = &entry.fields_v1 else { return false };
     let has = |path: [&str; 3]| path.iter().try_fold(fields, |at, key| at.get(key)).is_some();
-    is_update(entry) && has(["f:metadata", "f:labels", "f:version"]) && has(["f:spec", "f:template", "f:spec"])
+    is_update(entry)
+        && has(["f:metadata", "f:labels", "f:version"])
+        && has(["f:spec", "f:template", "f:spec"])
 }
 
 /// The union of two field sets.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -13,7 +13,7 @@ use tracing::{Instrument as _, info, info_span};
 
 use crate::desired::{Child, ChildKind, Keys};
 use crate::identity::NodeKey;
-use crate::observed::NodeView;
+use crate::observed::{NodeView, RoleView};
 use crate::polkadot::{FIELD_MANAGER, GROUP, Names, Polkadot, PolkadotStatus, ResourceId, Role};
 
 use super::observe::LiveChild;
@@ -102,7 +102,7 @@ pub(super) async fn delete_blocked_pod(
     client: &Client,
     id: &ResourceId,
     node: &NodeView,
-    wanted: &str,
+    role: &RoleView,
 ) -> Result<()> {
     use k8s_openapi::api::core::v1::{Node, Pod};
     let api: Api<Pod> = Api::namespaced(client.clone(), &id.namespace);
@@ -111,8 +111,8 @@ pub(super) async fn delete_blocked_pod(
     // The cache may be behind: what is deleted is what is there now, if it still blocks.
     let is_blocked = super::observe::node_view(node.pod.clone(), node.ordinal, Some(&pod));
     if pod.metadata.deletion_timestamp.is_some()
-        || !is_blocked.is_outdated(wanted)
-        || is_blocked.ready_since.is_some()
+        || !is_blocked.is_outdated(&role.hash)
+        || (is_blocked.ready_since.is_some() && !role.volumes_added)
     {
         return Ok(());
     }
@@ -133,6 +133,38 @@ pub(super) async fn delete_blocked_pod(
     in_time(api.delete(&node.pod, &params)).await?.map_err(failed)?;
     info!(pod = node.pod, "Deleted a pod that blocked its StatefulSet, with permission to restart it.");
     Ok(())
+}
+
+/// Deletes a StatefulSet and leaves its pods and claims; the next reconcile makes it again around them.
+pub(super) async fn orphan(client: &Client, id: &ResourceId, live: &LiveChild) -> Result<()> {
+    let params = DeleteParams::orphan().preconditions(Preconditions {
+        uid: Some(live.uid.clone()),
+        resource_version: Some(live.resource_version.clone()),
+    });
+    let child = Child { kind: live.kind, name: live.name.clone(), body: Value::Null };
+    bounded("make again", &child, api(client, id, live.kind).delete(&live.name, &params)).await?;
+    info!(name = live.name, "Making a StatefulSet again around its pods: its volumes are wanted otherwise.");
+    Ok(())
+}
+
+/// Lets a claim grow; or says, in the server's words, why it may not.
+pub(super) async fn grow(
+    client: &Client,
+    id: &ResourceId,
+    claim: &str,
+    size: &str,
+) -> Result<std::result::Result<(), String>> {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &id.namespace);
+    let patch = Patch::Merge(json!({"spec": {"resources": {"requests": {"storage": size}}}}));
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    match in_time(api.patch(claim, &params, &patch)).await? {
+        Ok(_) => {
+            info!(claim, size, "Let a volume grow.");
+            Ok(Ok(()))
+        }
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(Err(status.message.clone())),
+        Err(source) => Err(Error::Api { what: format!("let the claim {claim} grow"), source }),
+    }
 }
 
 /// Writes the status.
@@ -169,6 +201,29 @@ pub(super) async fn read_keys(client: &Client, polkadot: &Polkadot) -> Result<Ke
         keys.extend(super::observe::keys_of(&names, role, &secret));
     }
     Ok(keys)
+}
+
+/// The key that the resource has in a Secret of its own; or, in words, why there is none.
+pub(super) async fn read_given_key(
+    client: &Client,
+    polkadot: &Polkadot,
+    role: Role,
+) -> Result<std::result::Result<NodeKey, String>> {
+    let id = ResourceId::of(polkadot);
+    let Some(from) = polkadot.node(role).and_then(|node| node.node_key_secret_ref.as_ref()) else {
+        return Ok(Err(format!("spec.{role}.nodeKeySecretRef is not set")));
+    };
+    let api: Api<Secret> = Api::namespaced(client.clone(), &id.namespace);
+    let failed = |source| Error::Api { what: format!("read the Secret {}", from.name), source };
+    let secret = in_time(api.get_opt(&from.name)).await?.map_err(failed)?;
+    let entry = secret.and_then(|secret| secret.data?.remove(&from.key));
+    let text = entry.and_then(|entry| String::from_utf8(entry.0).ok());
+    Ok(text.and_then(|text| NodeKey::from_hex(&text).ok()).ok_or_else(|| {
+        format!(
+            "spec.{role}.nodeKeySecretRef: the Secret {} of this namespace has no entry {} with 64 hex digits; create it",
+            from.name, from.key
+        )
+    }))
 }
 
 /// A new node key.

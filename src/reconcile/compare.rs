@@ -37,8 +37,8 @@ fn without_identity(desired: &Value) -> Value {
     desired
 }
 
-/// Whether `live` holds `desired` in just the fields of `fields`. `quantity`: strings are Kubernetes quantities.
-fn same(desired: &Value, live: &Value, fields: &Value, quantity: bool) -> bool {
+/// Whether `live` holds `desired` in just the fields of `fields`. `quantities`: strings are Kubernetes quantities.
+fn same(desired: &Value, live: &Value, fields: &Value, quantities: bool) -> bool {
     let empty = Map::new();
     let fields = fields.as_object().unwrap_or(&empty);
     match desired {
@@ -49,7 +49,7 @@ fn same(desired: &Value, live: &Value, fields: &Value, quantity: bool) -> bool {
                     let live = live.get(key).unwrap_or(&Value::Null);
                     fields
                         .get(&format!("f:{key}"))
-                        .is_some_and(|fields| same(value, live, fields, quantity || holds_quantities(key)))
+                        .is_some_and(|fields| same(value, live, fields, quantities || holds_quantities(key)))
                 })
         }
         Value::Array(desired) if fields.keys().any(|key| key.starts_with("k:")) => {
@@ -59,34 +59,36 @@ fn same(desired: &Value, live: &Value, fields: &Value, quantity: bool) -> bool {
                     Some((serde_json::from_str(key.strip_prefix("k:")?).ok()?, fields))
                 })
                 .collect();
-            owned.len() == desired.len() && desired.iter().all(|item| same_item(item, live, &owned, quantity))
+            owned.len() == desired.len()
+                && desired.iter().all(|item| same_item(item, live, &owned, quantities))
         }
-        _ => covers(desired, live, quantity),
+        _ => covers(desired, live, quantities),
     }
 }
 
 /// One item of a list whose items are told apart by keys.
-fn same_item(item: &Value, live: &Value, owned: &[(Value, &Value)], quantity: bool) -> bool {
+fn same_item(item: &Value, live: &Value, owned: &[(Value, &Value)], quantities: bool) -> bool {
     let Some((key, fields)) = owned.iter().find(|(key, _)| covers(key, item, false)) else { return false };
     let live = live.as_array().and_then(|items| items.iter().find(|live| covers(key, live, false)));
-    live.is_some_and(|live| same(item, live, fields, quantity))
+    live.is_some_and(|live| same(item, live, fields, quantities))
 }
 
 /// Whether everything in `desired` is in `live`. In an atomic field the server's defaults stand beside our values;
 /// whoever changes anything in it takes the whole of it from us, so no more than this need be compared.
-fn covers(desired: &Value, live: &Value, quantity: bool) -> bool {
+pub(super) fn covers(desired: &Value, live: &Value, quantities: bool) -> bool {
     match (desired, live) {
         (Value::Object(desired), Value::Null) => desired.is_empty(),
         (Value::Array(desired), Value::Null) => desired.is_empty(),
         (Value::Object(desired), Value::Object(live)) => desired.iter().all(|(key, value)| {
-            covers(value, live.get(key).unwrap_or(&Value::Null), quantity || holds_quantities(key))
+            covers(value, live.get(key).unwrap_or(&Value::Null), quantities || holds_quantities(key))
         }),
         (Value::Array(desired), Value::Array(live)) => {
             desired.len() == live.len()
-                && desired.iter().zip(live).all(|(desired, live)| covers(desired, live, quantity))
+                && desired.iter().zip(live).all(|(desired, live)| covers(desired, live, quantities))
         }
         (Value::String(desired), Value::String(live)) => {
-            desired == live || (quantity && nano(desired).is_some_and(|value| nano(live) == Some(value)))
+            desired == live
+                || (quantities && quantity(desired).is_some_and(|value| quantity(live) == Some(value)))
         }
         _ => desired == live,
     }
@@ -97,7 +99,7 @@ fn holds_quantities(key: &str) -> bool {
 }
 
 /// A Kubernetes quantity in billionths: the server rewrites `0.5` as `500m`.
-fn nano(text: &str) -> Option<i128> {
+pub(super) fn quantity(text: &str) -> Option<i128> {
     const SUFFIXES: [(&str, i128); 16] = [
         ("Ki", 1 << 10),
         ("Mi", 1 << 20),
@@ -205,9 +207,9 @@ mod tests {
         for (one, other) in
             [("0.5", "500m"), ("1024Mi", "1Gi"), ("1", "1000m"), ("2k", "2000"), ("1.5Gi", "1536Mi")]
         {
-            assert_eq!(nano(one), nano(other), "{one} and {other}");
+            assert_eq!(quantity(one), quantity(other), "{one} and {other}");
         }
-        assert_ne!(nano("1G"), nano("1Gi"));
-        assert_eq!(nano("much"), None);
+        assert_ne!(quantity("1G"), quantity("1Gi"));
+        assert_eq!(quantity("much"), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::ResourceExt as _;
 
 use crate::desired::{self, Keys};
 use crate::polkadot::{Names, Polkadot, Role};
@@ -17,20 +18,38 @@ pub(super) struct Wanted {
     pub(super) missing: Vec<(Role, i32)>,
 }
 
-/// The keys of every node of the resource.
+/// The roles whose first key has to be read from the Secret that the resource names: it was not copied yet.
+pub(super) fn to_be_copied<'a>(
+    polkadot: &'a Polkadot,
+    observed: &'a Observed,
+) -> impl Iterator<Item = Role> + 'a {
+    Role::ALL.into_iter().filter(|role| polkadot.replicas(*role) > 0).filter(|role| {
+        let copied = observed.key_sources.get(role).filter(|_| observed.keys.contains_key(&(*role, 0)));
+        polkadot.key_source(*role).is_some_and(|source| copied != Some(&source))
+    })
+}
+
+/// The keys of every node of the resource; `given` are those that were just read from Secrets that it names.
 ///
 /// A key of a node that exists is never made anew: another key is another node to its peers, and a validator's must
 /// not change. So a Secret that lost an entry is an error, in words.
-pub(super) fn wanted(polkadot: &Polkadot, observed: &Observed, stored: &Keys) -> Result<Wanted, String> {
+pub(super) fn wanted(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    stored: &Keys,
+    given: &Keys,
+) -> Result<Wanted, String> {
     let names = Names::of(polkadot);
     let mut wanted = Wanted { keys: Keys::new(), missing: vec![] };
     for role in Role::ALL {
-        let existing = existing_replicas(
-            observed.stateful_sets.get(&names.stateful_set(role)).map(AsRef::as_ref),
-        );
+        let existing =
+            existing_replicas(observed.stateful_sets.get(&names.stateful_set(role)).map(AsRef::as_ref));
+        // A StatefulSet that is just being made again around its pods is not there, and they are.
+        let pods = observed.pods.iter().filter_map(|pod| names.ordinal(role, &pod.name_any()));
+        let existing = existing.max(pods.max().map_or(0, |highest| highest + 1));
         for ordinal in 0..polkadot.replicas(role) {
-            let known =
-                desired::given_key(polkadot, role, ordinal).or_else(|| stored.get(&(role, ordinal)).cloned());
+            let read = || given.get(&(role, ordinal)).or_else(|| stored.get(&(role, ordinal))).cloned();
+            let known = desired::given_key(polkadot, role, ordinal).or_else(read);
             match known {
                 Some(key) => drop(wanted.keys.insert((role, ordinal), key)),
                 None if ordinal < existing => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::runtime::reflector::Store;
@@ -15,7 +15,9 @@ use serde_json::Value;
 use crate::desired::{ChildKind, Inherited, Keys, Template};
 use crate::identity::NodeKey;
 use crate::observed::{NodeView, RoleView};
-use crate::polkadot::{INSTANCE_LABEL, Names, Polkadot, ResourceId, Role, TEMPLATE_HASH_ANNOTATION};
+use crate::polkadot::{
+    INSTANCE_LABEL, KEY_SOURCE_ANNOTATION, Names, Polkadot, ResourceId, Role, TEMPLATE_HASH_ANNOTATION,
+};
 
 use super::adopt;
 
@@ -34,6 +36,8 @@ pub struct Caches {
     pub stateful_sets: Store<StatefulSet>,
     /// See above.
     pub pods: Store<Pod>,
+    /// Claims of the StatefulSets: theirs, not ours, but they are made to grow.
+    pub claims: Store<PersistentVolumeClaim>,
 }
 
 /// What is there of one resource.
@@ -42,10 +46,14 @@ pub struct Observed {
     pub children: Vec<LiveChild>,
     /// Its pods.
     pub pods: Vec<Arc<Pod>>,
+    /// The claims of the namespace's nodes.
+    pub claims: Vec<Arc<PersistentVolumeClaim>>,
     /// The StatefulSets by name.
     pub stateful_sets: BTreeMap<String, Arc<StatefulSet>>,
     /// The node keys that its Secrets hold.
     pub keys: Keys,
+    /// Where the first key of a role was copied from.
+    pub key_sources: BTreeMap<Role, String>,
     /// What its StatefulSets impose.
     pub inherited: Inherited,
     /// An older resource of the namespace that uses the same names.
@@ -68,6 +76,14 @@ pub struct LiveChild {
     pub managed: Vec<ManagedFieldsEntry>,
     /// The whole object; that of a Secret holds keys.
     pub value: Value,
+}
+
+impl LiveChild {
+    /// Whether it is being deleted.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.value["metadata"].get("deletionTimestamp").is_some()
+    }
 }
 
 impl Observed {
@@ -98,7 +114,22 @@ pub fn observe(polkadot: &Polkadot, caches: &Caches) -> Observed {
     };
     let pods: Vec<_> = in_namespace(&caches.pods, &id).into_iter().filter(|pod| is_ours(pod)).collect();
     let inherited = adopt::inherited(polkadot, &stateful_sets, &pods);
-    Observed { children, pods, stateful_sets, keys: keys(&names, caches, &id, &uid), inherited, elder: elder(polkadot, caches) }
+    let secrets = whose.secrets(caches);
+    Observed {
+        children,
+        pods,
+        claims: in_namespace(&caches.claims, &id),
+        stateful_sets,
+        keys: secrets.iter().flat_map(|(role, secret)| keys_of(&names, *role, secret)).collect(),
+        key_sources: secrets
+            .iter()
+            .filter_map(|(role, secret)| {
+                Some((*role, secret.annotations().get(KEY_SOURCE_ANNOTATION)?.clone()))
+            })
+            .collect(),
+        inherited,
+        elder: elder(polkadot, caches),
+    }
 }
 
 /// Of several resources that would take over one object without an owner, the oldest does.
@@ -125,32 +156,45 @@ struct Whose<'a> {
 }
 
 impl Whose<'_> {
-fn live<K>(&self, store: &Store<K>, kind: ChildKind) -> Vec<LiveChild>
-where
-    K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
-{
-    in_namespace(store, self.id)
-        .into_iter()
-        .filter_map(|object| {
-            let owner = object
-                .owner_references()
-                .iter()
-                .find(|owner| owner.controller == Some(true))
-                .map(|owner| owner.uid.clone());
-            let labelled = object.labels().get(INSTANCE_LABEL) == Some(&self.id.name);
-            let ours = labelled || owner.as_deref() == Some(self.uid) || is_our_name(self.names, kind, &object.name_any());
-            ours.then(|| LiveChild {
-                kind,
-                name: object.name_any(),
-                uid: object.uid().unwrap_or_default(),
-                resource_version: object.resource_version().unwrap_or_default(),
-                owner,
-                managed: object.managed_fields().to_vec(),
-                value: serde_json::to_value(&*object).unwrap_or_default(),
+    /// The Secrets with its node keys.
+    fn secrets(&self, caches: &Caches) -> Vec<(Role, Arc<Secret>)> {
+        let all = in_namespace(&caches.secrets, self.id);
+        let ours = |secret: &&Arc<Secret>, role| {
+            secret.name_any() == self.names.secret(role)
+                && secret.owner_references().iter().any(|owner| owner.uid == self.uid)
+        };
+        let of_role = |role| Some((role, all.iter().find(|secret| ours(secret, role))?.clone()));
+        Role::ALL.into_iter().filter_map(of_role).collect()
+    }
+
+    fn live<K>(&self, store: &Store<K>, kind: ChildKind) -> Vec<LiveChild>
+    where
+        K: Resource<DynamicType = ()> + Clone + Serialize + 'static,
+    {
+        in_namespace(store, self.id)
+            .into_iter()
+            .filter_map(|object| {
+                let owner = object
+                    .owner_references()
+                    .iter()
+                    .find(|owner| owner.controller == Some(true))
+                    .map(|owner| owner.uid.clone());
+                let labelled = object.labels().get(INSTANCE_LABEL) == Some(&self.id.name);
+                let ours = labelled
+                    || owner.as_deref() == Some(self.uid)
+                    || is_our_name(self.names, kind, &object.name_any());
+                ours.then(|| LiveChild {
+                    kind,
+                    name: object.name_any(),
+                    uid: object.uid().unwrap_or_default(),
+                    resource_version: object.resource_version().unwrap_or_default(),
+                    owner,
+                    managed: object.managed_fields().to_vec(),
+                    value: serde_json::to_value(&*object).unwrap_or_default(),
+                })
             })
-        })
-        .collect()
-}
+            .collect()
+    }
 }
 
 /// Whether a resource with these names would give an object this name.
@@ -163,26 +207,12 @@ fn is_our_name(names: &Names, kind: ChildKind, name: &str) -> bool {
     })
 }
 
-fn keys(names: &Names, caches: &Caches, id: &ResourceId, uid: &str) -> Keys {
-    let ours = |secret: &Arc<Secret>, role| {
-        secret.name_any() == names.secret(role)
-            && secret.owner_references().iter().any(|owner| owner.uid == uid)
-    };
-    let secrets = in_namespace(&caches.secrets, id);
-    Role::ALL
-        .into_iter()
-        .filter_map(|role| Some((role, secrets.iter().find(|secret| ours(secret, role))?)))
-        .flat_map(|(role, secret)| keys_of(names, role, secret))
-        .collect()
-}
-
 /// The node keys in a role's Secret; an entry that is none is left out.
 pub(super) fn keys_of(names: &Names, role: Role, secret: &Secret) -> Keys {
-    let first_part = format!("{}-", names.stateful_set(role));
     let entries = secret.data.iter().flatten();
     entries
         .filter_map(|(pod, text)| {
-            let ordinal = pod.strip_prefix(&first_part)?.parse().ok()?;
+            let ordinal = names.ordinal(role, pod)?;
             let key = NodeKey::from_hex(std::str::from_utf8(&text.0).ok()?).ok()?;
             Some(((role, ordinal), key))
         })
@@ -193,15 +223,26 @@ pub(super) fn keys_of(names: &Names, role: Role, secret: &Secret) -> Keys {
 #[must_use]
 pub fn role_view(polkadot: &Polkadot, template: &Template, pods: &[Arc<Pod>]) -> RoleView {
     let names = Names::of(polkadot);
-    let nodes = (0..polkadot.replicas(template.role))
-        .map(|ordinal| {
-            let name = names.pod(template.role, ordinal);
-            let pod =
-                pods.iter().find(|pod| pod.name_any() == name && pod.metadata.deletion_timestamp.is_none());
-            node_view(name, ordinal, pod.map(AsRef::as_ref))
-        })
-        .collect();
-    RoleView { role: template.role, hash: template.hash.clone(), nodes }
+    let claim = polkadot.claim(template.role).map(|claim| claim.metadata.name.as_str());
+    let mut view =
+        RoleView { role: template.role, hash: template.hash.clone(), nodes: vec![], volumes_added: false };
+    for ordinal in 0..polkadot.replicas(template.role) {
+        let name = names.pod(template.role, ordinal);
+        let pod = pods.iter().find(|pod| pod.name_any() == name && pod.metadata.deletion_timestamp.is_none());
+        let node = node_view(name, ordinal, pod.map(AsRef::as_ref));
+        let lacks =
+            |pod: &Arc<Pod>| claim.is_some_and(|claim| !mounts(pod, &format!("{claim}-{}", node.pod)));
+        view.volumes_added |= node.is_outdated(&template.hash) && pod.is_some_and(lacks);
+        view.nodes.push(node);
+    }
+    view
+}
+
+fn mounts(pod: &Pod, claim: &str) -> bool {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+    let mut claims =
+        volumes.into_iter().flatten().filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    claims.any(|found| found.claim_name == claim)
 }
 
 pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> NodeView {

@@ -11,16 +11,22 @@ use crate::polkadot::Grant;
 #[must_use]
 pub fn partition(role: &RoleView, replicas: i32, grant: Option<&Grant>, finished: bool) -> i32 {
     match grant.filter(|grant| grant.role == role.role && grant.hash == role.hash) {
+        // The controller would take a pod away that it cannot make: see [`blocked`].
+        Some(_) if role.volumes_added => replicas,
         Some(grant) if !finished => grant.ordinal.clamp(0, replicas),
         _ => replicas,
     }
 }
 
 /// A pod that blocks its StatefulSet for ever: permitted to restart, on a revision no longer wanted, and not Ready
-/// (kubernetes#67250: the controller waits for it and never replaces it).
+/// (kubernetes#67250: the controller waits for it and never replaces it); or without a volume that the template has,
+/// which no controller can give it.
 #[must_use]
 pub fn blocked<'a>(role: &'a RoleView, grant: Option<&Grant>) -> Option<&'a NodeView> {
     let grant = grant.filter(|grant| grant.role == role.role && grant.hash == role.hash)?;
+    if role.volumes_added {
+        return role.outdated().find(|node| node.ordinal == grant.ordinal);
+    }
     role.outdated().find(|node| node.ordinal >= grant.ordinal && node.ready_since.is_none())
 }
 
@@ -42,7 +48,7 @@ mod tests {
     }
 
     fn sentries(nodes: Vec<NodeView>) -> RoleView {
-        RoleView { role: Role::Sentry, hash: "new".into(), nodes }
+        RoleView { role: Role::Sentry, hash: "new".into(), nodes, volumes_added: false }
     }
 
     fn grant(role: Role, hash: &str, ordinal: i32) -> Grant {
@@ -62,6 +68,14 @@ mod tests {
         let role = sentries(vec![node(0, "old", true), node(1, "new", true)]);
         assert_eq!(partition(&role, 2, Some(&grant(Role::Sentry, "new", 1)), false), 1);
         assert_eq!(partition(&role, 2, Some(&grant(Role::Sentry, "new", 1)), true), 2);
+    }
+
+    #[test]
+    fn a_pod_without_an_added_volume_is_replaced_by_permission_for_just_it() {
+        let mut role = sentries(vec![node(0, "old", true), node(1, "old", true)]);
+        role.volumes_added = true;
+        assert_eq!(blocked(&role, None), None);
+        assert_eq!(blocked(&role, Some(&grant(Role::Sentry, "new", 0))).map(|node| node.ordinal), Some(0));
     }
 
     #[test]

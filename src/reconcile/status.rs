@@ -6,8 +6,10 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::desired::{self, Keys};
 use crate::observed::{ResourceView, RoleView};
-use crate::polkadot::status::{NodeStatus, READY, ROLL_PENDING, Settled};
+use crate::polkadot::status::{NodeStatus, Settled};
 use crate::polkadot::{Condition, Polkadot, PolkadotStatus, ResourceId, Role, record};
+
+use super::conditions::{self, Verdict};
 
 /// A dip shorter than this does not end a settled stretch (design section 5, anchors).
 pub const DIP: SignedDuration = SignedDuration::from_mins(2);
@@ -20,6 +22,8 @@ pub struct Findings<'a> {
     pub keys: &'a Keys,
     /// Why nothing could be done, in words, after a reason in one word.
     pub trouble: Option<(&'static str, String)>,
+    /// What else the reconcile found worth a warning.
+    pub warnings: Vec<Verdict>,
 }
 
 /// The status that the resource should have now.
@@ -30,19 +34,31 @@ pub fn derive(polkadot: &Polkadot, found: &Findings<'_>, now: Timestamp) -> Polk
     let first_settled =
         previous.first_settled.clone().or_else(|| settled.as_ref().map(|settled| settled.since.clone()));
     let generation = polkadot.meta().generation;
-    let conditions = [ready(found), roll_pending(found)]
-        .map(|(type_, holds, reason, message)| {
-            condition(&previous.conditions, generation, now, type_, holds, reason, message)
-        })
-        .to_vec();
+    let conditions = conditions::verdicts(polkadot, found)
+        .into_iter()
+        .map(|verdict| condition(&previous.conditions, generation, now, verdict))
+        .collect();
     PolkadotStatus {
         observed_generation: generation,
         conditions,
-        version: common_version(found.roles),
+        version: conditions::common_version(found.roles),
         nodes: nodes(found),
+        sentry_replicas: sentries(found.roles),
+        sentry_selector: polkadot.spec.kind.has(Role::Sentry).then(|| sentry_selector(polkadot)),
         settled,
         first_settled,
     }
+}
+
+/// Sentries with a pod, for the `scale` subresource.
+fn sentries(roles: &[RoleView]) -> i32 {
+    let sentries = roles.iter().filter(|role| role.role == Role::Sentry).flat_map(|role| &role.nodes);
+    i32::try_from(sentries.filter(|node| node.hash.is_some()).count()).unwrap_or(i32::MAX)
+}
+
+fn sentry_selector(polkadot: &Polkadot) -> String {
+    let labels = desired::selector(&ResourceId::of(polkadot), Role::Sentry);
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// The view for the Board. A time in the future counts as now: whoever may write an annotation must not be able to
@@ -72,8 +88,7 @@ pub fn view(
         trouble: found.trouble.as_ref().map(|(_, words)| words.clone()),
         settled_since: current.map(|settled| settled.since.0.min(now)),
         ever_settled: status.first_settled.is_some(),
-        keystore_kept: polkadot.replicas(Role::Validator) == 0
-            || polkadot.is_persistent(Role::Validator),
+        keystore_kept: polkadot.replicas(Role::Validator) == 0 || polkadot.is_persistent(Role::Validator),
     }
 }
 
@@ -117,72 +132,21 @@ fn settled(
     }
 }
 
-type Verdict = (&'static str, bool, &'static str, String);
-
-fn ready(found: &Findings<'_>) -> Verdict {
-    if let Some((reason, words)) = &found.trouble {
-        return (READY, false, reason, words.clone());
-    }
-    let nodes = || found.roles.iter().flat_map(|role| &role.nodes);
-    let waiting: Vec<_> = nodes()
-        .filter(|node| node.ready_since.is_none())
-        .map(|node| match &node.stuck {
-            Some(why) => format!("{} ({why})", node.pod),
-            None => node.pod.clone(),
-        })
-        .collect();
-    if waiting.is_empty() {
-        (READY, true, "AllNodesReady", format!("{} of {} nodes Ready", nodes().count(), nodes().count()))
-    } else {
-        (READY, false, "NodesNotReady", format!("not Ready: {}", waiting.join(", ")))
-    }
-}
-
-fn roll_pending(found: &Findings<'_>) -> Verdict {
-    let pending: Vec<_> = found
-        .roles
-        .iter()
-        .filter(|role| role.outdated().next().is_some())
-        .map(|role| {
-            let pods: Vec<_> = role.outdated().map(|node| node.pod.as_str()).collect();
-            format!("{} wait for permission to restart with template {}", pods.join(", "), role.hash)
-        })
-        .collect();
-    if pending.is_empty() {
-        (ROLL_PENDING, false, "UpToDate", "every pod runs the wanted template".into())
-    } else {
-        (ROLL_PENDING, true, "WaitingForGrant", pending.join("; "))
-    }
-}
-
-fn condition(
-    previous: &[Condition],
-    generation: Option<i64>,
-    now: Timestamp,
-    type_: &str,
-    holds: bool,
-    reason: &str,
-    message: String,
-) -> Condition {
-    let status = if holds { "True" } else { "False" };
+/// A verdict as a condition; its transition time is the old one's while its status is the same.
+fn condition(previous: &[Condition], generation: Option<i64>, now: Timestamp, verdict: Verdict) -> Condition {
+    let status = if verdict.holds { "True" } else { "False" };
     let since = previous
         .iter()
-        .find(|condition| condition.type_ == type_ && condition.status == status)
+        .find(|condition| condition.type_ == verdict.type_ && condition.status == status)
         .map_or(Time(now), |condition| condition.last_transition_time.clone());
     Condition {
-        type_: type_.into(),
+        type_: verdict.type_.into(),
         status: status.into(),
-        reason: reason.into(),
-        message,
+        reason: verdict.reason.into(),
+        message: verdict.message,
         last_transition_time: since,
         observed_generation: generation,
     }
-}
-
-fn common_version(roles: &[RoleView]) -> Option<String> {
-    let mut versions = roles.iter().flat_map(|role| &role.nodes).map(|node| node.version.as_ref());
-    let first = versions.next()??;
-    versions.all(|version| version == Some(first)).then(|| first.clone())
 }
 
 fn nodes(found: &Findings<'_>) -> Vec<NodeStatus> {
@@ -225,11 +189,11 @@ mod tests {
             ready_since,
             stuck: None,
         };
-        vec![RoleView { role: Role::Sentry, hash: "wanted".into(), nodes: vec![node] }]
+        vec![RoleView { role: Role::Sentry, hash: "wanted".into(), nodes: vec![node], volumes_added: false }]
     }
 
     fn next(polkadot: &Polkadot, roles: &[RoleView], now: Timestamp) -> Polkadot {
-        let found = Findings { roles, keys: &Keys::new(), trouble: None };
+        let found = Findings { roles, keys: &Keys::new(), trouble: None, warnings: vec![] };
         let mut polkadot = polkadot.clone();
         polkadot.status = Some(derive(&polkadot, &found, now));
         polkadot
@@ -272,7 +236,7 @@ mod tests {
     fn an_outdated_pod_shows_as_a_pending_roll() {
         let polkadot = next(&sentry(), &role(Some(at(0)), "old"), at(10));
         let conditions = polkadot.status.unwrap().conditions;
-        let pending = conditions.iter().find(|condition| condition.type_ == ROLL_PENDING).unwrap();
+        let pending = conditions.iter().find(|condition| condition.type_ == "RollPending").unwrap();
         assert_eq!(pending.status, "True");
         assert!(pending.message.contains("sentry-sset-0"));
     }

@@ -41,6 +41,9 @@ pub fn next(owner: Option<&Upgrade>, resource: &ResourceView, now: Timestamp) ->
     {
         return Some(Next::After(sick.pod.clone()));
     }
+    if role.volumes_added {
+        return role.outdated().min_by_key(|node| node.ordinal).map(pod);
+    }
     role.outdated().max_by_key(|node| node.ordinal).map(pod)
 }
 
@@ -90,7 +93,10 @@ fn is_open(
     role: &RoleView,
     now: Timestamp,
 ) -> bool {
-    role.nodes.iter().filter(|node| node.ordinal >= grant.ordinal).any(|node| {
+    let is_meant = |node: &&NodeView| {
+        node.ordinal == grant.ordinal || (node.ordinal > grant.ordinal && !role.volumes_added)
+    };
+    role.nodes.iter().filter(is_meant).any(|node| {
         let replaced = node.hash.as_deref() == Some(&role.hash);
         !(replaced && (is_healthy(owner, role, node, now) || !resource.ever_settled))
     })

@@ -122,7 +122,10 @@ fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView {
         client_version: Some(OLD.into()),
         step: None,
         grant: None,
-        roles: roles.map(|role| RoleView { role, hash: OLD.into(), nodes: vec![node(role)] }).collect(),
+        roles: roles
+            .map(|role| RoleView { role, hash: OLD.into(), nodes: vec![node(role)], volumes_added: false })
+            .collect(),
+        held: None,
         trouble: None,
         settled_since: Some(now),
         ever_settled: true,

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::desired::{Keys, arguments};
+use crate::desired::{self, Basis, Inherited, Keys, arguments};
 use crate::fleet::Settings;
 use crate::identity::NodeKey;
 use crate::polkadot::{Polkadot, Role};
@@ -227,7 +227,16 @@ fn what_we_render_is_accepted() {
         for (role, secure) in [(Role::Sentry, false), (Role::Validator, false), (Role::Validator, true)] {
             polkadot.spec.client_version = Some(tag.into());
             polkadot.spec.secure_communication_support.enabled = secure;
-            let args = arguments::arguments(&polkadot, &Settings::default(), &keys, role);
+            let args = arguments::arguments(
+                &Basis {
+                    polkadot: &polkadot,
+                    settings: &Settings::default(),
+                    keys: &keys,
+                    version: desired::client(&polkadot).unwrap(),
+                    inherited: &Inherited::default(),
+                },
+                role,
+            );
             let key = keys[&(role, 0)].to_hex();
             let node = start_with(tag, &args, Some(key.as_bytes()), |_| ())
                 .unwrap_or_else(|crash| panic!("{tag} {role}: {crash}"));

@@ -1,0 +1,225 @@
+//! The conditions of a resource: what is said of it, in which words. Pure.
+//!
+//! `Ready`, `Progressing`, `Degraded` and `RollPending` are always there. The others are there only while they hold: they
+//! warn, and their message says what to do. `Stalled` is for kstatus and its kin, which take it for "needs a person".
+
+use std::collections::BTreeMap;
+
+use crate::desired::Keys;
+use crate::identity::NodeKey;
+use crate::observed::{NodeView, RoleView};
+use crate::polkadot::{Kind, Polkadot, Role, status};
+use crate::version::era::{self, Era};
+use crate::version::{self, ClientVersion};
+
+use super::status::Findings;
+
+/// What is said about one type of condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The condition's type.
+    pub type_: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, for a person, and what to do.
+    pub message: String,
+}
+
+impl Verdict {
+    fn holds(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { type_, holds: true, reason, message: message.into() }
+    }
+
+    fn fails(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { type_, holds: false, reason, message: message.into() }
+    }
+
+    /// A warning: a condition that is there only while it holds.
+    #[must_use]
+    pub fn warning(type_: &'static str, message: impl Into<String>) -> Self {
+        Self::holds(type_, type_, message)
+    }
+}
+
+/// Everything there is to say.
+#[must_use]
+pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
+    let mut verdicts = vec![ready(found), progressing(found), degraded(polkadot, found), roll_pending(found)];
+    if let Some((reason, words)) = &found.trouble {
+        verdicts.push(Verdict::holds(status::STALLED, reason, words));
+    }
+    verdicts.extend(found.warnings.iter().cloned());
+    let more =
+        [held(polkadot), legacy(found), plain_key(polkadot), topology(polkadot), floating_version(polkadot)];
+    verdicts.extend(more.into_iter().flatten());
+    verdicts.extend(reserved_ids(polkadot, found.keys));
+    one_of_a_type(verdicts)
+}
+
+/// A resource has one condition of a type: what is said of several objects is put together.
+fn one_of_a_type(verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let mut all: Vec<Verdict> = vec![];
+    for verdict in verdicts {
+        match all.iter_mut().find(|known| known.type_ == verdict.type_) {
+            Some(known) => known.message = format!("{}; {}", known.message, verdict.message),
+            None => all.push(verdict),
+        }
+    }
+    all
+}
+
+fn nodes<'a>(found: &'a Findings<'_>) -> impl Iterator<Item = &'a NodeView> {
+    found.roles.iter().flat_map(|role| &role.nodes)
+}
+
+fn ready(found: &Findings<'_>) -> Verdict {
+    if let Some((reason, words)) = &found.trouble {
+        return Verdict::fails(status::READY, reason, words);
+    }
+    let waiting: Vec<_> = nodes(found).filter(|node| node.ready_since.is_none()).map(described).collect();
+    let all = nodes(found).count();
+    if waiting.is_empty() {
+        Verdict::holds(status::READY, "AllNodesReady", format!("{all} of {all} nodes Ready"))
+    } else {
+        Verdict::fails(status::READY, "NodesNotReady", format!("not Ready: {}", waiting.join(", ")))
+    }
+}
+
+fn described(node: &NodeView) -> String {
+    match &node.stuck {
+        Some(why) => format!("{} ({why})", node.pod),
+        None => node.pod.clone(),
+    }
+}
+
+/// Whether something is on its way that will come by waiting.
+fn progressing(found: &Findings<'_>) -> Verdict {
+    let coming: Vec<_> = nodes(found)
+        .filter(|node| node.ready_since.is_none() && node.stuck.is_none())
+        .map(|node| node.pod.clone())
+        .collect();
+    if found.trouble.is_some() || coming.is_empty() {
+        Verdict::fails(status::PROGRESSING, "Settled", "nothing is on its way")
+    } else {
+        Verdict::holds(status::PROGRESSING, "NodesStarting", format!("starting: {}", coming.join(", ")))
+    }
+}
+
+/// Whether something that worked does not, or waiting will not mend it.
+fn degraded(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
+    let worked = polkadot.status.as_ref().is_some_and(|status| status.first_settled.is_some());
+    let down: Vec<_> = nodes(found)
+        .filter(|node| node.ready_since.is_none() && (worked || node.stuck.is_some()))
+        .map(described)
+        .collect();
+    if down.is_empty() {
+        Verdict::fails(status::DEGRADED, "NodesWell", "no node is down")
+    } else {
+        Verdict::holds(status::DEGRADED, "NodesDown", format!("down: {}", down.join(", ")))
+    }
+}
+
+fn roll_pending(found: &Findings<'_>) -> Verdict {
+    let pending: Vec<_> = found
+        .roles
+        .iter()
+        .filter(|role| role.outdated().next().is_some())
+        .map(|role| {
+            let pods: Vec<_> = role.outdated().map(|node| node.pod.as_str()).collect();
+            format!("{} wait for permission to restart with template {}", pods.join(", "), role.hash)
+        })
+        .collect();
+    if pending.is_empty() {
+        Verdict::fails(status::ROLL_PENDING, "UpToDate", "every pod runs the wanted template")
+    } else {
+        Verdict::holds(status::ROLL_PENDING, "WaitingForGrant", pending.join("; "))
+    }
+}
+
+fn held(polkadot: &Polkadot) -> Option<Verdict> {
+    let reason = polkadot.spec.hold.as_ref()?;
+    let words = format!("left exactly as it is: {reason}; remove spec.hold to go on");
+    Some(Verdict::warning("Held", words))
+}
+
+/// Pods that the old operator's template made.
+fn legacy(found: &Findings<'_>) -> Option<Verdict> {
+    let pods: Vec<_> =
+        nodes(found).filter(|node| node.hash.as_deref() == Some("")).map(|node| node.pod.as_str()).collect();
+    let words = format!(
+        "made by another operator and left running: {}. With the first permitted roll goes what that one left: its \
+         command line (with the node key on it), its probes and its init containers that run as root",
+        pods.join(", ")
+    );
+    (!pods.is_empty()).then(|| Verdict::warning("LegacyTemplate", words))
+}
+
+fn plain_key(polkadot: &Polkadot) -> Option<Verdict> {
+    let has_key = |role: &Role| polkadot.node(*role).is_some_and(|node| node.node_key.is_some());
+    let roles: Vec<_> = Role::ALL.into_iter().filter(has_key).map(|role| format!("spec.{role}")).collect();
+    let words = format!(
+        "{}.nodeKey is readable by everybody who may read this resource; put the 64 hex digits into a Secret, entry \
+         node-key, name it in nodeKeySecretRef, and remove nodeKey: nothing restarts",
+        roles.join(".nodeKey and ")
+    );
+    (!roles.is_empty()).then(|| Verdict::warning("PlainNodeKey", words))
+}
+
+/// A validator that sees its sentries only is cut off from the other validators, which parachains need.
+fn topology(polkadot: &Polkadot) -> Option<Verdict> {
+    let version = ClientVersion::parse(polkadot.spec.client_version.as_deref()?);
+    let secluded =
+        polkadot.spec.kind == Kind::SentryAndValidator && polkadot.spec.secure_communication_support.enabled;
+    let unsupported = era::era(&version).is_none_or(|era| era >= Era::SplitRpc);
+    (secluded && unsupported).then(|| {
+        Verdict::warning(
+            "UnsupportedTopology",
+            "secureCommunicationSupport hides the validator behind its sentries; since v0.8.29 validators must reach one \
+             another directly (paritytech/substrate#6845), so it may miss parachain work; set enabled: false, unless you \
+             know that you want this",
+        )
+    })
+}
+
+fn floating_version(polkadot: &Polkadot) -> Option<Verdict> {
+    let version = polkadot.spec.client_version.as_deref().filter(|tag| version::is_floating(tag))?;
+    let words = format!(
+        "{version} moves: two nodes with it may run different releases, and nothing is upgraded by it; set \
+         spec.clientVersion to a release, for example stable2503-7"
+    );
+    Some(Verdict::warning("FloatingVersion", words))
+}
+
+/// Reserved IDs that are not those of the keys, in either encoding.
+fn reserved_ids(polkadot: &Polkadot, keys: &Keys) -> Option<Verdict> {
+    let sentry = polkadot.spec.sentry.as_ref().and_then(|sentry| sentry.reserved_validator_id.as_ref());
+    let validator = polkadot.spec.validator.as_ref().and_then(|one| one.reserved_sentry_id.as_ref());
+    let given = BTreeMap::from([
+        ("spec.sentry.reservedValidatorID", (sentry, Role::Validator)),
+        ("spec.validator.reservedSentryID", (validator, Role::Sentry)),
+    ]);
+    let wrong: Vec<_> = given
+        .into_iter()
+        .filter_map(|(field, (given, role))| {
+            let (given, key) = (given?, keys.get(&(role, 0))?);
+            (!is_id_of(key, given))
+                .then(|| format!("{field} is {given}, but the key's peer ID is {}", key.peer_id()))
+        })
+        .collect();
+    let words = format!("{}; the one of the key is used. Correct the field, or remove it", wrong.join("; "));
+    (!wrong.is_empty()).then(|| Verdict::warning("ReservedIDMismatch", words))
+}
+
+fn is_id_of(key: &NodeKey, id: &str) -> bool {
+    id == key.peer_id() || id == key.legacy_peer_id()
+}
+
+/// The version that all nodes run; `None` while they differ.
+#[must_use]
+pub fn common_version(roles: &[RoleView]) -> Option<String> {
+    let mut versions = roles.iter().flat_map(|role| &role.nodes).map(|node| node.version.as_ref());
+    let first = versions.next()??;
+    versions.all(|version| version == Some(first)).then(|| first.clone())
+}

@@ -1,0 +1,210 @@
+//! Volumes of a StatefulSet that are wanted otherwise than they are. Pure.
+//!
+//! A StatefulSet's claim templates cannot be changed. Claims grow by themselves where their storage class allows it; then
+//! the StatefulSet is made again around its pods, which keeps pods and claims. That is done only while nothing waits to
+//! be rolled: a StatefulSet made again has one revision, and a pod drained then would come back at it. Volumes that are
+//! switched on later need new pods, so they come with a permitted roll. Everything else is refused, in words.
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt as _;
+use serde_json::Value;
+
+use crate::polkadot::{Names, Role};
+
+use super::compare::{covers, quantity};
+
+/// What is to be done about the volumes of a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: they are as wanted, or what is wanted has to wait.
+    None,
+    /// These claims are to grow to this size.
+    Grow(Vec<String>, String),
+    /// The StatefulSet is to be made again around its pods.
+    Remake,
+    /// It cannot be done; why, and what to do.
+    Refused(String),
+}
+
+/// What a role has, and what is wanted.
+pub struct Situation<'a> {
+    /// The claim template that is wanted.
+    pub wanted: Option<&'a Value>,
+    /// The one that the StatefulSet has.
+    pub live: Option<&'a Value>,
+    /// The claims of its pods.
+    pub claims: &'a [&'a PersistentVolumeClaim],
+    /// No pod waits to be rolled, and the last roll is finished.
+    pub idle: bool,
+    /// The planner has permitted a roll to the template with the wanted volumes, or there is no pod to roll.
+    pub granted: bool,
+}
+
+/// What comes next. Until the answer is [`Step::None`] with the wanted template in place, the live one is kept.
+#[must_use]
+pub fn next(situation: &Situation<'_>) -> Step {
+    let remake = |when: bool| if when { Step::Remake } else { Step::None };
+    match (situation.wanted, situation.live) {
+        (None, None) => Step::None,
+        (Some(_), None) => remake(situation.granted),
+        // A pod of the old template needs them until it is replaced.
+        (None, Some(_)) => remake(situation.idle),
+        (Some(wanted), Some(live)) if covers(wanted, live, true) => Step::None,
+        (Some(wanted), Some(live)) => changed(wanted, live, situation),
+    }
+}
+
+fn changed(wanted: &Value, live: &Value, situation: &Situation<'_>) -> Step {
+    let fixed = [
+        "/metadata/name",
+        "/spec/storageClassName",
+        "/spec/accessModes",
+        "/spec/volumeMode",
+        "/spec/selector",
+        "/spec/dataSource",
+        "/spec/dataSourceRef",
+    ];
+    let differs = |path: &&&str| {
+        wanted
+            .pointer(path)
+            .is_some_and(|wanted| live.pointer(path).is_none_or(|live| !covers(wanted, live, true)))
+    };
+    if let Some(path) = fixed.iter().find(differs) {
+        return Step::Refused(format!(
+            "persistentVolumeClaim{} cannot be changed for volumes that are there; set it back, or make a new resource \
+             and let its nodes sync",
+            path.replace('/', ".")
+        ));
+    }
+    let size = |of: &Value| of.pointer(SIZE).and_then(Value::as_str).map(str::to_owned);
+    let (Some(wanted_size), Some(live_size)) = (size(wanted), size(live)) else { return Step::None };
+    let (want, have) = (quantity(&wanted_size), quantity(&live_size));
+    if want < have {
+        return Step::Refused(format!(
+            "volumes cannot shrink: they have {live_size} and {wanted_size} is wanted; set {SIZE_FIELD} back"
+        ));
+    }
+    let small = |claim: &&&PersistentVolumeClaim| requested(claim).and_then(|size| quantity(&size)) < want;
+    let names: Vec<_> = situation.claims.iter().filter(small).map(|claim| claim.name_any()).collect();
+    match () {
+        () if want > have && !names.is_empty() => Step::Grow(names, wanted_size),
+        () if situation.idle => Step::Remake,
+        () => Step::None,
+    }
+}
+
+const SIZE: &str = "/spec/resources/requests/storage";
+const SIZE_FIELD: &str = "persistentVolumeClaim.spec.resources.requests.storage";
+
+fn requested(claim: &PersistentVolumeClaim) -> Option<String> {
+    let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    requests.get("storage").map(|size| size.0.clone())
+}
+
+/// The claims of a role's pods, by the name of the StatefulSet's claim template.
+pub fn of_role<'a>(
+    names: &'a Names,
+    role: Role,
+    template: Option<&'a Value>,
+    replicas: i32,
+    claims: impl Iterator<Item = &'a PersistentVolumeClaim>,
+) -> Vec<&'a PersistentVolumeClaim> {
+    let Some(template) = template.and_then(|template| template.pointer("/metadata/name")?.as_str()) else {
+        return vec![];
+    };
+    let own: Vec<_> =
+        (0..replicas).map(|ordinal| format!("{template}-{}", names.pod(role, ordinal))).collect();
+    claims.filter(|claim| own.contains(&claim.name_any())).collect()
+}
+
+/// Gives the apply configuration of a StatefulSet what its live object has and cannot change; returns the claim
+/// template that was wanted.
+pub fn keep(body: &mut Value, live: &Value) -> Option<Value> {
+    let wanted = body.pointer("/spec/volumeClaimTemplates/0").cloned();
+    let spec = &mut body["spec"];
+    for field in ["serviceName", "podManagementPolicy"] {
+        spec[field] = live["spec"][field].clone();
+    }
+    let live = live.pointer("/spec/volumeClaimTemplates/0");
+    let same = match (&wanted, live) {
+        (Some(wanted), Some(live)) => covers(wanted, live, true),
+        (None, None) => true,
+        _ => false,
+    };
+    if !same {
+        match (live, spec.as_object_mut()) {
+            (Some(live), _) => spec["volumeClaimTemplates"] = serde_json::json!([live]),
+            (None, Some(spec)) => drop(spec.remove("volumeClaimTemplates")),
+            (None, None) => {}
+        }
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn template(size: &str) -> Value {
+        json!({"metadata": {"name": "data"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+            "resources": {"requests": {"storage": size}},
+        }})
+    }
+
+    fn claim(ordinal: i32, size: &str) -> PersistentVolumeClaim {
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("data-sentry-sset-{ordinal}")},
+            "spec": {"resources": {"requests": {"storage": size}}},
+        }))
+        .unwrap()
+    }
+
+    fn step(
+        wanted: Option<&Value>,
+        live: Option<&Value>,
+        claims: &[&PersistentVolumeClaim],
+        idle: bool,
+    ) -> Step {
+        next(&Situation { wanted, live, claims, idle, granted: false })
+    }
+
+    #[test]
+    fn larger_volumes_grow_claim_by_claim_and_then_the_set_is_made_again() {
+        let (small, large) = (template("10Gi"), template("20Gi"));
+        let (grown, not_yet) = (claim(0, "20Gi"), claim(1, "10Gi"));
+        let first = step(Some(&large), Some(&small), &[&grown, &not_yet], true);
+        assert_eq!(first, Step::Grow(vec!["data-sentry-sset-1".into()], "20Gi".into()));
+        assert_eq!(step(Some(&large), Some(&small), &[&grown], true), Step::Remake);
+        assert_eq!(step(Some(&large), Some(&small), &[&grown], false), Step::None, "a roll is pending");
+        assert_eq!(step(Some(&large), Some(&large), &[&grown], true), Step::None);
+    }
+
+    #[test]
+    fn the_same_size_in_other_words_is_no_change() {
+        assert_eq!(step(Some(&template("1024Mi")), Some(&template("1Gi")), &[], true), Step::None);
+    }
+
+    #[test]
+    fn a_smaller_volume_or_another_class_is_refused_in_words() {
+        let live = template("10Gi");
+        let Step::Refused(words) = step(Some(&template("5Gi")), Some(&live), &[], true) else { panic!() };
+        assert!(words.contains("cannot shrink"), "{words}");
+        let mut other = template("10Gi");
+        other["spec"]["storageClassName"] = json!("slow");
+        let Step::Refused(words) = step(Some(&other), Some(&live), &[], true) else { panic!() };
+        assert!(words.contains(".spec.storageClassName"), "{words}");
+    }
+
+    #[test]
+    fn volumes_that_are_switched_on_wait_for_a_permitted_roll_and_off_for_its_end() {
+        let wanted = template("10Gi");
+        let on = |granted| {
+            next(&Situation { wanted: Some(&wanted), live: None, claims: &[], idle: false, granted })
+        };
+        assert_eq!((on(false), on(true)), (Step::None, Step::Remake));
+        assert_eq!(step(None, Some(&wanted), &[], false), Step::None);
+        assert_eq!(step(None, Some(&wanted), &[], true), Step::Remake);
+    }
+}
