@@ -68,7 +68,7 @@ pub type Keys = BTreeMap<(Role, i32), NodeKey>;
 pub struct Template {
     /// The role.
     pub role: Role,
-    /// Hash over the rest.
+    /// Hash over the rest; empty for one that was not made here.
     pub hash: String,
     /// The `PodTemplateSpec`, with the hash as an annotation.
     pub body: Value,
@@ -106,6 +106,10 @@ pub struct Inherited {
     pub selectors: BTreeMap<Role, Labels>,
     /// Roles with a pod that lacks our instance label: what points at its pods has to do without it as well.
     pub unlabelled: BTreeSet<Role>,
+    /// Templates that are kept as they are, with the generation of the resource for which they are: to adopt must not
+    /// restart anything. With the next change of the resource, by a person or an upgrade, ours comes and waits for
+    /// permission like any other.
+    pub templates: BTreeMap<Role, (Value, i64)>,
 }
 
 /// Labels, or the labels of a selector.
@@ -153,6 +157,9 @@ pub fn templates(basis: &Basis<'_>) -> Vec<Template> {
         .into_iter()
         .filter(|role| basis.polkadot.spec.kind.has(*role))
         .map(|role| {
+            if let Some((body, _)) = basis.inherited.templates.get(&role) {
+                return Template { role, hash: String::new(), body: body.clone() };
+            }
             let mut body = pod::template(basis, role);
             let hash = hash(&body);
             body["metadata"]["annotations"][crate::polkadot::TEMPLATE_HASH_ANNOTATION] = json!(hash);

@@ -43,6 +43,9 @@ pub const PEER_ID_ANNOTATION: &str = "polkadot.swisscomblockchain.com/peer-id";
 /// On a Secret with node keys: the Secret and entry that the first one was copied from.
 pub const KEY_SOURCE_ANNOTATION: &str = "polkadot.swisscomblockchain.com/node-key-from";
 
+/// On a StatefulSet that was taken over: the resource's generation then. Until that changes, its template stays.
+pub const ADOPTED_ANNOTATION: &str = "polkadot.swisscomblockchain.com/adopted-at-generation";
+
 /// One of the two parts that a Polkadot node can play.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use kube::Resource as _;
 
 use crate::identity::NodeKey;
-use crate::polkadot::{GROUP, KEY_SOURCE_ANNOTATION, Kind, Names, Polkadot, ResourceId, Role};
+use crate::polkadot::{
+    ADOPTED_ANNOTATION, GROUP, KEY_SOURCE_ANNOTATION, Kind, Names, Polkadot, ResourceId, Role,
+};
 
 use super::{Basis, Child, ChildKind, Template, instance, selector};
 
@@ -137,13 +139,12 @@ fn stateful_set(basis: &Basis<'_>, template: &Template, partitions: &BTreeMap<Ro
             "spec": claim.spec,
         }]);
     }
-    child(
-        polkadot,
-        ChildKind::StatefulSet,
-        &basis.names().stateful_set(role),
-        Some(role),
-        json!({"spec": spec}),
-    )
+    let name = basis.names().stateful_set(role);
+    let mut set = child(polkadot, ChildKind::StatefulSet, &name, Some(role), json!({"spec": spec}));
+    if let Some((_, generation)) = basis.inherited.templates.get(&role) {
+        set.body["metadata"]["annotations"] = json!({ADOPTED_ANNOTATION: generation.to_string()});
+    }
+    set
 }
 
 /// Gives `body` its name, labels and owner.

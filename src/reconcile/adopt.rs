@@ -15,7 +15,10 @@ use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use crate::desired::{self, ChildKind, Inherited};
-use crate::polkadot::{FIELD_MANAGER, INSTANCE_LABEL, Names, Polkadot, ResourceId, Role};
+use crate::polkadot::{
+    ADOPTED_ANNOTATION, FIELD_MANAGER, INSTANCE_LABEL, Names, Polkadot, ResourceId, Role,
+    TEMPLATE_HASH_ANNOTATION,
+};
 
 use super::observe::LiveChild;
 
@@ -85,10 +88,14 @@ pub fn inherited(
     let (id, names) = (ResourceId::of(polkadot), Names::of(polkadot));
     let mut inherited = Inherited::default();
     for role in Role::ALL {
-        let set = sets.get(&names.stateful_set(role)).and_then(|set| set.spec.as_ref());
-        let selector = set.and_then(|spec| spec.selector.match_labels.clone());
+        let set = sets.get(&names.stateful_set(role));
+        let spec = set.and_then(|set| set.spec.as_ref());
+        let selector = spec.and_then(|spec| spec.selector.match_labels.clone());
         if let Some(selector) = selector.filter(|selector| *selector != desired::selector(&id, role)) {
             inherited.selectors.insert(role, selector);
+        }
+        if let Some(kept) = set.and_then(|set| kept_template(polkadot, set)) {
+            inherited.templates.insert(role, kept);
         }
         let mut own = pods.iter().filter(|pod| is_pod_of(&names, role, pod));
         if own.any(|pod| !pod.labels().contains_key(INSTANCE_LABEL)) {
@@ -96,6 +103,18 @@ pub fn inherited(
         }
     }
     inherited
+}
+
+/// The template of a StatefulSet that is not of our making, while the resource is as it was when it was taken over.
+fn kept_template(polkadot: &Polkadot, set: &StatefulSet) -> Option<(Value, i64)> {
+    let template = &set.spec.as_ref()?.template;
+    let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+    if annotations.is_some_and(|all| all.contains_key(TEMPLATE_HASH_ANNOTATION)) {
+        return None;
+    }
+    let now = polkadot.metadata.generation.unwrap_or_default();
+    let then = set.annotations().get(ADOPTED_ANNOTATION).map_or(Some(now), |text| text.parse().ok());
+    (then == Some(now)).then(|| Some((serde_json::to_value(template).ok()?, now)))?
 }
 
 /// Whether a pod is one of the role's StatefulSet.

@@ -149,8 +149,9 @@ fn legacy(found: &Findings<'_>) -> Option<Verdict> {
     let pods: Vec<_> =
         nodes(found).filter(|node| node.hash.as_deref() == Some("")).map(|node| node.pod.as_str()).collect();
     let words = format!(
-        "made by another operator and left running: {}. With the first permitted roll goes what that one left: its \
-         command line (with the node key on it), its probes and its init containers that run as root",
+        "made by another operator and left running as they are: {}. What that one left (its command line with the node \
+         key on it, its probes, its init container that runs as root) goes with the next permitted roll: when this \
+         resource is changed, or an upgrade gives it a version",
         pods.join(", ")
     );
     (!pods.is_empty()).then(|| Verdict::warning("LegacyTemplate", words))

@@ -4,4 +4,5 @@
 
 mod bench;
 mod main_job;
+mod resource;
 mod support;

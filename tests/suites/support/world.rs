@@ -214,6 +214,16 @@ impl Member {
         .await
     }
 
+    /// Waits until a condition of a resource holds; returns its message.
+    pub async fn condition(&self, resource: &str, type_: &str) -> String {
+        eventually(&format!("{resource} is {type_}"), PATIENCE, async || {
+            let conditions = self.polkadots().get_opt(resource).await.unwrap()?.status?.conditions;
+            let found = conditions.into_iter().find(|one| one.type_ == type_ && one.status == "True")?;
+            Some(found.message)
+        })
+        .await
+    }
+
     pub async fn pods(&self) -> BTreeMap<String, Pod> {
         let api: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);
         api.list(&ListParams::default())

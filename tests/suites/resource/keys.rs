@@ -1,0 +1,99 @@
+//! Node keys: from Secrets, and what happens when one is not there.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::PostParams;
+use polkafleet::identity::NodeKey;
+use serde_json::json;
+
+use crate::support::world::{Member, Place, World, sample};
+use crate::support::{PATIENCE, eventually, in_both_worlds};
+
+const VERSION: &str = "stable2503-6";
+
+in_both_worlds! {
+    a_node_key_is_read_from_the_secret_that_the_resource_names_and_waited_for_until_it_is_there,
+    a_key_that_moves_from_the_resource_into_a_secret_restarts_nothing,
+    a_reserved_id_that_is_not_the_keys_is_a_condition_and_one_in_either_encoding_is_none,
+}
+
+async fn put_key(member: &Member, world: &World, hex: &str) {
+    let secrets: Api<Secret> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let secret = json!({"metadata": {"name": "my-keys"}, "stringData": {"validator": format!("{hex}\n")}});
+    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+}
+
+async fn peer_of(member: &Member, pod: &str) -> String {
+    eventually("the node has its peer ID", PATIENCE, async || {
+        let nodes = member.get().await.status?.nodes;
+        nodes.into_iter().find(|node| node.pod == pod)?.peer_id
+    })
+    .await
+}
+
+async fn a_node_key_is_read_from_the_secret_that_the_resource_names_and_waited_for_until_it_is_there(
+    place: Place,
+) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    let mut polkadot = sample(VERSION, 0x70);
+    polkadot.spec.validator.as_mut().unwrap().node.node_key = None;
+    let mut value = serde_json::to_value(&polkadot).unwrap();
+    value["spec"]["validator"]["nodeKeySecretRef"] = json!({"name": "my-keys", "key": "validator"});
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let _daemon = world.daemon();
+    let words = member.condition("polkadot-cr", "Stalled").await;
+    assert!(words.contains("my-keys") && words.contains("validator"), "{words}");
+    assert!(!member.pods().await.contains_key("validator-sset-0"));
+
+    let hex = "5a".repeat(32);
+    put_key(member, &world, &hex).await;
+    member.settles_at(VERSION).await;
+    assert_eq!(peer_of(member, "validator-sset-0").await, NodeKey::from_hex(&hex).unwrap().peer_id());
+}
+
+async fn a_key_that_moves_from_the_resource_into_a_secret_restarts_nothing(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    let hex = format!("{:02x}", 0x71).repeat(32);
+    member.create(&sample(VERSION, 0x71)).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let words = member.condition("polkadot-cr", "PlainNodeKey").await;
+    assert!(words.contains("nodeKeySecretRef") && !words.contains(&hex), "{words}");
+
+    put_key(member, &world, &hex).await;
+    let from = json!({"nodeKey": null, "nodeKeySecretRef": {"name": "my-keys", "key": "validator"}});
+    member.edit_spec(json!({"validator": from, "sentry": {"nodeKey": null}})).await;
+    eventually("the warning is over", PATIENCE, async || {
+        let conditions = member.get().await.status?.conditions;
+        conditions.iter().all(|one| one.type_ != "PlainNodeKey").then_some(())
+    })
+    .await;
+    let status = member.get().await.status.unwrap();
+    let pending = status.conditions.iter().find(|one| one.type_ == "RollPending").unwrap();
+    assert_eq!(pending.status, "False", "the same keys, so the same templates: {}", pending.message);
+}
+
+async fn a_reserved_id_that_is_not_the_keys_is_a_condition_and_one_in_either_encoding_is_none(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    let mut polkadot = sample(VERSION, 0x72);
+    // The sample's sentry has the key of the old operator's README, its validator another one than there.
+    let key = NodeKey::from_hex(&"72".repeat(32)).unwrap();
+    polkadot.spec.sentry.as_mut().unwrap().reserved_validator_id = Some(key.legacy_peer_id());
+    member.create(&polkadot).await;
+    let _daemon = world.daemon();
+    let settled = member.settles_at(VERSION).await;
+    let mismatch = |polkadot: &polkafleet::polkadot::Polkadot| {
+        let conditions = &polkadot.status.as_ref().unwrap().conditions;
+        conditions.iter().any(|one| one.type_ == "ReservedIDMismatch")
+    };
+    assert!(!mismatch(&settled), "{:?}", settled.status);
+    member.edit_spec(json!({"sentry": {"reservedValidatorID": key.peer_id().replace('1', "2")}})).await;
+    let words = member.condition("polkadot-cr", "ReservedIDMismatch").await;
+    assert!(words.contains(&key.peer_id()), "{words}");
+}

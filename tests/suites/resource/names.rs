@@ -1,0 +1,78 @@
+//! Names: several resources in one namespace, and a resource that is left alone.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use crate::support::world::{Place, World, sample};
+use crate::support::{PATIENCE, eventually, in_both_worlds};
+
+const VERSION: &str = "stable2503-6";
+
+in_both_worlds! {
+    a_second_resource_that_would_take_the_same_names_says_so_and_touches_nothing_until_it_has_a_prefix,
+    a_held_resource_is_left_exactly_as_it_is,
+}
+
+async fn a_second_resource_that_would_take_the_same_names_says_so_and_touches_nothing_until_it_has_a_prefix(
+    place: Place,
+) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    member.create(&sample(VERSION, 0x60)).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let before = sets.get("sentry-sset").await.unwrap();
+
+    let mut second = sample(VERSION, 0x61);
+    second.metadata.name = Some("second".into());
+    member.create(&second).await;
+    let words = member.condition("second", "Stalled").await;
+    assert!(words.contains("sentry-node-keys") && words.contains("namePrefix"), "{words}");
+    assert_eq!(sets.get("sentry-sset").await.unwrap(), before, "nothing was touched");
+
+    // The prefix cannot be changed, not even from none: a new resource has it from the start.
+    let patch = Patch::Merge(json!({"spec": {"namePrefix": "second"}}));
+    let refused = member.polkadots().patch("second", &PatchParams::default(), &patch).await.unwrap_err();
+    assert!(refused.to_string().contains("namePrefix: cannot be changed"), "{refused}");
+    member.polkadots().delete("second", &DeleteParams::default()).await.unwrap();
+    second.spec.name_prefix = Some("second".into());
+    second.metadata.name = Some("other".into());
+    member.polkadots().create(&PostParams::default(), &second).await.unwrap();
+    eventually("both live side by side", PATIENCE, async || {
+        let pods = member.pods().await;
+        ["sentry-sset-0", "validator-sset-0", "second-sentry-sset-0", "second-validator-sset-0"]
+            .iter()
+            .all(|name| pods.contains_key(*name))
+            .then_some(())
+    })
+    .await;
+    let after = sets.get("sentry-sset").await.unwrap();
+    assert_eq!((after.uid(), after.metadata.generation), (before.uid(), before.metadata.generation));
+}
+
+async fn a_held_resource_is_left_exactly_as_it_is(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    member.create(&sample(VERSION, 0x62)).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    member.edit_spec(json!({"hold": "moving the volume by hand"})).await;
+    let words = member.condition("polkadot-cr", "Held").await;
+    assert!(words.contains("moving the volume by hand"), "{words}");
+    let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
+    sets.delete("sentry-sset", &DeleteParams::default()).await.unwrap();
+    eventually("its pod is gone", PATIENCE, async || {
+        (!member.pods().await.contains_key("sentry-sset-0")).then_some(())
+    })
+    .await;
+    tokio::time::sleep(world.quiet()).await;
+    assert!(sets.get_opt("sentry-sset").await.unwrap().is_none(), "nobody made it again");
+    member.edit_spec(json!({"hold": null})).await;
+    eventually("it is made again", PATIENCE, async || member.pods().await.get("sentry-sset-0").map(|_| ()))
+        .await;
+}

@@ -1,0 +1,116 @@
+//! Volumes that are wanted otherwise than they are.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::support::world::{Member, Place, World, sample, upgrade};
+use crate::support::{PATIENCE, eventually, in_both_worlds};
+
+const VERSION: &str = "stable2503-6";
+
+in_both_worlds! {
+    larger_volumes_grow_and_their_pods_and_claims_stay,
+    persistence_that_is_switched_on_later_is_a_permitted_roll_and_keeps_nothing_waiting,
+    a_smaller_volume_is_refused_in_words_and_nothing_is_touched,
+}
+
+fn persistence(size: &str) -> Value {
+    json!({"enabled": true, "persistentVolumeClaim": {
+        "metadata": {"name": "chain"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "standard",
+            "resources": {"requests": {"storage": size}},
+        },
+    }})
+}
+
+async fn uids(member: &Member) -> BTreeMap<String, String> {
+    member.pods().await.into_iter().map(|(name, pod)| (name, pod.uid().unwrap())).collect()
+}
+
+async fn claim_sizes(member: &Member, world: &World) -> BTreeMap<String, (String, String)> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let all = claims.list(&kube::api::ListParams::default()).await.unwrap();
+    let size = |claim: &PersistentVolumeClaim| {
+        claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage").map(|size| size.0.clone())
+    };
+    all.into_iter().map(|claim| (claim.name_any(), (claim.uid().unwrap(), size(&claim).unwrap()))).collect()
+}
+
+fn template_size(set: &StatefulSet) -> Option<String> {
+    let claims = set.spec.as_ref()?.volume_claim_templates.as_ref()?;
+    let requests = claims.first()?.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    requests.get("storage").map(|size| size.0.clone())
+}
+
+async fn larger_volumes_grow_and_their_pods_and_claims_stay(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &upgrade(VERSION, "0s"));
+    let mut value = serde_json::to_value(sample(VERSION, 0x80)).unwrap();
+    value["spec"]["validator"]["dataPersistenceSupport"] = persistence("1Gi");
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let (pods, claims) = (uids(member).await, claim_sizes(member, &world).await);
+    let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let old = sets.get("validator-sset").await.unwrap().uid();
+
+    member.edit_spec(json!({"validator": {"dataPersistenceSupport": persistence("2Gi")}})).await;
+    eventually("the StatefulSet was made again with the larger volume", PATIENCE, async || {
+        let set = sets.get_opt("validator-sset").await.unwrap()?;
+        (template_size(&set).as_deref() == Some("2Gi") && set.uid() != old).then_some(())
+    })
+    .await;
+    member.settles_at(VERSION).await;
+    assert_eq!(uids(member).await, pods, "no pod was restarted");
+    let grown = claim_sizes(member, &world).await;
+    let (name, (uid, _)) = claims.into_iter().next().unwrap();
+    assert_eq!(grown, BTreeMap::from([(name, (uid, "2Gi".to_owned()))]), "the same claim, larger");
+}
+
+async fn persistence_that_is_switched_on_later_is_a_permitted_roll_and_keeps_nothing_waiting(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    // Paused, so that permission can be waited for.
+    let mut fleet = upgrade(VERSION, "0s");
+    fleet["clusters"] = json!(null);
+    fleet.as_object_mut().unwrap().remove("clusters");
+    world.write_fleet(1, &fleet);
+    let mut polkadot = sample(VERSION, 0x81);
+    polkadot.spec.sentry.as_mut().unwrap().replicas = 2;
+    member.create(&polkadot).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let before = uids(member).await;
+    let on = json!({"dataPersistenceSupport": persistence("1Gi")});
+    member.edit_spec(json!({"sentry": on, "validator": on})).await;
+    eventually("every node has its volume and is Ready", PATIENCE, async || {
+        let claims = claim_sizes(member, &world).await;
+        let now = uids(member).await;
+        let renewed = now.len() == 3 && now.iter().all(|(name, uid)| before.get(name) != Some(uid));
+        (claims.len() == 3 && renewed).then_some(())
+    })
+    .await;
+    member.settles_at(VERSION).await;
+}
+
+async fn a_smaller_volume_is_refused_in_words_and_nothing_is_touched(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    let mut value = serde_json::to_value(sample(VERSION, 0x82)).unwrap();
+    value["spec"]["validator"]["dataPersistenceSupport"] = persistence("2Gi");
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let before = uids(member).await;
+    member.edit_spec(json!({"validator": {"dataPersistenceSupport": persistence("1Gi")}})).await;
+    let words = member.condition("polkadot-cr", "VolumeChangeRefused").await;
+    assert!(words.contains("validator-sset") && words.contains("cannot shrink"), "{words}");
+    assert_eq!(uids(member).await, before);
+}
