@@ -4,4 +4,5 @@
 
 mod bench;
 mod main_job;
+mod sandbox_faults;
 mod support;

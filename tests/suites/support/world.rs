@@ -132,6 +132,18 @@ impl World {
         Daemon::process(&self.fleet_file())
     }
 
+    /// The chain stands still, in every simulated cluster.
+    pub fn stall_chain(&self) {
+        let now = self.now();
+        self.simulated.as_ref().unwrap().chains.with("polkadot", now, |chain| chain.stall(now));
+    }
+
+    /// It moves again.
+    pub fn resume_chain(&self) {
+        let now = self.now();
+        self.simulated.as_ref().unwrap().chains.with("polkadot", now, |chain| chain.resume(now));
+    }
+
     /// The time in this world.
     pub fn now(&self) -> jiff::Timestamp {
         self.clock.now()
