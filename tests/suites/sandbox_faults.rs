@@ -323,7 +323,7 @@ async fn a_version_that_never_syncs_runs_and_does_not_become_ready() {
     let member = &world.members[0];
     container(&world, "the pod runs", |container| container["state"]["running"].is_object()).await;
     eventually("it has peers", PATIENCE, async || {
-        (metric(&world, member, "substrate_sub_libp2p_peers_count").await > 5).then_some(())
+        (metric(&world, member, "substrate_sub_libp2p_peers_count").await > 0).then_some(())
     })
     .await;
     assert_eq!(metric(&world, member, "substrate_sub_libp2p_is_major_syncing").await, 1);

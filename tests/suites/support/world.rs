@@ -290,7 +290,10 @@ impl Member {
     }
 
     pub fn watches_started(&self) -> usize {
-        self.requests().iter().filter(|asking| matches!(&*asking.verb, "watch" | "list")).count()
+        self.requests()
+            .iter()
+            .filter(|asking| matches!(&*asking.verb, "watch" | "list") && !asking.is_version)
+            .count()
     }
 }
 
