@@ -1,10 +1,11 @@
 //! The members of the fleet at run time: one worker per cluster, engaged and disengaged as the fleet changes.
 //!
-//! [`connect`] makes a client, [`worker`] keeps one cluster watched and reconciled, [`watches`] fills its caches,
-//! [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
+//! [`connect`] makes a client within [`limits`], [`worker`] keeps one cluster watched and reconciled, [`watches`] fills
+//! its caches, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
 
 pub mod board;
 pub mod connect;
+pub mod limits;
 mod reconciler;
 mod watches;
 mod worker;

@@ -15,6 +15,7 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
+use crate::cluster::limits::Limits;
 use crate::daemon::Daemon;
 use crate::fleet::file::Sources;
 use crate::fleet::problem::Problem;
@@ -62,16 +63,17 @@ pub(super) struct SandboxArgs {
 }
 
 fn fault(text: &str) -> Result<(String, Wanted), String> {
-    let (cluster, fault) = text.split_once('=').ok_or("it has the form CLUSTER=FAULT")?;
+    let (cluster, fault) =
+        text.split_once('=').ok_or("it has the form CLUSTER=FAULT, for example production-1=crash-loop")?;
     Ok((cluster.to_owned(), fault.parse()?))
 }
 
 fn fault_help() -> String {
+    let faults: Vec<String> = NAMES.iter().map(|(name, what)| format!("  {name:<20} {what}")).collect();
     format!(
-        "What goes wrong during the upgrade, as CLUSTER=FAULT; may be given more than once. Clusters: canary, production-1, \
-         production-2, … Faults: {}. A fault of a version is one of the version that the upgrade brings; chain-stalls \
-         stops the chain everywhere, whatever the cluster.",
-        NAMES.join(", ")
+        "What goes wrong during the upgrade, as CLUSTER=FAULT; may be given more than once.\n\
+         Clusters: canary, production-1, production-2, …, or all of them: all. Faults:\n{}",
+        faults.join("\n")
     )
 }
 
@@ -136,7 +138,7 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
         .map_err(|error| Error::Folder(scene.folder.clone(), error))?;
     let sources = Sources { file: Some(scene.path("fleet.yaml")), ..Sources::default() };
     let fleet = load(&sources).map_err(Error::Fleet)?;
-    let connect = Arc::new(InProcess(scene.fleet.clusters.clone()));
+    let connect = Arc::new(InProcess { clusters: scene.fleet.clusters.clone(), limits: Limits::default() });
     let daemon = Daemon::start(fleet, sources, connect, &clock);
     let mut view = View::new(std::io::stdout().is_terminal(), args.speed);
     view.say(&scene.introduction());

@@ -12,6 +12,7 @@ use tower::limit::ConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Service};
 
+use super::limits::Limits;
 use crate::fleet::Connection;
 
 /// Requests of one cluster under way at once, so that a busy cluster cannot take the whole machine.
@@ -51,6 +52,11 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Client, Error>> + S
 pub trait Connect: Send + Sync {
     /// A client; it need not have spoken to the server yet.
     fn connect<'a>(&'a self, connection: &'a Connection) -> Connecting<'a>;
+
+    /// How long such a cluster may take for what.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
 }
 
 /// Kubeconfigs and in-cluster credentials.

@@ -22,6 +22,7 @@ use crate::reconcile::{self, Inputs, Outcome};
 use crate::telemetry::traces;
 
 use super::board::BoardWriter;
+use super::limits::Limits;
 use super::watches::{self, Scope};
 use super::worker::{Worker, backoff};
 
@@ -31,6 +32,8 @@ const RECONCILES_IN_FLIGHT: u16 = 16;
 const RESYNC: Duration = Duration::from_secs(600);
 /// After losing a race the next view is on its way; this only catches the case that it is not.
 const AFTER_CONFLICT: Duration = Duration::from_millis(500);
+/// The longest pause before a reconcile that fails is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What the reconciles of a session share.
 pub(super) struct Context {
@@ -39,6 +42,7 @@ pub(super) struct Context {
     cluster: watch::Receiver<Arc<Cluster>>,
     board: BoardWriter,
     clock: Clock,
+    limits: Limits,
     /// Failures in a row, by resource: how long to wait before trying again.
     failures: DashMap<ResourceId, u32>,
     /// Resources whose view is on the Board since the session began.
@@ -57,6 +61,7 @@ impl Context {
             cluster: worker.cluster.clone(),
             board: worker.board.clone(),
             clock: worker.clock.clone(),
+            limits: worker.connect.limits(),
             failures: DashMap::new(),
             seen: DashSet::new(),
             filled: AtomicUsize::new(0),
@@ -184,5 +189,5 @@ fn after_failure(polkadot: Arc<Polkadot>, error: &reconcile::Error, shared: Arc<
     }
     let mut failures = shared.0.failures.entry(ResourceId::of(&*polkadot)).or_insert(0);
     *failures += 1;
-    Action::requeue(backoff(*failures, Duration::from_secs(1), Duration::from_secs(300)))
+    Action::requeue(backoff(*failures, shared.0.limits.first_pause, LONGEST_PAUSE))
 }

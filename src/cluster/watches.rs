@@ -3,6 +3,7 @@
 //! Each kind is watched by a task of its own with a back-off of its own, so that one failing watch delays no other.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{SinkExt as _, Stream, StreamExt as _};
@@ -10,6 +11,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt as _, reflector::store::Writer};
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -17,6 +19,8 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::limits::Limits;
+use super::worker::backoff;
 use crate::observed::ClusterState;
 use crate::polkadot::{INSTANCE_LABEL, Polkadot};
 use crate::reconcile::observe::Caches;
@@ -46,11 +50,12 @@ pub(super) struct Scope {
 pub(super) fn start(
     client: &Client,
     namespace: Option<&str>,
+    limits: &Limits,
     reports: &mpsc::Sender<Report>,
     tasks: &mut JoinSet<()>,
 ) -> Scope {
     let (touch, touched) = mpsc::channel(QUEUE);
-    let mut starter = Starter { client, namespace, reports, tasks, touch };
+    let mut starter = Starter { client, namespace, limits, reports, tasks, touch };
     let polkadots =
         starter.watch::<Polkadot>("polkadots", watcher::Config::default(), |polkadot: &Polkadot| {
             vec![ObjectRef::from_obj(polkadot)]
@@ -70,6 +75,7 @@ pub(super) fn start(
 struct Starter<'a> {
     client: &'a Client,
     namespace: Option<&'a str>,
+    limits: &'a Limits,
     reports: &'a mpsc::Sender<Report>,
     tasks: &'a mut JoinSet<()>,
     touch: mpsc::Sender<ObjectRef<Polkadot>>,
@@ -102,10 +108,33 @@ impl Starter<'_> {
         };
         let writer = Writer::<K>::new(());
         let store = writer.as_reader();
-        let stream = reflector::reflector(writer, watcher(api, config)).default_backoff();
+        let pauses = Pauses { limits: *self.limits, failures: 0 };
+        let stream = reflector::reflector(writer, watcher(api, config)).backoff(pauses);
         let follow = follow(kind, stream, which, self.touch.clone(), self.reports.clone());
         self.tasks.spawn(follow.in_current_span());
         store
+    }
+}
+
+/// The pauses of a watch that fails; it begins with the first again when it has worked.
+struct Pauses {
+    limits: Limits,
+    failures: u32,
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = backoff(self.failures, self.limits.first_pause, self.limits.longest_pause);
+        self.failures = self.failures.saturating_add(1);
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.failures = 0;
     }
 }
 

@@ -25,19 +25,12 @@ use crate::reconcile::observe::Caches;
 use super::Clients;
 use super::board::BoardWriter;
 use super::connect::Connect;
+use super::limits::Limits;
 use super::reconciler::{self, Context};
 use super::watches::{self, Report, Scope};
 
-/// How often a cluster is asked whether it is there.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How long it may take to say so.
-const HEARTBEAT_BOUND: Duration = Duration::from_secs(5);
-/// After one was missed, or a watch failed, it is asked again this soon.
-const HEARTBEAT_IN_DOUBT: Duration = Duration::from_secs(1);
 /// Answers missed in a row before a cluster counts as unreachable.
 const HEARTBEATS_MISSED: u32 = 2;
-/// How long a watch may fail before the cluster counts as unreachable although it answers.
-const WATCH_GRACE: Duration = Duration::from_secs(20);
 /// What a stopping worker gives its reconciles to finish.
 const DRAIN_BOUND: Duration = Duration::from_secs(20);
 
@@ -66,8 +59,8 @@ enum Ended {
     Connect(#[from] super::connect::Error),
     #[error("{}", shortly(.0))]
     NoAnswer(kube::Error),
-    #[error("no answer within {} s", HEARTBEAT_BOUND.as_secs())]
-    Silence,
+    #[error("no answer within {0:?}")]
+    Silence(Duration),
     #[error("a task of the worker ended: {0}")]
     Crashed(String),
 }
@@ -100,7 +93,8 @@ impl Worker {
                 warn!(cluster = %self.name, why = %ended, "The cluster is unreachable; other clusters go on.");
                 attempt = 0;
             }
-            let pause = backoff(attempt, Duration::from_secs(1), Duration::from_secs(30));
+            let limits = self.connect.limits();
+            let pause = backoff(attempt, limits.first_pause, limits.longest_pause);
             attempt += 1;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -113,7 +107,8 @@ impl Worker {
     async fn session(&self, tasks: &mut Tasks) -> Result<(), Ended> {
         let cluster = self.cluster.borrow().clone();
         let client = self.connect.connect(&cluster.connection).await?;
-        is_there(&client).await?;
+        let limits = self.connect.limits();
+        is_there(&client, &limits).await?;
         self.board.set_state(&self.name, &ClusterState::Syncing);
         self.clients.insert(self.name.clone(), client.clone());
 
@@ -124,7 +119,7 @@ impl Worker {
         };
         let scopes: Vec<Scope> = namespaces
             .iter()
-            .map(|namespace| watches::start(&client, *namespace, &report, &mut tasks.watches))
+            .map(|namespace| watches::start(&client, *namespace, &limits, &report, &mut tasks.watches))
             .collect();
         let caches: Vec<Caches> = scopes.iter().map(|scope| scope.caches.clone()).collect();
         let context = Arc::new(Context::new(self, client.clone()));
@@ -146,7 +141,8 @@ impl Worker {
         tasks: &mut Tasks,
     ) -> Result<(), Ended> {
         let mut failing: BTreeMap<&'static str, (ClusterState, Instant)> = BTreeMap::new();
-        let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        let limits = self.connect.limits();
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + limits.heartbeat, limits.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut missed = 0;
         loop {
@@ -169,9 +165,9 @@ impl Worker {
                         debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
                         let (state, at_once) = watches::state_after(kind, &error);
                         if !at_once && missed == 0 && failing.is_empty() {
-                            heartbeat.reset_after(HEARTBEAT_IN_DOUBT);
+                            heartbeat.reset_after(limits.in_doubt);
                         }
-                        let counts = Instant::now() + if at_once { Duration::ZERO } else { WATCH_GRACE };
+                        let counts = Instant::now() + if at_once { Duration::ZERO } else { limits.watch_grace };
                         let known = failing.entry(kind).or_insert((state.clone(), counts));
                         if at_once {
                             *known = (state, counts);
@@ -180,11 +176,11 @@ impl Worker {
                     None => return Err(Ended::Crashed("all watches ended".into())),
                 },
                 () = context.reconciled.notified() => {}
-                _ = heartbeat.tick() => match is_there(client).await {
+                _ = heartbeat.tick() => match is_there(client, &limits).await {
                     Ok(()) => missed = 0,
                     Err(_) if missed + 1 < HEARTBEATS_MISSED => {
                         missed += 1;
-                        heartbeat.reset_after(HEARTBEAT_IN_DOUBT);
+                        heartbeat.reset_after(limits.in_doubt);
                     }
                     Err(ended) => return Err(ended),
                 },
@@ -217,11 +213,11 @@ impl Worker {
 }
 
 /// Whether the API server answers.
-async fn is_there(client: &Client) -> Result<(), Ended> {
-    match tokio::time::timeout(HEARTBEAT_BOUND, client.apiserver_version()).await {
+async fn is_there(client: &Client, limits: &Limits) -> Result<(), Ended> {
+    match tokio::time::timeout(limits.heartbeat_answer, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(Ended::NoAnswer(error)),
-        Err(_) => Err(Ended::Silence),
+        Err(_) => Err(Ended::Silence(limits.heartbeat_answer)),
     }
 }
 

@@ -122,7 +122,8 @@ impl Cluster {
         let result = act(&mut state);
         let after = state.store.revision();
         if after != before {
-            let slowest = lock(&self.0.readers).values().min().copied();
+            // What is still to be read is kept; so is the past that a fault shows.
+            let slowest = lock(&self.0.readers).values().copied().chain(state.stale()).min();
             state.store.trim(slowest.unwrap_or(after));
         }
         drop(state);
@@ -273,7 +274,7 @@ impl Cluster {
         let mut faults = self.fault_changes();
         let fault = faults.borrow_and_update().api.clone();
         match fault {
-            ApiFault::None | ApiFault::Stale => Ok(None),
+            ApiFault::None | ApiFault::Stale | ApiFault::DropsWatches | ApiFault::Compacts => Ok(None),
             ApiFault::Unreachable => Err(Cut),
             ApiFault::Hangs => {
                 // What was swallowed stays swallowed, also when the server is well again.

@@ -5,13 +5,19 @@ use kube::client::ClientBuilder;
 
 use super::cluster::Cluster;
 use crate::cluster::connect::{Connect, Connecting, Error, limited};
+use crate::cluster::limits::Limits;
 use crate::fleet::Connection;
 
 /// The agent that the daemon's requests are remembered by.
 pub const AGENT: &str = "polkafleet";
 
 /// Clients of simulated clusters.
-pub struct InProcess(pub Vec<Cluster>);
+pub struct InProcess {
+    /// The clusters.
+    pub clusters: Vec<Cluster>,
+    /// How long they may take for what.
+    pub limits: Limits,
+}
 
 impl Connect for InProcess {
     fn connect<'a>(&'a self, connection: &'a Connection) -> Connecting<'a> {
@@ -19,8 +25,12 @@ impl Connect for InProcess {
             Connection::Kubeconfig { context, .. } => context.as_str(),
             Connection::InCluster => "",
         };
-        let found = self.0.iter().find(|cluster| cluster.name() == wanted);
+        let found = self.clusters.iter().find(|cluster| cluster.name() == wanted);
         let client = found.map(|cluster| limited(ClientBuilder::new(cluster.service(AGENT), "default")));
         Box::pin(async move { client.ok_or_else(|| Error::NoSuchCluster(wanted.to_owned())) })
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
     }
 }

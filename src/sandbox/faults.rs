@@ -21,8 +21,13 @@ pub enum ApiFault {
     Refuses(u16),
     /// It does not know the credentials: 401.
     Expired,
-    /// Lists and gets without a revision answer what was true when the fault began.
+    /// Lists answer what was true when the fault began, as those of a watch cache that lags; a get of one object is
+    /// true.
     Stale,
+    /// Every watch ends a moment after it has begun.
+    DropsWatches,
+    /// The same, and to whoever comes back the past is gone: 410, list again.
+    Compacts,
 }
 
 /// How a client version misbehaves.
@@ -61,20 +66,23 @@ pub enum Wanted {
     ChainStalls,
 }
 
-/// The names of all faults, for help and errors.
-pub const NAMES: [&str; 12] = [
-    "unreachable",
-    "hang",
-    "slow",
-    "429",
-    "500",
-    "503",
-    "expired-credentials",
-    "crash-loop",
-    "never-syncs",
-    "stalls-finality",
-    "no-such-image",
-    "chain-stalls",
+/// The names of all faults, and what each does, for help and errors.
+pub const NAMES: [(&str, &str); 15] = [
+    ("unreachable", "the API server takes no connection"),
+    ("hang", "it takes requests and never answers"),
+    ("slow", "every answer comes two seconds late"),
+    ("429", "every request is too many"),
+    ("500", "every request fails inside"),
+    ("503", "it is shutting down"),
+    ("drop-watches", "every watch ends after a second"),
+    ("410", "every watch ends after a second with 410 Gone"),
+    ("stale", "lists show the past"),
+    ("expired-credentials", "every request is unauthorized"),
+    ("crash-loop", "the new version panics at every start"),
+    ("never-syncs", "the new version imports no block"),
+    ("finality-stall", "the new version finalises no block"),
+    ("no-such-image", "the new version's image does not exist"),
+    ("chain-stall", "nobody on the chain makes a block, in no cluster"),
 ];
 
 impl FromStr for Wanted {
@@ -88,13 +96,32 @@ impl FromStr for Wanted {
             "429" => Self::Api(ApiFault::Refuses(429)),
             "500" => Self::Api(ApiFault::Refuses(500)),
             "503" => Self::Api(ApiFault::Refuses(503)),
+            "drop-watches" => Self::Api(ApiFault::DropsWatches),
+            "410" | "compact" => Self::Api(ApiFault::Compacts),
+            "stale" => Self::Api(ApiFault::Stale),
             "expired-credentials" => Self::Api(ApiFault::Expired),
             "crash-loop" => Self::Version(VersionFault::CrashLoop),
-            "never-syncs" => Self::Version(VersionFault::NeverSyncs),
-            "stalls-finality" => Self::Version(VersionFault::StallsFinality),
+            "never-syncs" | "never-sync" => Self::Version(VersionFault::NeverSyncs),
+            "finality-stall" | "stalls-finality" => Self::Version(VersionFault::StallsFinality),
             "no-such-image" => Self::Version(VersionFault::NoImage),
-            "chain-stalls" => Self::ChainStalls,
-            _ => return Err(format!("{name:?} is no fault; there are: {}", NAMES.join(", "))),
+            "chain-stall" | "chain-stalls" => Self::ChainStalls,
+            _ => {
+                let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+                return Err(format!("{name:?} is no fault; there are: {}", names.join(", ")));
+            }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_that_the_help_names_can_be_asked_for() {
+        for (name, _) in NAMES {
+            assert!(name.parse::<Wanted>().is_ok(), "{name}");
+        }
+        assert!("crash".parse::<Wanted>().is_err_and(|said| said.contains("crash-loop")));
     }
 }

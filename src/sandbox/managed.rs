@@ -153,17 +153,24 @@ pub fn apply(
 /// Gives `new` the times of `live` where nothing but the times of ownership differs, so that writing it changes
 /// nothing. For the end of every request that writes, when all values are in place.
 pub fn settle_times(live: &Value, new: &mut Value) {
-    let timeless = |object: &Value| {
-        let mut object = object.clone();
-        let entries = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
-        for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
-            entry.remove("time");
-        }
-        object
-    };
-    if timeless(live) == timeless(new) {
+    if is_same_but_times(live, new) {
         new.clone_from(live);
     }
+}
+
+fn is_same_but_times(one: &Value, other: &Value) -> bool {
+    fn without<'a>(
+        object: &'a Value,
+        left_out: &'static str,
+    ) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        object.as_object().into_iter().flatten().filter(move |(key, _)| *key != left_out)
+    }
+    let entries = |object: &Value| object["metadata"]["managedFields"].as_array().map_or(0, Vec::len);
+    let [mine, others] = [one, other].map(|object| &object["metadata"]["managedFields"]);
+    without(one, "metadata").eq(without(other, "metadata"))
+        && without(&one["metadata"], "managedFields").eq(without(&other["metadata"], "managedFields"))
+        && entries(one) == entries(other)
+        && (0..entries(one)).all(|entry| without(&mine[entry], "time").eq(without(&others[entry], "time")))
 }
 
 /// The message of the status that reports conflicts.

@@ -15,6 +15,7 @@ use super::controllers::operation;
 use super::kinds::Kind;
 use super::runtime::Runtime;
 use super::store::{Change, Key, Stored};
+use super::workloads::kubelet::Host as _;
 use super::workloads::statefulset::reconcile;
 use super::workloads::{Action, Kind as Sort, Object, Target, budget, volumes};
 
@@ -42,10 +43,14 @@ impl Runtime {
         if is_due {
             let due = |at: &Timestamp| *at <= now;
             sets.extend(self.due_sets.iter().filter(|(_, at)| due(at)).map(|(place, _)| place.clone()));
-            pods.extend(self.due.values().filter(|(at, _)| due(at)).map(|(_, place)| place.clone()));
+            pods.extend(self.probed(now));
         }
-        for change in changes.iter().filter(|change| &*change.key.resource == CLAIMS) {
-            bind(state, change, now);
+        for change in changes {
+            match &*change.key.resource {
+                CLAIMS => bind(state, change, now),
+                PODS if change.after.is_none() => self.forget(change, now),
+                _ => {}
+            }
         }
         for place in sets {
             self.sync_set(state, &place, now);
@@ -55,6 +60,38 @@ impl Runtime {
         }
         count_budgets(state, changes, now);
         self.due_sets.values().chain(self.due.values().map(|(at, _)| at)).min().copied()
+    }
+
+    /// A pod is gone, and with it what ran in it: also one that was taken away without its kubelet being asked.
+    fn forget(&mut self, change: &Change, now: Timestamp) {
+        let Some(gone) = &change.before else { return };
+        if self.pods.remove(&*gone.uid).is_some() {
+            self.due.remove(&*gone.uid);
+            self.stop(&gone.value(), now);
+        }
+    }
+
+    /// Pods whose time has come and that are no longer as they were; those that are have been probed.
+    fn probed(&mut self, now: Timestamp) -> Vec<Place> {
+        let due: Vec<(String, Place)> = self
+            .due
+            .iter()
+            .filter(|(_, (at, _))| *at <= now)
+            .map(|(uid, (_, place))| (uid.clone(), place.clone()))
+            .collect();
+        let mut changed = vec![];
+        for (uid, place) in due {
+            let Some(mut run) = self.pods.remove(&uid) else {
+                self.due.remove(&uid);
+                continue;
+            };
+            match run.stays(&uid, self, now).then(|| run.wake()).flatten() {
+                Some(wake) => drop(self.due.insert(uid.clone(), (wake, place))),
+                None => changed.push(place),
+            }
+            self.pods.insert(uid, run);
+        }
+        changed
     }
 
     fn sync_set(&mut self, state: &mut State, place: &Place, now: Timestamp) {
@@ -98,8 +135,10 @@ impl Runtime {
         if text(&pod, &["spec", "nodeName"]).is_empty() && !schedule(state, &kind, &at, &mut pod, now) {
             return;
         }
-        self.fetch_secrets(state, &pod);
         let mut run = self.pods.remove(&uid).unwrap_or_default();
+        if !run.is_running() {
+            self.fetch_secrets(state, &pod);
+        }
         let look = run.look(&pod, self, now);
         if look.gone {
             self.due.remove(&uid);
@@ -258,10 +297,7 @@ fn schedule(state: &mut State, kind: &Kind, at: &Key, pod: &mut Value, now: Time
             let number = 1 + at.name.len() % 3;
             pod["spec"]["nodeName"] = json!(format!("node-{number}"));
             // A binding is the only way to write this field, and the scheduler's alone.
-            state.store.put(at.clone(), pod.clone());
-            if let Some(bound) = state.store.get(at) {
-                *pod = from_storage(kind, bound.value());
-            }
+            *pod = from_storage(kind, state.store.put(at.clone(), pod.take()));
             return true;
         }
     };

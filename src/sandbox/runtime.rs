@@ -1,22 +1,24 @@
 //! What runs in the pods of a simulated cluster: chain nodes, what their volumes hold, and the faults of versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::api::text;
 use super::chain::{Answer, Behaviour, Chain, Node, Request, Start};
 use super::faults::VersionFault;
-use super::workloads::kubelet::{Host, NoStart, PodRun};
+use super::workloads::kubelet::{Exit, Host, PodRun};
 use super::workloads::volumes::claims_of;
 
 /// The height of every chain when a simulation begins.
 const FIRST_HEIGHT: u64 = 200_000;
+/// How long a process runs that only does something small and ends.
+const BRIEF: SignedDuration = SignedDuration::from_secs(1);
 
 /// The chains that the clusters of a fleet share.
 #[derive(Clone, Default)]
@@ -37,6 +39,8 @@ pub struct Runtime {
     faults: BTreeMap<String, VersionFault>,
     /// Running clients, by the uid of their pod.
     nodes: BTreeMap<String, Node>,
+    /// Pods that run something else, which is well whatever it is asked.
+    others: BTreeSet<String>,
     /// The heights that claims hold, by namespace and name; those of pods without a claim by their uid.
     volumes: BTreeMap<(String, String), u64>,
     /// Secrets of pods that are starting, by namespace and name.
@@ -71,39 +75,69 @@ impl Runtime {
         body: &[u8],
         now: Timestamp,
     ) -> Option<Answer> {
-        let node = self.nodes.get(text(pod, &["metadata", "uid"]))?;
         let request = Request { port: port.parse().ok()?, method, path, body, from_loopback: false };
-        self.chains.with(node.chain(), now, |chain| node.answer(now, chain, &request))
+        self.answer(text(pod, &["metadata", "uid"]), &request, now)
+    }
+
+    fn answer(&self, uid: &str, request: &Request<'_>, now: Timestamp) -> Option<Answer> {
+        let node = self.nodes.get(uid)?;
+        self.chains.with(node.chain(), now, |chain| node.answer(now, chain, request))
     }
 
     fn fault(&self, image: &str) -> VersionFault {
         self.faults.get(tag(image)).copied().unwrap_or_default()
     }
 
-    /// The content of the file that a container finds at `path`, if a Secret is mounted there.
-    fn file(&self, pod: &Value, path: &str) -> Result<Option<Vec<u8>>, NoStart> {
-        let Some((secret, key)) = secret_at(pod, path) else { return Ok(None) };
-        let at = (text(pod, &["metadata", "namespace"]).to_owned(), secret.clone());
-        let missing = || NoStart::Waits(format!("secret \"{secret}\" not found"));
-        let data = &self.secrets.get(&at).ok_or_else(missing)?["data"][&key];
-        Ok(data.as_str().and_then(|encoded| BASE64_STANDARD.decode(encoded).ok()))
+    /// The content of the file that the container finds at `path`, if a Secret is mounted there.
+    fn file(&self, pod: &Value, path: &str) -> Option<Vec<u8>> {
+        let (secret, key) = secret_at(pod, path)?;
+        let at = (text(pod, &["metadata", "namespace"]).to_owned(), secret);
+        BASE64_STANDARD.decode(self.secrets.get(&at)?["data"][&key].as_str()?).ok()
     }
 }
 
 impl Host for Runtime {
+    fn mount(&self, pod: &Value) -> Result<(), String> {
+        let namespace = text(pod, &["metadata", "namespace"]);
+        for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+            let Some(secret) = volume["secret"]["secretName"].as_str() else { continue };
+            let there = self.secrets.contains_key(&(namespace.to_owned(), secret.to_owned()));
+            if !there && volume["secret"]["optional"] != true {
+                let name = text(volume, &["name"]);
+                return Err(format!(
+                    "MountVolume.SetUp failed for volume \"{name}\" : secret \"{secret}\" not found"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn has_image(&self, image: &str) -> bool {
         self.fault(image) != VersionFault::NoImage && !image.contains("no-such-image")
     }
 
-    fn start(&mut self, pod: &Value, now: Timestamp) -> Result<(), NoStart> {
-        let container = &pod["spec"]["containers"][0];
+    fn initialize(&self, container: &Value) -> Result<SignedDuration, Exit> {
         let image = text(container, &["image"]);
-        if !repository(image).ends_with("polkadot") {
-            return Ok(());
+        if image.contains("crash-loop") {
+            return Err(Exit { code: 1, message: format!("{image} was asked to crash") });
         }
+        Ok(BRIEF)
+    }
+
+    fn start(&mut self, pod: &Value, now: Timestamp) -> Result<Option<SignedDuration>, Exit> {
+        let container = &pod["spec"]["containers"][0];
+        let uid = text(pod, &["metadata", "uid"]);
+        if !is_node(container) {
+            self.others.insert(uid.to_owned());
+            return Ok(None);
+        }
+        let image = text(container, &["image"]);
         let args = arguments(pod, container);
+        if args.iter().any(|argument| matches!(&**argument, "--version" | "-V" | "--help" | "-h")) {
+            return Ok(Some(BRIEF));
+        }
         let key_file = args.iter().find_map(|argument| argument.strip_prefix("--node-key-file="));
-        let key = key_file.map(|path| self.file(pod, path)).transpose()?.flatten();
+        let key = key_file.and_then(|path| self.file(pod, path));
         let behaviour = match self.fault(image) {
             VersionFault::CrashLoop => Behaviour::CrashLoop,
             VersionFault::NeverSyncs => Behaviour::NeverSyncs,
@@ -122,32 +156,34 @@ impl Host for Runtime {
             instance: number(text(pod, &["metadata", "name"])),
             restored_height: self.volumes.get(&volume_of(pod)).copied(),
         })
-        .map_err(|crash| NoStart::Ended { code: crash.exit_code, message: crash.message })?;
-        self.nodes.insert(text(pod, &["metadata", "uid"]).to_owned(), node);
-        Ok(())
+        .map_err(|crash| Exit { code: crash.exit_code, message: crash.message })?;
+        self.nodes.insert(uid.to_owned(), node);
+        Ok(None)
     }
 
     fn stop(&mut self, pod: &Value, now: Timestamp) {
+        self.others.remove(text(pod, &["metadata", "uid"]));
         if let Some(node) = self.nodes.remove(text(pod, &["metadata", "uid"])) {
             let height = self.chains.with(node.chain(), now, |chain| node.restored_height(now, chain));
             self.volumes.insert(volume_of(pod), height);
         }
     }
 
-    fn get(&self, pod: &Value, port: u16, path: &str, now: Timestamp) -> Option<u16> {
-        let image = text(&pod["spec"]["containers"][0], &["image"]);
-        if !repository(image).ends_with("polkadot") {
+    fn get(&self, uid: &str, port: u16, path: &str, now: Timestamp) -> Option<u16> {
+        if self.others.contains(uid) {
             return Some(200);
         }
-        if image.contains("never-ready") {
-            return Some(500);
-        }
-        self.ask(pod, &port.to_string(), "GET", path, &[], now).map(|answer| answer.status)
+        let request = Request { port, method: "GET", path, body: &[], from_loopback: false };
+        self.answer(uid, &request, now).map(|answer| answer.status)
     }
 }
 
-fn repository(image: &str) -> &str {
-    image.rsplit_once(':').map_or(image, |(repository, _)| repository)
+/// Whether a container runs the client, and not something else out of its image.
+fn is_node(container: &Value) -> bool {
+    let image = text(container, &["image"]);
+    let repository = image.rsplit_once(':').map_or(image, |(repository, _)| repository);
+    let command = container["command"][0].as_str();
+    repository.ends_with("polkadot") && command.is_none_or(|command| command.ends_with("polkadot"))
 }
 
 fn tag(image: &str) -> &str {

@@ -42,8 +42,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    fn new(mut object: Value, revision: u64) -> Self {
-        object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
+    fn new(object: &Value, revision: u64) -> Self {
         let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
         let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
         let metadata = &object["metadata"];
@@ -165,12 +164,13 @@ impl Store {
     }
 
     /// Writes an object; returns it with its new revision.
-    pub fn put(&mut self, key: Key, object: Value) -> Arc<Stored> {
+    pub fn put(&mut self, key: Key, mut object: Value) -> Value {
         self.revision += 1;
-        let stored = Arc::new(Stored::new(object, self.revision));
+        object["metadata"]["resourceVersion"] = Value::String(self.revision.to_string());
+        let stored = Arc::new(Stored::new(&object, self.revision));
         let before = self.objects.insert(key.clone(), Arc::clone(&stored));
-        self.remember(Change { revision: self.revision, key, before, after: Some(Arc::clone(&stored)) });
-        stored
+        self.remember(Change { revision: self.revision, key, before, after: Some(stored) });
+        object
     }
 
     /// Removes an object; returns it as it was.

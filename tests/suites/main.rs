@@ -5,4 +5,5 @@
 mod bench;
 mod main_job;
 mod resource;
+mod sandbox_faults;
 mod support;

@@ -18,6 +18,8 @@ use crate::sandbox::fleet::Fleet;
 
 /// The version that the fleet runs at first.
 const OLD: &str = "stable2503-6";
+/// The name that stands for every cluster in `--fail`.
+const ALL: &str = "all";
 /// Where the resources are.
 const NAMESPACE: &str = "polkadot";
 
@@ -39,10 +41,10 @@ impl Scene {
     pub(super) async fn set(args: &SandboxArgs, clock: &Clock) -> Result<Self, Error> {
         let names: Vec<String> = (0..args.clusters).map(name).collect();
         for (cluster, _) in &args.fail {
-            if !names.contains(cluster) {
+            if cluster != ALL && !names.contains(cluster) {
                 let all = names.join(", ");
                 return Err(Error::Usage(format!(
-                    "--fail {cluster}=…: there is no such cluster; there are: {all}"
+                    "--fail {cluster}=…: there is no such cluster; there are: {all}, or all for all of them"
                 )));
             }
         }
@@ -103,19 +105,17 @@ impl Scene {
     /// Edits the fleet file as a person would, and lets go wrong what is to go wrong.
     pub(super) fn begin_upgrade(&self, args: &SandboxArgs, clock: &Clock) -> Result<(), Error> {
         for (name, wanted) in &args.fail {
-            let Some(cluster) = self.fleet.clusters.iter().find(|cluster| cluster.name() == name) else {
-                continue;
-            };
-            match wanted {
-                Wanted::Api(fault) => cluster.set_faults(|faults| faults.api = fault.clone()),
-                Wanted::Version(fault) => {
-                    cluster.set_faults(|faults| {
+            let meant = |cluster: &&Cluster| name == ALL || cluster.name() == name;
+            for cluster in self.fleet.clusters.iter().filter(meant) {
+                match wanted {
+                    Wanted::Api(fault) => cluster.set_faults(|faults| faults.api = fault.clone()),
+                    Wanted::Version(fault) => cluster.set_faults(|faults| {
                         faults.versions.insert(args.upgrade.clone(), *fault);
-                    });
-                }
-                Wanted::ChainStalls => {
-                    let now = clock.now();
-                    self.fleet.chains.with("polkadot", now, |chain| chain.stall(now));
+                    }),
+                    Wanted::ChainStalls => {
+                        let now = clock.now();
+                        self.fleet.chains.with("polkadot", now, |chain| chain.stall(now));
+                    }
                 }
             }
         }

@@ -32,7 +32,7 @@ impl State {
             if on.dry_run || new == old {
                 return Ok(Done { code: 200, object: new, warnings: vec![] });
             }
-            let object = self.store.put(at, types::to_storage(kind, new)).value();
+            let object = self.store.put(at, types::to_storage(kind, new));
             return Ok(Done { code: 200, object: types::from_storage(kind, object), warnings: vec![] });
         }
         if !on.dry_run {

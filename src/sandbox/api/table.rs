@@ -227,11 +227,14 @@ fn own_cells(kind: &str, object: &Value, now: Timestamp) -> Vec<Value> {
 
 fn pod(object: &Value, now: Timestamp) -> Vec<Value> {
     let status = &object["status"];
-    let containers = status["containerStatuses"].as_array().cloned().unwrap_or_default();
-    let ready = containers.iter().filter(|one| one["ready"] == true).count();
+    let of = |list: &str| status[list].as_array().map_or(&[][..], Vec::as_slice);
+    let ready = of("containerStatuses").iter().filter(|one| one["ready"] == true).count();
     let total = object["spec"]["containers"].as_array().map_or(0, Vec::len);
+    let initializing = initializing(object);
+    // As long as it initializes, the restarts of the init containers are shown.
+    let containers = of(if initializing.is_some() { "initContainerStatuses" } else { "containerStatuses" });
     let mut shown = text(status, &["phase"]).to_owned();
-    for state in containers.iter().map(|one| &one["state"]) {
+    for state in of("containerStatuses").iter().map(|one| &one["state"]) {
         for part in ["waiting", "terminated"] {
             let reason = text(state, &[part, "reason"]);
             if !reason.is_empty() {
@@ -239,6 +242,7 @@ fn pod(object: &Value, now: Timestamp) -> Vec<Value> {
             }
         }
     }
+    shown = initializing.unwrap_or(shown);
     if !object["metadata"]["deletionTimestamp"].is_null() {
         shown = "Terminating".into();
     }
@@ -261,6 +265,18 @@ fn pod(object: &Value, now: Timestamp) -> Vec<Value> {
         json!("<none>"),
         json!("<none>"),
     ]
+}
+
+/// How far a pod's init containers are; `None`: all are through.
+fn initializing(pod: &Value) -> Option<String> {
+    let inits = pod["status"]["initContainerStatuses"].as_array()?;
+    let (index, at) =
+        inits.iter().enumerate().find(|(_, one)| one["state"]["terminated"]["exitCode"] != 0)?;
+    let [ended, waiting] = ["terminated", "waiting"].map(|part| text(at, &["state", part, "reason"]));
+    Some(match (ended, waiting) {
+        ("", "" | "PodInitializing") => format!("Init:{index}/{}", inits.len()),
+        ("", reason) | (reason, _) => format!("Init:{reason}"),
+    })
 }
 
 fn event(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -20,6 +20,8 @@ use crate::sandbox::store::{Change, Compacted, Stored};
 
 /// How often a watch that asked for bookmarks gets one while nothing happens.
 const BOOKMARK: Duration = Duration::from_secs(60);
+/// How long a watch lasts at a server that drops them.
+const DROPPED: Duration = Duration::from_secs(1);
 /// How long a watch lasts that names no time; the real server takes between this and twice as long.
 const LONGEST: Duration = Duration::from_secs(1800);
 
@@ -34,6 +36,7 @@ pub struct Watch {
     /// What is there at the start, for a watch that asked for it.
     initial: bool,
     ended: bool,
+    begun: Instant,
     deadline: Instant,
     bookmark: Instant,
     drops: u64,
@@ -66,6 +69,7 @@ impl Watch {
             selection,
             initial,
             ended: false,
+            begun: now,
             reader: cluster.reader(if initial { None } else { asked }),
             deadline: now + seconds.map_or(LONGEST, Duration::from_secs),
             bookmark: now + BOOKMARK,
@@ -90,6 +94,11 @@ impl Watch {
             if fault == ApiFault::Unreachable {
                 return Some(Err(Cut));
             }
+            let drops = matches!(fault, ApiFault::DropsWatches | ApiFault::Compacts);
+            if drops && Instant::now() >= self.begun + DROPPED && !self.ended {
+                self.ended = true;
+                return (fault == ApiFault::Compacts).then(|| Ok(self.gone().into()));
+            }
             if self.ended || self.cluster.drops() != self.drops || Instant::now() >= self.deadline {
                 return None;
             }
@@ -104,6 +113,7 @@ impl Watch {
                 _ = revisions.changed() => {}
                 _ = faults.changed() => {}
                 () = tokio::time::sleep_until(self.deadline) => {}
+                () = tokio::time::sleep_until(self.begun + DROPPED), if drops => {}
                 () = tokio::time::sleep_until(self.bookmark), if wants_bookmarks => {
                     self.bookmark = Instant::now() + BOOKMARK;
                     return Some(Ok(self.bookmark_line(false).into()));
@@ -146,9 +156,7 @@ impl Watch {
         });
         let Ok((revision, changes)) = changes else {
             self.ended = true;
-            let current = cluster.with(|state| state.store.revision());
-            let gone = Status::expired(format!("too old resource version: {from} ({current})"));
-            return line("ERROR", &gone.value());
+            return self.gone();
         };
         for change in changes {
             lines += &self.change(&change).unwrap_or_default();
@@ -177,6 +185,12 @@ impl Watch {
     fn line(&self, event: &str, stored: Value) -> String {
         let object = types::from_storage(&self.kind, stored);
         line(event, &read::in_form(&self.kind, object, &self.head, self.cluster.now()))
+    }
+
+    /// What this watch has yet to read is no longer known.
+    fn gone(&self) -> String {
+        let (from, current) = (self.reader.position(), self.cluster.with(|state| state.store.revision()));
+        line("ERROR", &Status::expired(format!("too old resource version: {from} ({current})")).value())
     }
 
     fn bookmark_line(&self, initial: bool) -> String {

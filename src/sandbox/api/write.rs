@@ -100,7 +100,7 @@ impl State {
         if self.store.get(&at).is_some() {
             return Err(Status::already_exists(kind, &name));
         }
-        let object = if on.dry_run { new } else { self.store.put(at, types::to_storage(kind, new)).value() };
+        let object = if on.dry_run { new } else { self.store.put(at, types::to_storage(kind, new)) };
         Ok(Done { code: 201, object: types::from_storage(kind, object), warnings })
     }
 
@@ -242,7 +242,7 @@ impl State {
             self.store.remove(&at);
             return Ok(Done { code: 200, object: new, warnings });
         }
-        let object = self.store.put(at, types::to_storage(kind, new)).value();
+        let object = self.store.put(at, types::to_storage(kind, new));
         Ok(Done { code: 200, object: types::from_storage(kind, object), warnings })
     }
 }

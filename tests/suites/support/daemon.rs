@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use polkafleet::clock::Clock;
+use polkafleet::cluster::limits::Limits;
 use polkafleet::daemon;
 use polkafleet::fleet::file::Sources;
 use polkafleet::fleet::validate::load;
@@ -88,8 +89,10 @@ impl Daemon {
             .on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&dispatch)))
             .build()
             .unwrap();
+        // A cluster in the same process answers at once or not at all.
+        let limits = Limits::default().divided_by(10);
         let entered = runtime.enter();
-        let daemon = daemon::Daemon::start(fleet, sources, Arc::new(InProcess(clusters)), clock);
+        let daemon = daemon::Daemon::start(fleet, sources, Arc::new(InProcess { clusters, limits }), clock);
         drop(entered);
         Self::Inside { runtimes: vec![runtime, exporting], daemon: Arc::new(daemon), log, traces }
     }

@@ -132,6 +132,18 @@ impl World {
         Daemon::process(&self.fleet_file())
     }
 
+    /// The chain stands still, in every simulated cluster.
+    pub fn stall_chain(&self) {
+        let now = self.now();
+        self.simulated.as_ref().unwrap().chains.with("polkadot", now, |chain| chain.stall(now));
+    }
+
+    /// It moves again.
+    pub fn resume_chain(&self) {
+        let now = self.now();
+        self.simulated.as_ref().unwrap().chains.with("polkadot", now, |chain| chain.resume(now));
+    }
+
     /// The time in this world.
     pub fn now(&self) -> jiff::Timestamp {
         self.clock.now()
@@ -288,7 +300,10 @@ impl Member {
     }
 
     pub fn watches_started(&self) -> usize {
-        self.requests().iter().filter(|asking| matches!(&*asking.verb, "watch" | "list")).count()
+        self.requests()
+            .iter()
+            .filter(|asking| matches!(&*asking.verb, "watch" | "list") && !asking.is_version)
+            .count()
     }
 }
 

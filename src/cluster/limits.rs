@@ -1,0 +1,48 @@
+//! How long a cluster may take for what, and how often it is asked. Real time, whatever the clock of the fleet.
+
+use std::time::Duration;
+
+/// The limits of one cluster's connection; as a default, those of production.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How often a cluster is asked whether it is there.
+    pub heartbeat: Duration,
+    /// How long it may take to say so.
+    pub heartbeat_answer: Duration,
+    /// After one was missed, or a watch failed, it is asked again this soon.
+    pub in_doubt: Duration,
+    /// How long a watch may fail before the cluster counts as unreachable although it answers.
+    pub watch_grace: Duration,
+    /// The first pause before something that failed is tried again: a session, a watch, a reconcile. It doubles.
+    pub first_pause: Duration,
+    /// The longest pause before a session or a watch is tried again.
+    pub longest_pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(10),
+            heartbeat_answer: Duration::from_secs(5),
+            in_doubt: Duration::from_secs(1),
+            watch_grace: Duration::from_secs(20),
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// The same, so many times shorter: for a cluster in the same process, which answers at once or not at all.
+    #[must_use]
+    pub fn divided_by(self, times: u32) -> Self {
+        Self {
+            heartbeat: self.heartbeat / times,
+            heartbeat_answer: self.heartbeat_answer / times,
+            in_doubt: self.in_doubt / times,
+            watch_grace: self.watch_grace / times,
+            first_pause: self.first_pause / times,
+            longest_pause: self.longest_pause / times,
+        }
+    }
+}
