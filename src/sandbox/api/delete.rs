@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::state::{State, key, text};
 use super::status::Status;
 use super::types;
-use super::write::{Done, Operation, precondition};
+use super::write::{Done, Operation};
 
 /// The finalizer of an object that waits for its dependents.
 pub const FOREGROUND: &str = "foregroundDeletion";
@@ -49,11 +49,18 @@ impl State {
 }
 
 fn check_preconditions(on: &Operation<'_>, options: &Value, old: &Value) -> Result<(), Status> {
-    for (field, name) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+    let rules = [
+        ("uid", "UID", "The object might have been deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "The object might have been modified"),
+    ];
+    for (field, name, guess) in rules {
         let asked = text(options, &["preconditions", field]);
         let is = text(old, &["metadata", field]);
         if !asked.is_empty() && asked != is {
-            return Err(Status::conflict(on.kind, on.name, &precondition(name, asked, is)));
+            let why = format!(
+                "the {name} in the precondition ({asked}) does not match the {name} in record ({is}). {guess}"
+            );
+            return Err(Status::conflict_of_kind(on.kind, on.name, &why));
         }
     }
     Ok(())

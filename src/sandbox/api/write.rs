@@ -73,7 +73,7 @@ impl State {
         let warnings = types::decode(kind, &mut new, on.strictness)?;
         let name = self.name_of_new(on, &mut new)?;
         if !text(&new, &["metadata", "resourceVersion"]).is_empty() {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Status::unexplained("resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(kind, on.namespace, &name)?;
         let fresh = json!({"uid": types::new_uid(), "creationTimestamp": types::time(on.now)});
@@ -145,9 +145,12 @@ impl State {
         if version.is_empty() && on.kind.custom.is_some() {
             return Err(types::version_required(on.kind, on.name));
         }
-        let (asked, is) = (text(&body, &["metadata", "uid"]), live.value());
-        if !asked.is_empty() && asked != text(&is, &["metadata", "uid"]) {
-            let why = precondition("UID", asked, text(&is, &["metadata", "uid"]));
+        if version.parse::<u64>().is_err() && !version.is_empty() {
+            return Err(Status::unexplained(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")));
+        }
+        let asked = text(&body, &["metadata", "uid"]);
+        if !asked.is_empty() && asked != &*live.uid {
+            let why = other_uid(on, asked, &live.uid);
             return Err(Status::conflict(on.kind, on.name, &why));
         }
         self.replace(on, &live, body, Ownership::Track, warnings)
@@ -161,7 +164,9 @@ impl State {
         }
         let live = live?;
         let mut new = patch::patched(on.kind, types::from_storage(on.kind, live.value()), patch)?;
-        let warnings = types::decode(on.kind, &mut new, on.strictness)?;
+        let shown = new.clone();
+        let warnings = types::decode(on.kind, &mut new, on.strictness)
+            .map_err(|status| patch::undecodable(on.kind, patch, &shown, status))?;
         let named = text(&new, &["metadata", "name"]);
         if named != on.name {
             return Err(types::other_name(named, on.name));
@@ -190,7 +195,7 @@ impl State {
                 ApplyError::Conflicts(conflicts) => {
                     Status::apply_conflict(message, &managed::causes(&conflicts))
                 }
-                ApplyError::Misfit(_) => Status::misfit(message),
+                ApplyError::Misfit(_) => Status::unexplained(message),
                 ApplyError::ManagedFieldsGiven => Status::bad_request(message),
             }
         })?;
@@ -251,7 +256,18 @@ fn writer<'a>(on: &Operation<'a>, api_version: &'a str) -> Writer<'a> {
     Writer { manager: on.manager, subresource: on.subresource, api_version, now: on.now }
 }
 
-/// A precondition that does not hold, in the server's words.
-pub(super) fn precondition(what: &str, asked: &str, is: &str) -> String {
-    format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}")
+/// The object has another uid than the request says, in the server's words; they tell where it is stored.
+fn other_uid(on: &Operation<'_>, asked: &str, is: &str) -> String {
+    let kind = on.kind;
+    let place = match (&kind.custom, &*kind.kind) {
+        (Some(_), _) => format!("{}/{}", kind.group, kind.plural),
+        (None, "Service") => "services/specs".into(),
+        (None, _) => kind.plural.clone(),
+    };
+    let namespace = if kind.namespaced { format!("{}/", on.namespace) } else { String::new() };
+    format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{place}/{namespace}{}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {asked}, UID in object meta: {is}",
+        on.name
+    )
 }
