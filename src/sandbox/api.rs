@@ -146,7 +146,9 @@ impl Request<'_> {
                 let done = state.create(&operation, body)?;
                 Ok(self.done(&kind, done))
             }
-            Method::DELETE if namespace.is_some() == kind.namespaced => self.delete_collection(state, &kind),
+            Method::DELETE if namespace.is_some() == kind.namespaced && kind.deletes_collections() => {
+                self.delete_collection(state, &kind)
+            }
             Method::PUT if kind.custom.is_some() => Err(Status::bad_request("name must be provided")),
             _ => Err(Status::not_allowed()),
         }

@@ -13,13 +13,22 @@ pub const FOREGROUND: &str = "foregroundDeletion";
 /// The finalizer of an object that lets go of its dependents first.
 pub const ORPHAN: &str = "orphan";
 
+/// Namespaces that every cluster keeps.
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
 impl State {
     /// DELETE of one object, with `DeleteOptions`.
     pub fn delete(&mut self, on: &Operation<'_>, options: &Value) -> Result<Done, Status> {
         let kind = on.kind;
         let live = self.find(kind, on.namespace, on.name)?;
         let old = types::from_storage(kind, live.value());
+        if kind.kind == "Namespace" && IMMORTAL.contains(&on.name) {
+            return Err(Status::forbidden(kind, on.name, "this namespace may not be deleted"));
+        }
         check_preconditions(on, options, &old)?;
+        if kind.kind == "CustomResourceDefinition" && kind.custom.is_none() {
+            return Ok(self.terminate_crd(on, old));
+        }
         let mut new = old.clone();
         set_policy_finalizers(&mut new, options);
         let grace = grace_period(kind.kind == "Pod" && kind.group.is_empty(), options, &old);
@@ -40,6 +49,30 @@ impl State {
         }
         let object = if types::is_returned_when_deleted(kind) { new } else { success(on, &old) };
         Ok(Done { code: 200, object, warnings: vec![] })
+    }
+
+    /// A definition goes when its resources are gone; until then it says so.
+    fn terminate_crd(&mut self, on: &Operation<'_>, mut new: Value) -> Done {
+        if !types::is_being_deleted(&new) {
+            let metadata = types::metadata_mut(&mut new);
+            metadata.insert("deletionTimestamp".into(), json!(types::time(on.now)));
+            let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
+            if let Some(finalizers) = finalizers.as_array_mut() {
+                finalizers.push(json!(super::CRD_FINALIZER));
+            }
+            if let Some(conditions) = new["status"]["conditions"].as_array_mut() {
+                conditions.push(json!({
+                    "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
+                    "lastTransitionTime": types::time(on.now),
+                    "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+                }));
+            }
+            if !on.dry_run {
+                let at = key(on.kind, on.namespace, on.name);
+                new = self.store.put(at, types::to_storage(on.kind, new)).value();
+            }
+        }
+        Done { code: 200, object: types::from_storage(on.kind, new), warnings: vec![] }
     }
 
     /// Removes an object whose time has come, whatever it says of a grace period.

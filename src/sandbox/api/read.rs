@@ -125,6 +125,10 @@ fn list_in_form(
                     object.remove("apiVersion");
                 }
             }
+            let mut metadata = metadata.clone();
+            if kind.custom.is_some() && metadata["continue"].is_null() {
+                metadata["continue"] = json!("");
+            }
             json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": metadata,
                        "items": objects})
         }

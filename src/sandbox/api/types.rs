@@ -124,18 +124,6 @@ fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(),
     Err(Status::bad_request(format!("the kind in the data ({named}) does not match the expected kind ({mine})")))
 }
 
-/// The same for an applied configuration, which keeps its nulls and its shape.
-pub fn decode_applied(
-    kind: &Kind,
-    config: &mut Value,
-    strictness: Strictness,
-) -> Result<Vec<String>, Status> {
-    let mut whole = config.clone();
-    let warnings = decode(kind, &mut whole, strictness)?;
-    let _ = crate::sandbox::shape::prune(config, &kind.shape);
-    Ok(warnings)
-}
-
 /// Brings what an apply has merged into the form in which it is stored: amounts and nulls.
 pub fn normalize(kind: &Kind, object: &mut Value) {
     if kind.custom.is_none() {
@@ -184,11 +172,16 @@ pub fn other_name(given: &str, asked: &str) -> Status {
 /// A custom resource is not replaced blindly.
 pub fn version_required(kind: &Kind, name: &str) -> Status {
     let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-    Status::invalid(kind, name, &[cause])
+    Status::invalid_as(&kind.group, &kind.plural, name, &[cause])
 }
 
 /// Apply says who, and names what it applies.
 pub fn check_apply(on: &Operation<'_>, config: &Value) -> Result<(), Status> {
+    let (version, kind) = (text(config, &["apiVersion"]), text(config, &["kind"]));
+    if version != on.kind.api_version() || kind != on.kind.kind {
+        let slash = if version.contains('/') { "" } else { "/" };
+        return Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")));
+    }
     let named = text(config, &["metadata", "name"]);
     if !named.is_empty() && named != on.name {
         return Err(other_name(named, on.name));
@@ -237,9 +230,6 @@ pub fn complete_create(kind: &Kind, new: &mut Value) {
     }
     defaults::admit(&kind.kind, new, &random_suffix());
     prepare::prepare_create(&kind.kind, new);
-    if kind.kind == "CustomResourceDefinition" {
-        metadata_mut(new).insert("finalizers".into(), json!([super::CRD_FINALIZER]));
-    }
 }
 
 /// The same for a changed object, before the owners are written down.

@@ -9,6 +9,7 @@ use super::patch::{self, Patch};
 use super::state::{State, key, text};
 use super::status::Status;
 use super::types::{self, Strictness};
+use crate::sandbox::cause::Cause;
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::managed::{self, ApplyError, Writer};
 use crate::sandbox::store::Stored;
@@ -138,11 +139,15 @@ impl State {
         }
         let live = match self.find(on.kind, on.namespace, on.name) {
             Ok(live) => live,
-            Err(_) if types::is_created_by_update(on.kind) => return self.create(on, body),
+            Err(_) if types::is_created_by_update(on.kind) => {
+                types::metadata_mut(&mut body).remove("resourceVersion");
+                return self.create(on, body);
+            }
             Err(missing) => return Err(missing),
         };
         let version = text(&body, &["metadata", "resourceVersion"]);
-        if version.is_empty() && on.kind.custom.is_some() {
+        // Leases, too, are not replaced blindly.
+        if version.is_empty() && (on.kind.custom.is_some() || on.kind.kind == "Lease") {
             return Err(types::version_required(on.kind, on.name));
         }
         if version.parse::<u64>().is_err() && !version.is_empty() {
@@ -182,12 +187,9 @@ impl State {
     ) -> Result<Done, Status> {
         let mut config = config.clone();
         types::check_apply(on, &config)?;
-        let warnings = types::decode_applied(on.kind, &mut config, on.strictness)?;
         types::keep_part(on.kind, on.subresource, &mut config);
         let is = live.map(|live| types::from_storage(on.kind, live.value()));
         let api_version = on.kind.api_version();
-        // An apply may name the version that it was made on.
-        let version = text(&config, &["metadata", "resourceVersion"]).to_owned();
         let new = managed::apply(is.as_ref(), &config, &on.kind.shape, &writer(on, &api_version), on.force);
         let mut new = new.map_err(|error| {
             let message = error.to_string();
@@ -202,13 +204,16 @@ impl State {
         types::normalize(on.kind, &mut new);
         match live {
             None if !on.subresource.is_empty() => Err(Status::not_found(on.kind, on.name)),
-            None if !version.is_empty() => Err(Status::modified(on.kind, on.name)),
             None => {
-                let mut done = self.create_as(on, new, Ownership::Applied)?;
-                done.warnings = warnings;
-                Ok(done)
+                let uid = text(&config, &["metadata", "uid"]);
+                if !uid.is_empty() {
+                    let cause = Cause::invalid("metadata.uid", &json!(uid), "field is immutable");
+                    return Err(Status::invalid(on.kind, on.name, &[cause]));
+                }
+                types::metadata_mut(&mut new).remove("resourceVersion");
+                self.create_as(on, new, Ownership::Applied)
             }
-            Some(live) => self.replace(on, live, new, Ownership::Applied, warnings),
+            Some(live) => self.replace(on, live, new, Ownership::Applied, vec![]),
         }
     }
 

@@ -78,8 +78,13 @@ impl Normalizer {
                     hide(&mut map["object"]["metadata"], "resourceVersion");
                 }
                 generated(map);
-                for (key, value) in map {
-                    self.walk(value, key);
+                if key == "columnDefinitions" {
+                    map.insert("description".into(), json!("<description>"));
+                }
+                // Keys of managedFields may be uids.
+                for (key, mut value) in std::mem::take(map) {
+                    self.walk(&mut value, &key);
+                    map.insert(UID.replace_all(&key, "<uid>").into_owned(), value);
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.walk(item, key)),
@@ -91,7 +96,6 @@ impl Normalizer {
                 let number = *self.versions.entry(text.clone()).or_insert(next);
                 *text = format!("<version {number}>");
             }
-            Value::String(text) if key == "description" && !text.is_empty() => *text = "<description>".into(),
             Value::String(text) if key == "serverAddress" => *text = "<address>".into(),
             Value::String(text) => *text = self.text(text),
             _ => {}
