@@ -5,6 +5,9 @@
 
 mod delete;
 mod discovery;
+mod go;
+mod labels;
+mod options;
 mod patch;
 mod read;
 mod request;
@@ -69,13 +72,24 @@ pub fn answer(state: &mut State, head: &Head, body: &[u8], now: Timestamp) -> Re
         return Ok(Answer::Text("ok"));
     }
     if let Some(found) = discovery::answer(state, &head.path) {
-        return if head.method == Method::GET { Ok(Answer::ok(found)) } else { Err(Status::not_allowed()) };
+        // The list of groups does not ask how it is asked for.
+        let may = head.method == Method::GET || head.path == "/apis";
+        return if may { Ok(Answer::ok(found)) } else { Err(Status::not_allowed()) };
     }
-    let target = Target::parse(&head.path).ok_or_else(Status::no_such_path)?;
-    let kind =
-        state.served(&target.group, &target.version, &target.plural).ok_or_else(Status::no_such_path)?;
-    if target.namespace.is_some() && !kind.namespaced {
-        return Err(Status::no_such_path());
+    let target = Target::parse(&head.path);
+    let served = target.as_ref().and_then(|target| {
+        let kind = state.served(&target.group, &target.version, &target.plural)?;
+        (target.namespace.is_none() || kind.namespaced).then_some(kind)
+    });
+    let (Some(target), Some(kind)) = (target, served) else {
+        return Err(nothing_at(state, &head.path));
+    };
+    let is_collection = target.name.is_none();
+    if !head.accepts_json() {
+        return Err(Status::not_acceptable(kind.custom.is_some(), is_collection));
+    }
+    if head.method == Method::PATCH && kind.custom.is_none() && !patch::is_known(&head.content_type) {
+        return Err(Status::unknown_patch());
     }
     let request = Request { head, body, target: &target, kind, now };
     match (target.name.as_deref(), target.subresource.as_deref()) {
@@ -84,8 +98,23 @@ pub fn answer(state: &mut State, head: &Head, body: &[u8], now: Timestamp) -> Re
         (Some(name), Some("scale")) if request.kind.scale.is_some() => request.scale(state, name),
         (Some(name), Some("status")) if request.kind.status => request.object(state, name, "status"),
         (Some(name), None) => request.object(state, name, ""),
-        _ => Err(Status::no_such_path()),
+        (Some(name), _) if request.kind.custom.is_some() => Err(Status::not_found(&request.kind, name)),
+        _ => Err(Status::no_such_resource()),
     }
+}
+
+/// Built-in groups refuse in JSON, everybody else in plain text.
+fn nothing_at(state: &State, path: &str) -> Status {
+    let mut segments = path.trim_matches('/').split('/');
+    let built_in = match segments.next() {
+        Some("api") => true,
+        Some("apis") => {
+            let group = segments.next().unwrap_or_default();
+            state.kinds().any(|kind| kind.group == group && kind.custom.is_none())
+        }
+        _ => false,
+    };
+    if built_in { Status::no_such_resource() } else { Status::no_such_path() }
 }
 
 struct Request<'a> {
@@ -117,13 +146,16 @@ impl Request<'_> {
                 let done = state.create(&operation, body)?;
                 Ok(self.done(&kind, done))
             }
-            Method::DELETE if namespace.is_some() == kind.namespaced => self.delete_collection(state, &kind),
+            Method::DELETE if namespace.is_some() == kind.namespaced && kind.deletes_collections() => {
+                self.delete_collection(state, &kind)
+            }
+            Method::PUT if kind.custom.is_some() => Err(Status::bad_request("name must be provided")),
             _ => Err(Status::not_allowed()),
         }
     }
 
     fn delete_collection(&self, state: &mut State, kind: &Arc<Kind>) -> Result<Answer, Status> {
-        let options = types::read_options(self.head, self.body)?;
+        let options = options::read(self.head, self.body)?;
         let mut list = state.list(kind, self.target.namespace.as_deref(), self.head, self.now)?;
         for item in list["items"].as_array_mut().into_iter().flatten() {
             let name = text(item, &["metadata", "name"]).to_owned();
@@ -135,7 +167,7 @@ impl Request<'_> {
 
     fn object(&self, state: &mut State, name: &str, subresource: &str) -> Result<Answer, Status> {
         if self.kind.namespaced && self.target.namespace.is_none() {
-            return Err(Status::no_such_path());
+            return Err(Status::no_such_resource());
         }
         let kind = Arc::clone(&self.kind);
         let operation = self.operation(&kind, name, subresource)?;
@@ -154,10 +186,15 @@ impl Request<'_> {
                 state.patch(&operation, &patch)?
             }
             Method::DELETE if subresource.is_empty() => {
-                let options = types::read_options(self.head, self.body)?;
+                let options = options::read(self.head, self.body)?;
                 let dry_run = operation.dry_run || options["dryRun"] == json!(["All"]);
                 state.delete(&Operation { dry_run, ..operation }, &options)?
             }
+            Method::POST if kind.custom.is_some() => {
+                let body = types::read_body(&kind, self.head, self.body)?;
+                state.create(&Operation { name: "", ..operation }, body)?
+            }
+            _ if kind.custom.is_some() => return Err(Status::not_supported(&kind, &self.head.method)),
             _ => return Err(Status::not_allowed()),
         };
         Ok(self.done(&kind, done))
@@ -169,7 +206,7 @@ impl Request<'_> {
         name: &'b str,
         subresource: &'b str,
     ) -> Result<Operation<'b>, Status> {
-        types::check_options(self.head)?;
+        options::check(self.head)?;
         Ok(Operation {
             kind,
             namespace: self.target.namespace.as_deref().unwrap_or_default(),

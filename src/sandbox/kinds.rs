@@ -71,6 +71,12 @@ impl Kind {
         group_version(&self.group, &self.version)
     }
 
+    /// Whether all of them can be deleted at once: nobody does that to namespaces.
+    #[must_use]
+    pub fn deletes_collections(&self) -> bool {
+        self.custom.is_some() || self.kind != "Namespace"
+    }
+
     /// `statefulsets.apps`, or `pods`: how errors name a resource.
     #[must_use]
     pub fn qualified(&self) -> String {

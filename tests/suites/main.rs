@@ -2,6 +2,7 @@
 //! and in the sandbox, in modules of these names.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+mod api_conformance;
 mod bench;
 mod main_job;
 mod resource;

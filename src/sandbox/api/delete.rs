@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 use super::state::{State, key, text};
 use super::status::Status;
 use super::types;
-use super::write::{Done, Operation, precondition};
+use super::write::{Done, Operation};
 
 /// The finalizer of an object that waits for its dependents.
 pub const FOREGROUND: &str = "foregroundDeletion";
 /// The finalizer of an object that lets go of its dependents first.
 pub const ORPHAN: &str = "orphan";
+
+/// Namespaces that every cluster keeps.
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 impl State {
     /// DELETE of one object, with `DeleteOptions`.
@@ -19,7 +22,13 @@ impl State {
         let kind = on.kind;
         let live = self.find(kind, on.namespace, on.name)?;
         let old = types::from_storage(kind, live.value());
+        if kind.kind == "Namespace" && IMMORTAL.contains(&on.name) {
+            return Err(Status::forbidden(kind, on.name, "this namespace may not be deleted"));
+        }
         check_preconditions(on, options, &old)?;
+        if kind.kind == "CustomResourceDefinition" && kind.custom.is_none() {
+            return Ok(self.terminate_crd(on, old));
+        }
         let mut new = old.clone();
         set_policy_finalizers(&mut new, options);
         let grace = grace_period(kind.kind == "Pod" && kind.group.is_empty(), options, &old);
@@ -42,6 +51,30 @@ impl State {
         Ok(Done { code: 200, object, warnings: vec![] })
     }
 
+    /// A definition goes when its resources are gone; until then it says so.
+    fn terminate_crd(&mut self, on: &Operation<'_>, mut new: Value) -> Done {
+        if !types::is_being_deleted(&new) {
+            let metadata = types::metadata_mut(&mut new);
+            metadata.insert("deletionTimestamp".into(), json!(types::time(on.now)));
+            let finalizers = metadata.entry("finalizers").or_insert_with(|| json!([]));
+            if let Some(finalizers) = finalizers.as_array_mut() {
+                finalizers.push(json!(super::CRD_FINALIZER));
+            }
+            if let Some(conditions) = new["status"]["conditions"].as_array_mut() {
+                conditions.push(json!({
+                    "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
+                    "lastTransitionTime": types::time(on.now),
+                    "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+                }));
+            }
+            if !on.dry_run {
+                let at = key(on.kind, on.namespace, on.name);
+                new = self.store.put(at, types::to_storage(on.kind, new)).value();
+            }
+        }
+        Done { code: 200, object: types::from_storage(on.kind, new), warnings: vec![] }
+    }
+
     /// Removes an object whose time has come, whatever it says of a grace period.
     pub fn remove(&mut self, on: &Operation<'_>) {
         self.store.remove(&key(on.kind, on.namespace, on.name));
@@ -49,11 +82,18 @@ impl State {
 }
 
 fn check_preconditions(on: &Operation<'_>, options: &Value, old: &Value) -> Result<(), Status> {
-    for (field, name) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+    let rules = [
+        ("uid", "UID", "The object might have been deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "The object might have been modified"),
+    ];
+    for (field, name, guess) in rules {
         let asked = text(options, &["preconditions", field]);
         let is = text(old, &["metadata", field]);
         if !asked.is_empty() && asked != is {
-            return Err(Status::conflict(on.kind, on.name, &precondition(name, asked, is)));
+            let why = format!(
+                "the {name} in the precondition ({asked}) does not match the {name} in record ({is}). {guess}"
+            );
+            return Err(Status::conflict_of_kind(on.kind, on.name, &why));
         }
     }
     Ok(())

@@ -4,13 +4,27 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::state::State;
 use crate::sandbox::kinds::{Kind, group_version};
 
 /// The Kubernetes version whose behaviour is simulated; the build metadata says that it is a simulation.
 pub const VERSION: &str = "v1.36.3+polkafleet-sandbox";
+
+/// The built-in groups in the order in which the server tells of them.
+const GROUPS: [&str; 7] = [
+    "apps",
+    "events.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "storage.k8s.io",
+    "apiextensions.k8s.io",
+    "coordination.k8s.io",
+];
 
 /// Answers a discovery path; `None` where it is none.
 #[must_use]
@@ -23,8 +37,10 @@ pub fn answer(state: &State, path: &str) -> Option<Value> {
             "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": "127.0.0.1"}],
         })),
         ["apis"] => {
-            let groups: Vec<Value> =
-                groups(state).iter().map(|(name, versions)| group(name, versions)).collect();
+            let mut all: Vec<(String, Vec<String>)> = groups(state).into_iter().collect();
+            // Those of CRDs come last.
+            all.sort_by_key(|(name, _)| GROUPS.iter().position(|one| one == name).unwrap_or(GROUPS.len()));
+            let groups: Vec<Value> = all.iter().map(|(name, versions)| group(name, versions)).collect();
             Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
         }
         ["apis", name] => {
@@ -95,7 +111,7 @@ fn resources(state: &State, group: &str, version: &str) -> Option<Value> {
 fn resource(kind: &Kind) -> Vec<Value> {
     let mut main = json!({
         "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
-        "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+        "verbs": verbs(kind), "storageVersionHash": storage_hash(kind),
     });
     if !kind.short.is_empty() {
         main["shortNames"] = json!(kind.short);
@@ -118,13 +134,37 @@ fn resource(kind: &Kind) -> Vec<Value> {
     if kind.kind == "Pod" && kind.group.is_empty() {
         sub("proxy", "PodProxyOptions", None, &["create", "delete", "get", "patch", "update"]);
     }
-    if kind.scale.is_some() {
-        sub("scale", "Scale", Some(("autoscaling", "v1")), &["get", "patch", "update"]);
-    }
-    if kind.status {
-        sub("status", &kind.kind, None, &["get", "patch", "update"]);
+    // The subresources of built-in kinds are sorted.
+    for name in if kind.custom.is_some() { ["status", "scale"] } else { ["scale", "status"] } {
+        if name == "scale" && kind.scale.is_some() {
+            sub("scale", "Scale", Some(("autoscaling", "v1")), &["get", "patch", "update"]);
+        }
+        if name == "status" && kind.status {
+            sub("status", &kind.kind, None, &["get", "patch", "update"]);
+        }
     }
     all
+}
+
+fn verbs(kind: &Kind) -> Vec<&'static str> {
+    let all = if kind.custom.is_some() {
+        ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
+    } else {
+        ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    };
+    all.into_iter().filter(|verb| *verb != "deletecollection" || kind.deletes_collections()).collect()
+}
+
+/// Tells clients whether objects have come to be stored in another version.
+fn storage_hash(kind: &Kind) -> String {
+    // Events of both groups are stored as those of the core group.
+    let (group, version) = match &kind.custom {
+        Some(custom) => custom.stored_as.split_once('/').unwrap_or_default(),
+        None if kind.kind == "Event" => ("", "v1"),
+        None => (&*kind.group, &*kind.version),
+    };
+    let hash = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
+    BASE64_STANDARD.encode(&hash[..8])
 }
 
 fn open_api_index(state: &State) -> Value {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::go;
 use super::status::Status;
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::shape::Shape;
@@ -16,6 +17,12 @@ pub const STRATEGIC: &str = "application/strategic-merge-patch+json";
 pub const APPLY: &str = "application/apply-patch+yaml";
 /// See above; only refused.
 pub const APPLY_CBOR: &str = "application/apply-patch+cbor";
+
+/// Whether it is the content type of any patch.
+#[must_use]
+pub fn is_known(content_type: &str) -> bool {
+    [JSON, MERGE, STRATEGIC, APPLY, APPLY_CBOR].contains(&content_type)
+}
 
 /// A patch, read.
 #[derive(Debug)]
@@ -67,20 +74,27 @@ impl Patch {
 pub fn patched(kind: &Kind, mut live: Value, patch: &Patch) -> Result<Value, Status> {
     match patch {
         Patch::Merge(patch) => json_patch::merge(&mut live, patch),
-        Patch::Json(operations) => json_patch::patch(&mut live, operations).map_err(|error| {
-            let mut status = Status::refusal(500);
-            status.code = 422;
-            status.reason = "Invalid";
-            status.message = "the server rejected our request due to an error in our request".into();
-            status.details = serde_json::json!({
-                "causes": [{"reason": "UnexpectedServerResponse", "message": error.to_string()}]
-            });
-            status
-        })?,
+        Patch::Json(operations) => {
+            json_patch::patch(&mut live, operations).map_err(|_| Status::unprocessable())?;
+        }
         Patch::Strategic(patch) => strategic(&mut live, patch, &kind.shape),
         Patch::Apply(_) => {}
     }
     Ok(live)
+}
+
+/// What the server says of a patched object that cannot be decoded: it shows the object, or a strategic patch.
+pub fn undecodable(kind: &Kind, patch: &Patch, object: &Value, status: Status) -> Status {
+    let Some((_, why)) = status.message.split_once(&format!("cannot be handled as a {}: ", kind.kind)) else {
+        return status;
+    };
+    let shown = match patch {
+        Patch::Strategic(patch) => go::printed(patch),
+        _ if kind.custom.is_some() => object.to_string(),
+        Patch::Merge(patch) => go::encoded(object, patch),
+        _ => go::encoded(object, &Value::Null),
+    };
+    Status::undecodable_patch(&shown, why)
 }
 
 /// Merges by shape: maps by key, keyed lists by their first key, everything else replaced; `$patch` and

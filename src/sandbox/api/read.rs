@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::request::Head;
 use super::select::Selection;
-use super::state::State;
+use super::state::{State, text};
 use super::status::Status;
-use super::table;
-use super::types;
+use super::{go, options, table, types};
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::store::{Compacted, Key, Stored};
 
@@ -31,11 +30,23 @@ impl Page {
         BASE64_URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
-    fn read(token: &str) -> Option<Self> {
-        let token: Value = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-        let text = |key: &str| Some(token[key].as_str()?.to_owned());
-        Some(Self { revision: token["rv"].as_u64()?, after: (text("ns")?, text("name")?) })
+    fn read(token: &str) -> Result<Self, Status> {
+        let wrong = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|error| wrong(&error.to_string()))?;
+        let token: Value =
+            serde_json::from_slice(&bytes).map_err(|error| wrong(&go::json_error(&bytes, &error)))?;
+        let text = |key: &str| text(&token, &[key]).to_owned();
+        Ok(Self { revision: token["rv"].as_u64().unwrap_or_default(), after: (text("ns"), text("name")) })
     }
+}
+
+/// How many objects are wanted at most.
+fn limit(head: &Head) -> Result<Option<usize>, Status> {
+    let Some(text) = head.query("limit") else { return Ok(None) };
+    let limit = text.parse::<usize>().map_err(|_| {
+        Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
+    })?;
+    Ok(Some(limit).filter(|limit| *limit > 0))
 }
 
 /// An object in the form that was asked for.
@@ -60,16 +71,14 @@ impl State {
         head: &Head,
         now: Timestamp,
     ) -> Result<Value, Status> {
+        let limit = limit(head)?;
         let selection = Selection::parse(kind, head.query("labelSelector"), head.query("fieldSelector"))?;
-        let token = head.query("continue").map(|token| {
-            Page::read(token)
-                .ok_or_else(|| Status::bad_request("continue key is not valid: illegal base64 data"))
-        });
-        let page = token.transpose()?;
+        options::check_list(head)?;
+        let page = head.query("continue").map(Page::read).transpose()?;
+        if page.is_some() && head.query("resourceVersion").is_some_and(|version| version != "0") {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
         let (revision, objects) = self.snapshot(kind, namespace, head, page.as_ref())?;
-        let limit =
-            head.query("limit").and_then(|limit| limit.parse::<usize>().ok()).filter(|limit| *limit > 0);
-
         let is_left = |key: &Key| {
             page.as_ref().is_none_or(|page| (&key.namespace, &key.name) > (&page.after.0, &page.after.1))
         };
@@ -116,6 +125,10 @@ fn list_in_form(
                     object.remove("apiVersion");
                 }
             }
+            let mut metadata = metadata.clone();
+            if kind.custom.is_some() && metadata["continue"].is_null() {
+                metadata["continue"] = json!("");
+            }
             json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": metadata,
                        "items": objects})
         }
@@ -131,7 +144,8 @@ impl State {
         head: &Head,
         page: Option<&Page>,
     ) -> Result<Snapshot, Status> {
-        let asked = revision_of(head)?;
+        let asked = revision_of(head)
+            .map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))?;
         let exact = match (page, head.query("resourceVersionMatch"), asked) {
             (Some(page), ..) => Some(page.revision),
             (None, Some("Exact"), Some(asked)) => Some(asked),
@@ -160,18 +174,10 @@ impl State {
     }
 }
 
-/// The revision that a list or a watch names.
-pub(super) fn revision_of(head: &Head) -> Result<Option<u64>, Status> {
-    let Some(text) = head.query("resourceVersion") else {
-        if head.query("resourceVersionMatch").is_some() && !head.is_set("sendInitialEvents") {
-            return Err(Status::list_options(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        }
-        return Ok(None);
-    };
+/// The revision that a list or a watch names; an error is the server's words for it.
+pub(super) fn revision_of(head: &Head) -> Result<Option<u64>, String> {
+    let Some(text) = head.query("resourceVersion") else { return Ok(None) };
     text.parse().map(Some).map_err(|_| {
-        Status::bad_request(format!("resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"))
+        format!("resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax")
     })
 }

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use crate::sandbox::cause::{self, Cause};
 use crate::sandbox::kinds::Kind;
 
+/// The third format of a real server; here it is only named.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
 /// A refusal: a `Status` of kind Failure, or the plain text of a path that nobody serves.
 #[derive(Debug, PartialEq)]
 pub struct Status {
@@ -59,6 +62,14 @@ impl Status {
         Self::new(404, "", "404 page not found\n")
     }
 
+    /// A group of Kubernetes' own has no such resource.
+    #[must_use]
+    pub fn no_such_resource() -> Self {
+        let mut status = Self::new(404, "NotFound", "the server could not find the requested resource");
+        status.details = json!({});
+        status
+    }
+
     /// The object is not there.
     #[must_use]
     pub fn not_found(kind: &Kind, name: &str) -> Self {
@@ -78,6 +89,15 @@ impl Status {
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
         Self::new(409, "Conflict", message).about(kind, name)
+    }
+
+    /// [`Status::conflict`] where the server names the kind instead of the resource.
+    #[must_use]
+    pub fn conflict_of_kind(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified_kind());
+        let mut status = Self::new(409, "Conflict", message);
+        status.details = details(&kind.group, &kind.kind, name);
+        status
     }
 
     /// The object was changed since it was read.
@@ -111,9 +131,9 @@ impl Status {
         status
     }
 
-    /// An applied configuration that does not fit its type: the server gives no reason.
+    /// A mistake of the client that the server takes for its own, and gives no reason.
     #[must_use]
-    pub fn misfit(message: impl Into<String>) -> Self {
+    pub fn unexplained(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
 
@@ -142,6 +162,56 @@ impl Status {
         status
     }
 
+    /// The same, in the words for custom resources.
+    #[must_use]
+    pub fn not_supported(kind: &Kind, method: &http::Method) -> Self {
+        let verb = method.as_str().to_lowercase();
+        let message = format!("{verb} is not supported on resources of kind \"{}\"", kind.qualified());
+        Self::new(405, "MethodNotAllowed", message).about(kind, "")
+    }
+
+    /// The client takes none of the formats that there are.
+    #[must_use]
+    pub fn not_acceptable(is_custom: bool, is_collection: bool) -> Self {
+        let formats = format!("application/json, application/yaml, {PROTOBUF}");
+        if is_custom {
+            return Self::new(
+                406,
+                "NotAcceptable",
+                format!("only the following media types are accepted: {formats}"),
+            );
+        }
+        let streams = format!(", application/json;stream=watch, {PROTOBUF};stream=watch");
+        let streams = if is_collection { &*streams } else { "" };
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {formats}{streams}");
+        let mut status = Self::new(406, "NotAcceptable", message);
+        status.details = json!({});
+        status
+    }
+
+    /// A patch of a built-in kind in a format that nobody knows.
+    #[must_use]
+    pub fn unknown_patch() -> Self {
+        let mut status = Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        status.details = json!({});
+        status
+    }
+
+    /// A patch that is well formed and cannot be done.
+    #[must_use]
+    pub fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        let mut status = Self::new(422, "Invalid", message);
+        status.details = json!({});
+        status
+    }
+
+    /// A patch whose result cannot be decoded; the server shows it.
+    #[must_use]
+    pub fn undecodable_patch(shown: &str, why: &str) -> Self {
+        Self::invalid_as("", "", "", &[Cause::invalid("patch", &json!(shown), why)])
+    }
+
     /// The patch has a content type that is not taken here.
     #[must_use]
     pub fn unsupported_media(accepted: &[&str]) -> Self {
@@ -168,12 +238,6 @@ impl Status {
             "retryAfterSeconds": 1,
         });
         status
-    }
-
-    /// A list or watch is asked for in a way that makes no sense.
-    #[must_use]
-    pub fn list_options(field: &str, detail: &str) -> Self {
-        Self::invalid_as("meta.k8s.io", "ListOptions", "", &[Cause::forbidden(field, detail)])
     }
 
     /// A server that refuses everything.

@@ -5,13 +5,14 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::go;
 use super::request::Head;
 use super::state::{State, text};
 use super::status::Status;
 use super::write::Operation;
 use crate::sandbox::builtin::{allocate, defaults, prepare, reported_group, types, validate as rules};
 use crate::sandbox::cause::Cause;
-use crate::sandbox::kinds::Kind;
+use crate::sandbox::kinds::{BUILT_INS, Kind};
 
 /// What becomes of fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,62 +39,31 @@ impl Strictness {
 
 /// Reads an object of a body.
 pub fn read_body(kind: &Kind, head: &Head, body: &[u8]) -> Result<Value, Status> {
-    if head.content_type.ends_with("yaml") {
-        return serde_yaml::from_slice(body).map_err(|error| Status::bad_request(error.to_string()));
-    }
-    let said = |why: &str| {
+    let read = match &*head.content_type {
+        "" | "application/json" => serde_json::from_slice(body).map_err(|error| {
+            format!("couldn't get version/kind; json parse error: {}", go::json_error(body, &error))
+        }),
+        "application/yaml" => serde_yaml::from_slice(body).map_err(|error| error.to_string()),
+        _ => {
+            let accepted = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+            return Err(Status::unsupported_media(&accepted));
+        }
+    };
+    let unrecognized = |why: &str| {
+        let summary = go::summary(body);
         Status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {why}",
-            kind.kind, kind.version, kind.kind
+            "the object provided is unrecognized (must be of type {}): {why} ({summary})",
+            kind.kind
         ))
     };
-    if body.is_empty() {
-        return Err(said("EOF"));
+    let object: Value = read.map_err(|why| unrecognized(&why))?;
+    if !object.is_object() {
+        return Err(unrecognized(&format!("couldn't get version/kind; json parse error: {}", go::not_an_object(&object))));
     }
-    serde_json::from_slice(body).map_err(|error| said(&error.to_string()))
-}
-
-/// Reads `DeleteOptions` from body and query.
-pub fn read_options(head: &Head, body: &[u8]) -> Result<Value, Status> {
-    let mut options: Value = if body.is_empty() {
-        json!({})
-    } else {
-        serde_json::from_slice(body).map_err(|error| Status::bad_request(error.to_string()))?
-    };
-    for name in ["propagationPolicy"] {
-        if let Some(value) = head.query(name) {
-            options[name] = json!(value);
-        }
+    if kind.custom.is_some() && text(&object, &["kind"]).is_empty() {
+        return Err(unrecognized(&format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(body))));
     }
-    if let Some(grace) = head.query("gracePeriodSeconds").and_then(|grace| grace.parse::<i64>().ok()) {
-        options["gracePeriodSeconds"] = json!(grace);
-    }
-    Ok(options)
-}
-
-/// Query parameters of writes that have only a few values.
-pub fn check_options(head: &Head) -> Result<(), Status> {
-    let name = if head.method == http::Method::PATCH { "PatchOptions" } else { "CreateOptions" };
-    let mut causes = vec![];
-    if let Some(dry_run) = head.query("dryRun").filter(|dry_run| *dry_run != "All") {
-        causes.push(Cause::not_supported("dryRun", &json!([dry_run]), &["All"]));
-    }
-    if let Some(asked) = head.query("fieldValidation")
-        && !matches!(asked, "Strict" | "Warn" | "Ignore")
-    {
-        causes.push(Cause::not_supported("fieldValidation", &json!(asked), &["Ignore", "Strict", "Warn"]));
-    }
-    if head.query("force").is_some() && head.method == http::Method::PATCH && !is_apply(head) {
-        causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
-    }
-    if is_apply(head) && head.query("fieldManager").is_none() {
-        causes.push(Cause::required("fieldManager", "is required for apply patch"));
-    }
-    if causes.is_empty() { Ok(()) } else { Err(Status::invalid_as("meta.k8s.io", name, "", &causes)) }
-}
-
-fn is_apply(head: &Head) -> bool {
-    head.content_type == super::patch::APPLY
+    Ok(object)
 }
 
 /// Makes of a body an object of its kind, or says why it is none; returns the warnings.
@@ -103,7 +73,8 @@ pub fn decode(kind: &Kind, object: &mut Value, strictness: Strictness) -> Result
     let (version, named) = (kind.api_version(), kind.kind.clone());
     let given = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (given_version, given_kind) = (given("apiVersion"), given("kind"));
-    check_type(kind, &given_version, &given_kind)?;
+    let name = fields.get("metadata").map_or("", |metadata| text(metadata, &["name"])).to_owned();
+    check_type(kind, &given_version, &given_kind, &name)?;
     fields.insert("apiVersion".into(), json!(version));
     fields.insert("kind".into(), json!(named));
     // An object without metadata has empty metadata.
@@ -122,41 +93,35 @@ pub fn decode(kind: &Kind, object: &mut Value, strictness: Strictness) -> Result
     report_unknown(kind, &unknown, strictness)
 }
 
-fn check_type(kind: &Kind, version: &str, named: &str) -> Result<(), Status> {
-    let wanted = format!("{}, Kind={}", kind.api_version(), kind.kind);
+fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(), Status> {
     let (mine_version, mine) = (kind.api_version(), &kind.kind);
     let right_version = version.is_empty() || version == mine_version;
     let right_kind = named.is_empty() || named == mine;
     if right_version && right_kind {
         return Ok(());
     }
-    if kind.custom.is_some() && right_version && !right_kind {
-        let message = format!("the kind in the data ({named}) does not match the expected kind ({mine})");
+    if kind.custom.is_some() && right_version {
+        let cause = Cause::invalid("kind", &json!(named), format!("must be {mine}"));
+        return Err(Status::invalid_as(&kind.group, named, name, &[cause]));
+    }
+    if kind.custom.is_none() {
+        let (short, named) = (version.rsplit('/').next().unwrap_or_default(), if named.is_empty() { mine } else { named });
+        let known = BUILT_INS.iter().any(|one| one.kind == *named && one.api_version() == version);
+        let why = if known {
+            format!("converting ({short}.{named}) to ({}): unknown conversion", go::internal_type(kind))
+        } else {
+            go::not_registered(named, version)
+        };
+        let message = format!("{named} in version {short:?} cannot be handled as a {mine}: {why}");
         return Err(Status::bad_request(message));
     }
-    let message = format!(
-        "{} in version {:?} cannot be handled as a {}: converting ({version}.{named}) to ({wanted})",
-        kind.kind, kind.version, kind.kind
-    );
     if right_kind {
         let message = format!(
             "the API version in the data ({version}) does not match the expected API version ({mine_version})"
         );
         return Err(Status::bad_request(message));
     }
-    Err(Status::bad_request(message))
-}
-
-/// The same for an applied configuration, which keeps its nulls and its shape.
-pub fn decode_applied(
-    kind: &Kind,
-    config: &mut Value,
-    strictness: Strictness,
-) -> Result<Vec<String>, Status> {
-    let mut whole = config.clone();
-    let warnings = decode(kind, &mut whole, strictness)?;
-    let _ = crate::sandbox::shape::prune(config, &kind.shape);
-    Ok(warnings)
+    Err(Status::bad_request(format!("the kind in the data ({named}) does not match the expected kind ({mine})")))
 }
 
 /// Brings what an apply has merged into the form in which it is stored: amounts and nulls.
@@ -194,6 +159,11 @@ pub fn check_namespace_of(kind: &Kind, namespace: &str, object: &Value) -> Resul
 
 /// The object in the body has another name than the URL.
 pub fn other_name(given: &str, asked: &str) -> Status {
+    if given.is_empty() {
+        return Status::bad_request(format!(
+            "the name of the object ({asked} based on URL) was undeterminable: name must be provided"
+        ));
+    }
     Status::bad_request(format!(
         "the name of the object ({given}) does not match the name on the URL ({asked})"
     ))
@@ -202,11 +172,16 @@ pub fn other_name(given: &str, asked: &str) -> Status {
 /// A custom resource is not replaced blindly.
 pub fn version_required(kind: &Kind, name: &str) -> Status {
     let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-    Status::invalid(kind, name, &[cause])
+    Status::invalid_as(&kind.group, &kind.plural, name, &[cause])
 }
 
 /// Apply says who, and names what it applies.
 pub fn check_apply(on: &Operation<'_>, config: &Value) -> Result<(), Status> {
+    let (version, kind) = (text(config, &["apiVersion"]), text(config, &["kind"]));
+    if version != on.kind.api_version() || kind != on.kind.kind {
+        let slash = if version.contains('/') { "" } else { "/" };
+        return Err(Status::bad_request(format!("invalid object type: {slash}{version}, Kind={kind}")));
+    }
     let named = text(config, &["metadata", "name"]);
     if !named.is_empty() && named != on.name {
         return Err(other_name(named, on.name));
@@ -255,9 +230,6 @@ pub fn complete_create(kind: &Kind, new: &mut Value) {
     }
     defaults::admit(&kind.kind, new, &random_suffix());
     prepare::prepare_create(&kind.kind, new);
-    if kind.kind == "CustomResourceDefinition" {
-        metadata_mut(new).insert("finalizers".into(), json!([super::CRD_FINALIZER]));
-    }
 }
 
 /// The same for a changed object, before the owners are written down.

@@ -12,7 +12,7 @@ use super::read::revision_of;
 use super::request::Head;
 use super::select::Selection;
 use super::status::Status;
-use super::{read, types};
+use super::{options, read, types};
 use crate::sandbox::cluster::{Cluster, Cut, Reader};
 use crate::sandbox::faults::ApiFault;
 use crate::sandbox::kinds::Kind;
@@ -51,15 +51,8 @@ impl Watch {
         head: Head,
     ) -> Result<Self, Status> {
         let selection = Selection::parse(&kind, head.query("labelSelector"), head.query("fieldSelector"))?;
-        if head.query("sendInitialEvents").is_some()
-            && head.query("resourceVersionMatch") != Some("NotOlderThan")
-        {
-            return Err(Status::list_options(
-                "sendInitialEvents",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
-        }
-        let asked = revision_of(&head)?.filter(|revision| *revision > 0);
+        options::check_list(&head)?;
+        let asked = revision_of(&head).map_err(Status::unexplained)?.filter(|revision| *revision > 0);
         let initial = asked.is_none() || head.is_set("sendInitialEvents");
         let seconds = head.query("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
         let now = Instant::now();

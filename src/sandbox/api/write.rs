@@ -9,6 +9,7 @@ use super::patch::{self, Patch};
 use super::state::{State, key, text};
 use super::status::Status;
 use super::types::{self, Strictness};
+use crate::sandbox::cause::Cause;
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::managed::{self, ApplyError, Writer};
 use crate::sandbox::store::Stored;
@@ -73,7 +74,7 @@ impl State {
         let warnings = types::decode(kind, &mut new, on.strictness)?;
         let name = self.name_of_new(on, &mut new)?;
         if !text(&new, &["metadata", "resourceVersion"]).is_empty() {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Status::unexplained("resourceVersion should not be set on objects to be created"));
         }
         self.check_namespace(kind, on.namespace, &name)?;
         let fresh = json!({"uid": types::new_uid(), "creationTimestamp": types::time(on.now)});
@@ -138,16 +139,23 @@ impl State {
         }
         let live = match self.find(on.kind, on.namespace, on.name) {
             Ok(live) => live,
-            Err(_) if types::is_created_by_update(on.kind) => return self.create(on, body),
+            Err(_) if types::is_created_by_update(on.kind) => {
+                types::metadata_mut(&mut body).remove("resourceVersion");
+                return self.create(on, body);
+            }
             Err(missing) => return Err(missing),
         };
         let version = text(&body, &["metadata", "resourceVersion"]);
-        if version.is_empty() && on.kind.custom.is_some() {
+        // Leases, too, are not replaced blindly.
+        if version.is_empty() && (on.kind.custom.is_some() || on.kind.kind == "Lease") {
             return Err(types::version_required(on.kind, on.name));
         }
-        let (asked, is) = (text(&body, &["metadata", "uid"]), live.value());
-        if !asked.is_empty() && asked != text(&is, &["metadata", "uid"]) {
-            let why = precondition("UID", asked, text(&is, &["metadata", "uid"]));
+        if version.parse::<u64>().is_err() && !version.is_empty() {
+            return Err(Status::unexplained(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")));
+        }
+        let asked = text(&body, &["metadata", "uid"]);
+        if !asked.is_empty() && asked != &*live.uid {
+            let why = other_uid(on, asked, &live.uid);
             return Err(Status::conflict(on.kind, on.name, &why));
         }
         self.replace(on, &live, body, Ownership::Track, warnings)
@@ -161,7 +169,9 @@ impl State {
         }
         let live = live?;
         let mut new = patch::patched(on.kind, types::from_storage(on.kind, live.value()), patch)?;
-        let warnings = types::decode(on.kind, &mut new, on.strictness)?;
+        let shown = new.clone();
+        let warnings = types::decode(on.kind, &mut new, on.strictness)
+            .map_err(|status| patch::undecodable(on.kind, patch, &shown, status))?;
         let named = text(&new, &["metadata", "name"]);
         if named != on.name {
             return Err(types::other_name(named, on.name));
@@ -177,12 +187,9 @@ impl State {
     ) -> Result<Done, Status> {
         let mut config = config.clone();
         types::check_apply(on, &config)?;
-        let warnings = types::decode_applied(on.kind, &mut config, on.strictness)?;
         types::keep_part(on.kind, on.subresource, &mut config);
         let is = live.map(|live| types::from_storage(on.kind, live.value()));
         let api_version = on.kind.api_version();
-        // An apply may name the version that it was made on.
-        let version = text(&config, &["metadata", "resourceVersion"]).to_owned();
         let new = managed::apply(is.as_ref(), &config, &on.kind.shape, &writer(on, &api_version), on.force);
         let mut new = new.map_err(|error| {
             let message = error.to_string();
@@ -190,20 +197,23 @@ impl State {
                 ApplyError::Conflicts(conflicts) => {
                     Status::apply_conflict(message, &managed::causes(&conflicts))
                 }
-                ApplyError::Misfit(_) => Status::misfit(message),
+                ApplyError::Misfit(_) => Status::unexplained(message),
                 ApplyError::ManagedFieldsGiven => Status::bad_request(message),
             }
         })?;
         types::normalize(on.kind, &mut new);
         match live {
             None if !on.subresource.is_empty() => Err(Status::not_found(on.kind, on.name)),
-            None if !version.is_empty() => Err(Status::modified(on.kind, on.name)),
             None => {
-                let mut done = self.create_as(on, new, Ownership::Applied)?;
-                done.warnings = warnings;
-                Ok(done)
+                let uid = text(&config, &["metadata", "uid"]);
+                if !uid.is_empty() {
+                    let cause = Cause::invalid("metadata.uid", &json!(uid), "field is immutable");
+                    return Err(Status::invalid(on.kind, on.name, &[cause]));
+                }
+                types::metadata_mut(&mut new).remove("resourceVersion");
+                self.create_as(on, new, Ownership::Applied)
             }
-            Some(live) => self.replace(on, live, new, Ownership::Applied, warnings),
+            Some(live) => self.replace(on, live, new, Ownership::Applied, vec![]),
         }
     }
 
@@ -251,7 +261,18 @@ fn writer<'a>(on: &Operation<'a>, api_version: &'a str) -> Writer<'a> {
     Writer { manager: on.manager, subresource: on.subresource, api_version, now: on.now }
 }
 
-/// A precondition that does not hold, in the server's words.
-pub(super) fn precondition(what: &str, asked: &str, is: &str) -> String {
-    format!("Precondition failed: {what} in precondition: {asked}, {what} in object meta: {is}")
+/// The object has another uid than the request says, in the server's words; they tell where it is stored.
+fn other_uid(on: &Operation<'_>, asked: &str, is: &str) -> String {
+    let kind = on.kind;
+    let place = match (&kind.custom, &*kind.kind) {
+        (Some(_), _) => format!("{}/{}", kind.group, kind.plural),
+        (None, "Service") => "services/specs".into(),
+        (None, _) => kind.plural.clone(),
+    };
+    let namespace = if kind.namespaced { format!("{}/", on.namespace) } else { String::new() };
+    format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{place}/{namespace}{}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {asked}, UID in object meta: {is}",
+        on.name
+    )
 }

@@ -22,7 +22,19 @@ pub fn shared() -> Option<&'static Planes> {
     PLANES.get_or_init(start).as_ref()
 }
 
+/// The kubectl that belongs to them.
+pub fn kubectl() -> PathBuf {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/control-plane");
+    let said = Command::new(script).arg("which").arg("kubectl").output().expect("scripts/control-plane runs");
+    String::from_utf8(said.stdout).expect("a path is text").trim_end().into()
+}
+
 fn start() -> Option<Planes> {
+    // DEV-ONLY
+    if let Some(folder) = std::env::var_os("CONF_PLANES") {
+        let child = Command::new("true").spawn().expect("true");
+        return Some(Planes { folder: folder.into(), _script: child });
+    }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/control-plane");
     let built = Command::new(script).arg("build").status().expect("scripts/control-plane runs");
     if built.code() == Some(3) && std::env::var_os("CI").is_none() {
