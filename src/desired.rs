@@ -74,15 +74,33 @@ pub struct Template {
     pub body: Value,
 }
 
-/// The client that a resource is rendered for; an error says in words what cannot be rendered.
-pub fn client(polkadot: &Polkadot) -> Result<ClientVersion, String> {
+/// Why nothing can be rendered for a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// In one word, for a condition.
+    pub reason: &'static str,
+    /// For a person.
+    pub words: String,
+}
+
+/// The client that a resource is rendered for, or why it cannot be rendered.
+///
+/// A tag that moves is rendered for the newest known client. What the pods report of themselves is for the caller to put
+/// into [`Basis::version`].
+pub fn client(polkadot: &Polkadot) -> Result<ClientVersion, Refusal> {
+    let refusal = |reason, words| Err(Refusal { reason, words });
+    let broken = crate::polkadot::validate(polkadot);
+    if !broken.is_empty() {
+        return refusal("Invalid", broken.join("; "));
+    }
     let Some(tag) = &polkadot.spec.client_version else {
-        return Err("spec.clientVersion is not set and no upgrade of the fleet file has set it yet; \
-                    set it, or let an upgrade select this resource"
-            .into());
+        let words = "spec.clientVersion is not set and no upgrade of the fleet file has set it yet; set it, or let an \
+                     upgrade select this resource";
+        return refusal("Unsupported", words.into());
     };
-    arguments::support(tag)?;
-    Ok(ClientVersion::parse(tag))
+    let version = ClientVersion::parse(tag);
+    let refused = arguments::refusals::refusals(polkadot, &version);
+    if refused.is_empty() { Ok(version) } else { refusal("Unsupported", refused.join("; ")) }
 }
 
 /// All that a decision about what should exist is made from.

@@ -23,13 +23,28 @@ impl NodeKey {
         Ok(Self(seed))
     }
 
+    /// Reads the content of a key file as the client does: 32 bytes, or 64 hex digits.
+    pub fn from_file(content: &[u8]) -> Result<Self, InvalidNodeKey> {
+        if let Ok(seed) = content.try_into() {
+            return Ok(Self(seed));
+        }
+        Self::from_hex(std::str::from_utf8(content).map_err(|_| InvalidNodeKey)?)
+    }
+
     /// A key from 32 random bytes; the randomness is the caller's, at the edge.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {
         Self(seed)
     }
 
-    /// The 64 hex digits, for the Secret that the node reads it from and for nothing else.
+    /// The 32 bytes, for the Secret that the node reads it from and for nothing else. Clients of every age read them;
+    /// hex digits in a key file only since September 2020 (paritytech/substrate#7052).
+    #[must_use]
+    pub fn to_file(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The 64 hex digits, for tests and simulated clients.
     #[must_use]
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)
@@ -83,6 +98,16 @@ mod tests {
             let key = NodeKey::from_hex(&format!("{}{last}", "0".repeat(62))).unwrap();
             assert_eq!(key.legacy_peer_id(), legacy);
             assert_eq!(key.peer_id(), modern);
+        }
+    }
+
+    #[test]
+    fn a_key_file_holds_bytes_or_digits() {
+        let key = NodeKey::from_seed([7; 32]);
+        assert_eq!(NodeKey::from_file(&key.to_file()), Ok(key.clone()));
+        assert_eq!(NodeKey::from_file(format!("{}\n", key.to_hex()).as_bytes()), Ok(key));
+        for wrong in [&[7; 31][..], b"", &[0xff; 64]] {
+            assert_eq!(NodeKey::from_file(wrong), Err(InvalidNodeKey));
         }
     }
 

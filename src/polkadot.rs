@@ -1,6 +1,6 @@
 //! The `Polkadot` resource: its words as they stand in a cluster.
 //!
-//! [`spec`] and [`node`] are what a person writes, [`status`] is what we report, [`record`] the annotations by which the
+//! [`spec`] and [`node`] are what a person writes and [`validate()`] judges, [`status`] is what we report, [`record`] the annotations by which the
 //! planner tells a cluster's worker what it decided, [`names`] what the objects of a resource are called. What objects
 //! follow from a resource is decided in [`crate::desired`].
 
@@ -9,6 +9,7 @@ pub mod node;
 pub mod record;
 pub mod spec;
 pub mod status;
+mod validate;
 
 use std::fmt;
 
@@ -24,6 +25,7 @@ pub use self::spec::{
     Validator,
 };
 pub use self::status::{Condition, PolkadotStatus};
+pub use self::validate::validate;
 
 /// The API group, also the prefix of our labels and annotations.
 pub const GROUP: &str = "polkadot.swisscomblockchain.com";

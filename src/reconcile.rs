@@ -140,8 +140,8 @@ async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> 
     let mut made = Made::default();
     let version = match desired::client(polkadot) {
         Ok(version) => version,
-        Err(words) => {
-            made.trouble = Some(("Unsupported", words));
+        Err(refusal) => {
+            made.trouble = Some((refusal.reason, refusal.words));
             return Ok(made);
         }
     };

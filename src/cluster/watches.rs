@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use futures::{SinkExt as _, Stream, StreamExt as _};
+use futures::{SinkExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -14,15 +14,16 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt as _, reflector::store::Writer};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, warn};
 
 use super::limits::Limits;
 use super::worker::backoff;
 use crate::observed::ClusterState;
-use crate::polkadot::{INSTANCE_LABEL, Polkadot};
+use crate::polkadot::{INSTANCE_LABEL, Polkadot, PolkadotSpec};
 use crate::reconcile::observe::Caches;
 
 /// The label of the old operator and of ours on every child.
@@ -56,10 +57,7 @@ pub(super) fn start(
 ) -> Scope {
     let (touch, touched) = mpsc::channel(QUEUE);
     let mut starter = Starter { client, namespace, limits, reports, tasks, touch };
-    let polkadots =
-        starter.watch::<Polkadot>("polkadots", watcher::Config::default(), |polkadot: &Polkadot| {
-            vec![ObjectRef::from_obj(polkadot)]
-        });
+    let polkadots = starter.polkadots();
     let caches = Caches {
         secrets: starter.children::<Secret>("secrets", &polkadots),
         services: starter.children::<Service>("services", &polkadots),
@@ -82,6 +80,13 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
+    /// One resource that cannot be read must not hide the others, so each is decoded by itself.
+    fn polkadots(&mut self) -> Store<Polkadot> {
+        let api: Api<DeserializeGuard<Polkadot>> = self.api();
+        let stream = watcher(api, watcher::Config::default()).map_ok(readable);
+        self.keep("polkadots", stream, |polkadot| vec![ObjectRef::from_obj(polkadot)])
+    }
+
     fn children<K>(&mut self, kind: &'static str, polkadots: &Store<Polkadot>) -> Store<K>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
@@ -89,27 +94,34 @@ impl Starter<'_> {
     {
         let polkadots = polkadots.clone();
         let owners = move |object: &K| owners(object, &polkadots);
-        self.watch(kind, watcher::Config::default().labels(CHILD_LABEL), owners)
+        let stream = watcher(self.api(), watcher::Config::default().labels(CHILD_LABEL));
+        self.keep(kind, stream, owners)
     }
 
-    fn watch<K>(
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        match self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    /// Keeps what a watch sees in a cache, and passes on what it concerns.
+    fn keep<K>(
         &mut self,
         kind: &'static str,
-        config: watcher::Config,
+        stream: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
         which: impl Fn(&K) -> Vec<ObjectRef<Polkadot>> + Send + Sync + 'static,
     ) -> Store<K>
     where
-        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
     {
-        let api: Api<K> = match self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        };
         let writer = Writer::<K>::new(());
         let store = writer.as_reader();
         let pauses = Pauses { limits: *self.limits, failures: 0 };
-        let stream = reflector::reflector(writer, watcher(api, config)).backoff(pauses);
+        let stream = reflector::reflector(writer, stream).backoff(pauses);
         let follow = follow(kind, stream, which, self.touch.clone(), self.reports.clone());
         self.tasks.spawn(follow.in_current_span());
         store
@@ -135,6 +147,30 @@ impl Iterator for Pauses {
 impl Backoff for Pauses {
     fn reset(&mut self) {
         self.failures = 0;
+    }
+}
+
+/// What an event says of a resource; one that cannot be read is, to us, not there (and nothing of it is touched).
+fn readable(event: watcher::Event<DeserializeGuard<Polkadot>>) -> watcher::Event<Polkadot> {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    let known = |DeserializeGuard(object): DeserializeGuard<Polkadot>| {
+        object.map_err(|invalid| {
+            let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
+            warn!(
+                namespace, name, error = invalid.error,
+                "A Polkadot resource cannot be read and is left alone; correct it, or apply this release's CRD, which \
+                 does not let it through."
+            );
+            Polkadot { metadata: invalid.metadata, spec: PolkadotSpec::default(), status: None }
+        })
+    };
+    match event {
+        Init => Init,
+        InitDone => InitDone,
+        Delete(object) => Delete(known(object).unwrap_or_else(std::convert::identity)),
+        Apply(object) => known(object).map_or_else(Delete, Apply),
+        // What is not in the list is gone from the cache, so a deletion here takes nothing away that is there.
+        InitApply(object) => known(object).map_or_else(Delete, InitApply),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::polkadot::{
     ADOPTED_ANNOTATION, GROUP, KEY_SOURCE_ANNOTATION, Kind, Names, Polkadot, ResourceId, Role,
 };
 
-use super::{Basis, Child, ChildKind, Template, instance, selector};
+use super::{Basis, arguments, Child, ChildKind, Template, instance, selector};
 
 /// Everything that should exist besides the Secrets, in the order in which it is applied.
 ///
@@ -36,7 +36,7 @@ pub fn secret(polkadot: &Polkadot, role: Role, keys: &BTreeMap<i32, NodeKey>) ->
     let names = Names::of(polkadot);
     let data: BTreeMap<_, _> = keys
         .iter()
-        .map(|(ordinal, key)| (names.pod(role, *ordinal), BASE64_STANDARD.encode(key.to_hex())))
+        .map(|(ordinal, key)| (names.pod(role, *ordinal), BASE64_STANDARD.encode(key.to_file())))
         .collect();
     let body = json!({"type": "Opaque", "data": data});
     let mut secret = child(polkadot, ChildKind::Secret, &names.secret(role), Some(role), body);
@@ -64,8 +64,7 @@ fn service(basis: &Basis<'_>, role: Role) -> Child {
     let numbers = settings.ports;
     let mut ports = vec![port("p2p", numbers.p2p, "p2p")];
     if role == Role::Sentry {
-        // Clients from 0.9.43 on answer HTTP on the WebSocket port.
-        ports.push(port("http-rpc", numbers.rpc, "websocket-rpc"));
+        ports.push(port("http-rpc", numbers.rpc, arguments::http_rpc(&basis.version)));
         ports.push(port("websocket-rpc", numbers.ws, "websocket-rpc"));
     }
     if polkadot.spec.metrics_support.enabled {

@@ -1,5 +1,7 @@
 //! The pod template of a role: container, volumes, security. Admitted under pod security `restricted`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::polkadot::{PEER_ID_ANNOTATION, Polkadot, ResourceId, Role};
@@ -18,11 +20,12 @@ const KEYS_VOLUME: &str = "polkafleet-node-keys";
 /// The `PodTemplateSpec` of `role`, without its hash.
 pub(super) fn template(basis: &Basis<'_>, role: Role) -> Value {
     let id = ResourceId::of(basis.polkadot);
-    let mut annotations = json!({});
+    let node = basis.polkadot.node(role);
+    let mut annotations = json!(node.map(|node| &node.pod_annotations).cloned().unwrap_or_default());
     if let Some(key) = basis.keys.get(&(role, 0)) {
         annotations[PEER_ID_ANNOTATION] = json!(key.peer_id());
     }
-    json!({
+    let mut template = json!({
         "metadata": {"labels": selector(&id, role), "annotations": annotations},
         "spec": {
             "automountServiceAccountToken": false,
@@ -40,7 +43,32 @@ pub(super) fn template(basis: &Basis<'_>, role: Role) -> Value {
             "containers": [container(basis, role)],
             "volumes": volumes(basis, role),
         },
-    })
+    });
+    merge(&mut template["spec"], placement(basis, role));
+    template
+}
+
+/// Where the pods may run and with what the image is pulled. What is not set is left out, so that the hash of a template
+/// does not change with a release that can say more.
+fn placement(basis: &Basis<'_>, role: Role) -> Value {
+    let mut placement = json!({});
+    // By name: whoever lists one twice means it once, and the API server refuses the list.
+    let names = basis.polkadot.spec.image_pull_secrets.iter().map(|secret| (&secret.name, secret));
+    let secrets: Vec<_> = BTreeMap::from_iter(names).into_values().collect();
+    if !secrets.is_empty() {
+        placement["imagePullSecrets"] = json!(secrets);
+    }
+    let Some(node) = basis.polkadot.node(role) else { return placement };
+    if !node.node_selector.is_empty() {
+        placement["nodeSelector"] = json!(node.node_selector);
+    }
+    if !node.tolerations.is_empty() {
+        placement["tolerations"] = json!(node.tolerations);
+    }
+    if let Some(affinity) = &node.affinity {
+        placement["affinity"] = json!(affinity);
+    }
+    placement
 }
 
 fn container(basis: &Basis<'_>, role: Role) -> Value {
@@ -64,6 +92,9 @@ fn container(basis: &Basis<'_>, role: Role) -> Value {
         ],
     });
     merge(&mut container, arguments::probes(&basis.version, role));
+    if let Some(command) = arguments::command(&basis.version) {
+        container["command"] = json!(command);
+    }
     if let Some(resources) = polkadot.node(role).and_then(|node| node.resources.as_ref()) {
         container["resources"] = json!(resources);
     }
@@ -73,15 +104,16 @@ fn container(basis: &Basis<'_>, role: Role) -> Value {
 /// A validator's RPC has no port: it listens on the pod's loopback only.
 fn ports(basis: &Basis<'_>, role: Role) -> Value {
     let port = |name: &str, number: u16| json!({"name": name, "containerPort": number, "protocol": "TCP"});
-    let ports = basis.settings.ports;
-    match role {
-        Role::Sentry => json!([
-            port("p2p", ports.p2p),
-            port("websocket-rpc", ports.ws),
-            port("http-metrics", ports.metrics)
-        ]),
-        Role::Validator => json!([port("p2p", ports.p2p), port("http-metrics", ports.metrics)]),
+    let numbers = basis.settings.ports;
+    let mut ports = vec![port("p2p", numbers.p2p)];
+    if role == Role::Sentry {
+        if arguments::http_rpc(&basis.version) == "http-rpc" {
+            ports.push(port("http-rpc", numbers.rpc));
+        }
+        ports.push(port("websocket-rpc", numbers.ws));
     }
+    ports.push(port("http-metrics", numbers.metrics));
+    json!(ports)
 }
 
 fn volumes(basis: &Basis<'_>, role: Role) -> Value {

@@ -37,10 +37,7 @@ pub struct Node {
     pub pruning: Option<String>,
     /// The kind of database. Fixed when it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 24),
-        regex(pattern = "^(auto|rocksdb|paritydb|paritydb-experimental|paritydb-deprecated)$")
-    )]
+    #[schemars(length(max = 24), regex(pattern = "^(auto|rocksdb|paritydb|paritydb-experimental)$"))]
     pub database: Option<String>,
     /// More arguments for the client, `--name` or `--name=value`; those that polkafleet sets itself are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -58,15 +55,18 @@ pub struct Node {
     pub p2p_services: Option<ServiceOptions>,
     /// Labels of the machines that may run the nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the nodes tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub tolerations: Vec<Toleration>,
     /// Which machines are preferred or required, also in view of other pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
     /// More annotations for the pods; polkafleet's own win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
     pub pod_annotations: BTreeMap<String, String>,
 }
 
@@ -91,6 +91,7 @@ pub struct ServiceOptions {
     pub type_: Option<String>,
     /// Its annotations.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{CustomResource, Deserialize, JsonSchema, KubeSchema, Node, PolkadotStatus, Role, Serialize};
 
 /// The wanted state of one or two roles of a Polkadot node.
-#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "polkadot.swisscomblockchain.com",
     version = "v1alpha1",
@@ -89,7 +89,7 @@ pub struct PolkadotSpec {
 }
 
 /// Which roles a resource runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Kind {
     /// Sentries only.
     Sentry,
@@ -97,6 +97,11 @@ pub enum Kind {
     Validator,
     /// A validator behind sentries.
     SentryAndValidator,
+    /// Anything else, which an older CRD let through: it runs nothing, and the resource is refused in words.
+    #[default]
+    #[serde(other)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 impl Kind {
@@ -220,9 +225,11 @@ pub struct ClaimMetadata {
     pub name: String,
     /// Labels of the claims.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the claims.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
 }
 

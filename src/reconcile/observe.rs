@@ -215,7 +215,7 @@ pub(super) fn keys_of(names: &Names, role: Role, secret: &Secret) -> Keys {
     entries
         .filter_map(|(pod, text)| {
             let ordinal = names.ordinal(role, pod)?;
-            let key = NodeKey::from_hex(std::str::from_utf8(&text.0).ok()?).ok()?;
+            let key = NodeKey::from_file(&text.0).ok()?;
             Some(((role, ordinal), key))
         })
         .collect()

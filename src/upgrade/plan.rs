@@ -220,7 +220,7 @@ fn rank(kind: Kind) -> u8 {
     match kind {
         Kind::Sentry => 0,
         Kind::SentryAndValidator => 1,
-        Kind::Validator => 2,
+        Kind::Validator | Kind::Unknown => 2,
     }
 }
 

@@ -29,12 +29,25 @@ const STARTS: [(Numbers, Era); 4] = [
     ((0, 9, 43), Era::MergedRpc),
 ];
 
+/// Peer IDs are written in the encoding of today (rust-libp2p 0.19.1, substrate#6064), and RPC can be told which
+/// methods to serve (substrate#5729).
+const MODERN_PEER_IDS: Numbers = (0, 8, 0);
+/// The state's pruning has a flag of its own, and validators need no leave to prune.
+const STATE_PRUNING: Numbers = (0, 9, 28);
 /// A validator wants isolated workers, or to be told in its arguments to do without (polkadot-sdk#1444).
 const SECURE_MODE: Numbers = (1, 5, 0);
 /// A validator makes no node key for itself any more (polkadot-sdk#3852).
 const REQUIRES_NODE_KEY: Numbers = (1, 11, 0);
 /// `/health/readiness` came (polkadot-sdk#4802).
 const HAS_READINESS: Numbers = (1, 14, 0);
+
+/// Words for `--database`, and the first version that knows each. The old word of `ParityDB` is still read today.
+const DATABASES: [(&str, Numbers); 4] = [
+    ("rocksdb", (0, 0, 0)),
+    ("paritydb-experimental", (0, 7, 29)),
+    ("paritydb", (0, 9, 18)),
+    ("auto", (0, 9, 18)),
+];
 
 /// The version that a client of this tag reports itself, without its commit; `None` where the tag does not tell.
 ///
@@ -70,6 +83,35 @@ pub fn era(version: &ClientVersion) -> Option<Era> {
 #[must_use]
 pub fn era_of(numbers: Numbers) -> Era {
     STARTS.iter().rev().find(|(start, _)| numbers >= *start).map_or(Era::Legacy, |(_, era)| *era)
+}
+
+/// The era whose command line a tag is given: that of the newest where the tag does not tell.
+#[must_use]
+pub fn assumed(version: &ClientVersion) -> Era {
+    era(version).unwrap_or(Era::MergedRpc)
+}
+
+/// Whether the client writes peer IDs as `12D3KooW…` and no longer as `Qm…`, and knows `--rpc-methods` (from 0.8.0).
+#[must_use]
+pub fn modern_peer_ids(version: &ClientVersion) -> bool {
+    is_from(version, MODERN_PEER_IDS)
+}
+
+/// Whether the client knows `--state-pruning` and `archive-canonical` (from 0.9.28).
+#[must_use]
+pub fn has_state_pruning(version: &ClientVersion) -> bool {
+    is_from(version, STATE_PRUNING)
+}
+
+/// The words that the client knows for `--database`.
+pub fn databases(version: &ClientVersion) -> impl Iterator<Item = &'static str> {
+    DATABASES.into_iter().filter(|(_, since)| is_from(version, *since)).map(|(word, _)| word)
+}
+
+/// How many characters a node's name may have: the client refuses one that reaches its own limit.
+#[must_use]
+pub fn longest_name(version: &ClientVersion) -> usize {
+    if assumed(version) < Era::MergedRpc { 31 } else { 63 }
 }
 
 /// Whether a validator refuses to start when it cannot isolate its workers (from 1.5).
@@ -122,7 +164,9 @@ mod tests {
     fn a_switch_is_off_before_its_version_and_on_from_it_and_for_what_is_unknown() {
         type Switch = fn(&ClientVersion) -> bool;
         for (switch, before, from) in [
-            (secure_mode as Switch, "v1.4.0", "v1.5.0"),
+            (modern_peer_ids as Switch, "v0.7.33", "v0.8.0"),
+            (has_state_pruning, "v0.9.27", "v0.9.28"),
+            (secure_mode, "v1.4.0", "v1.5.0"),
             (requires_node_key as Switch, "v1.10.1", "v1.11.0"),
             (has_readiness as Switch, "v1.13.0", "v1.14.0"),
         ] {
@@ -130,6 +174,16 @@ mod tests {
             for tag in [from, "stable2407", "stable9912", "latest"] {
                 assert!(switch(&ClientVersion::parse(tag)), "{tag}");
             }
+        }
+    }
+
+    #[test]
+    fn a_database_has_the_words_of_its_version() {
+        let words = |tag: &str| databases(&ClientVersion::parse(tag)).collect::<Vec<_>>().join(" ");
+        assert_eq!(words("v0.7.28"), "rocksdb");
+        assert_eq!(words("v0.9.17"), "rocksdb paritydb-experimental");
+        for tag in ["v0.9.18", "stable2503", "latest"] {
+            assert_eq!(words(tag), "rocksdb paritydb-experimental paritydb auto", "{tag}");
         }
     }
 
