@@ -29,13 +29,16 @@ pub enum ChildKind {
     Service,
     /// The wall around a validator.
     NetworkPolicy,
+    /// What a drain may take away.
+    DisruptionBudget,
     /// The pods.
     StatefulSet,
 }
 
 impl ChildKind {
     /// All of them, in the order in which they are applied: pods last, when all they need is there.
-    pub const ALL: [Self; 4] = [Self::Secret, Self::Service, Self::NetworkPolicy, Self::StatefulSet];
+    pub const ALL: [Self; 5] =
+        [Self::Secret, Self::Service, Self::NetworkPolicy, Self::DisruptionBudget, Self::StatefulSet];
 
     /// `apiVersion` and `kind`.
     #[must_use]
@@ -44,6 +47,7 @@ impl ChildKind {
             Self::Secret => ("v1", "Secret"),
             Self::Service => ("v1", "Service"),
             Self::NetworkPolicy => ("networking.k8s.io/v1", "NetworkPolicy"),
+            Self::DisruptionBudget => ("policy/v1", "PodDisruptionBudget"),
             Self::StatefulSet => ("apps/v1", "StatefulSet"),
         }
     }

@@ -10,11 +10,12 @@ use futures::{SinkExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{WatchStreamExt as _, reflector::store::Writer};
-use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -62,6 +63,7 @@ pub(super) fn start(
         secrets: starter.children::<Secret>("secrets", &polkadots),
         services: starter.children::<Service>("services", &polkadots),
         network_policies: starter.children::<NetworkPolicy>("networkpolicies", &polkadots),
+        disruption_budgets: starter.children::<PodDisruptionBudget>("poddisruptionbudgets", &polkadots),
         stateful_sets: starter.children::<StatefulSet>("statefulsets", &polkadots),
         pods: starter.children::<Pod>("pods", &polkadots),
         claims: starter.children::<PersistentVolumeClaim>("persistentvolumeclaims", &polkadots),
@@ -232,6 +234,7 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), reflector::store::Writ
     caches.secrets.wait_until_ready().await?;
     caches.services.wait_until_ready().await?;
     caches.network_policies.wait_until_ready().await?;
+    caches.disruption_budgets.wait_until_ready().await?;
     caches.stateful_sets.wait_until_ready().await?;
     caches.pods.wait_until_ready().await?;
     caches.claims.wait_until_ready().await

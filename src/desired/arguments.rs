@@ -44,13 +44,7 @@ struct Form {
 }
 
 const FORMS: [Form; 4] = [
-    Form {
-        era: Era::Legacy,
-        needs_command: true,
-        has_ws: true,
-        sentry: SentryFlag::Switch,
-        host: "dns4",
-    },
+    Form { era: Era::Legacy, needs_command: true, has_ws: true, sentry: SentryFlag::Switch, host: "dns4" },
     Form {
         era: Era::SentryValue,
         needs_command: true,
@@ -58,23 +52,12 @@ const FORMS: [Form; 4] = [
         sentry: SentryFlag::Value,
         host: "dns4",
     },
-    Form {
-        era: Era::SplitRpc,
-        needs_command: false,
-        has_ws: true,
-        sentry: SentryFlag::None,
-        host: "dns",
-    },
+    Form { era: Era::SplitRpc, needs_command: false, has_ws: true, sentry: SentryFlag::None, host: "dns" },
     MERGED,
 ];
 
-const MERGED: Form = Form {
-    era: Era::MergedRpc,
-    needs_command: false,
-    has_ws: false,
-    sentry: SentryFlag::None,
-    host: "dns",
-};
+const MERGED: Form =
+    Form { era: Era::MergedRpc, needs_command: false, has_ws: false, sentry: SentryFlag::None, host: "dns" };
 
 impl Form {
     fn of(version: &ClientVersion) -> &'static Self {
@@ -118,8 +101,7 @@ pub fn arguments(basis: &Basis<'_>, role: Role) -> Vec<String> {
 /// Where the node keeps its data and its key, and where it listens.
 fn place(basis: &Basis<'_>, form: &Form) -> Vec<String> {
     let ports = basis.settings.ports;
-    let mut arguments =
-        vec![format!("--base-path={DATA_PATH}"), format!("--node-key-file={KEY_FILE}")];
+    let mut arguments = vec![format!("--base-path={DATA_PATH}"), format!("--node-key-file={KEY_FILE}")];
     if form.era < Era::SplitRpc {
         arguments.push(format!("--port={}", ports.p2p));
     } else {
@@ -186,9 +168,8 @@ fn peers(basis: &Basis<'_>, role: Role, form: &Form) -> Vec<String> {
         .collect();
     let flag = if role == Role::Sentry { "sentry" } else { "sentry-nodes" };
     let flags = (form.sentry == SentryFlag::Value).then_some(flag).into_iter().chain(["reserved-nodes"]);
-    let mut arguments: Vec<_> = flags
-        .flat_map(|flag| addresses.iter().map(move |address| format!("--{flag}={address}")))
-        .collect();
+    let mut arguments: Vec<_> =
+        flags.flat_map(|flag| addresses.iter().map(move |address| format!("--{flag}={address}"))).collect();
     if role == Role::Validator && secure && !addresses.is_empty() {
         arguments.push("--reserved-only".into());
     }

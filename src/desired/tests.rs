@@ -148,12 +148,15 @@ fn reserved_peers_are_derived_from_the_keys() {
 }
 
 #[test]
-fn a_client_older_than_its_arguments_is_refused_in_words() {
+fn what_a_client_cannot_do_is_refused_in_words() {
     let mut polkadot = sample();
-    polkadot.spec.client_version = Some("v0.8.30".into());
-    assert!(client(&polkadot).unwrap_err().contains("v0.9.43"));
+    polkadot.spec.client_version = Some("v1.4.0".into());
+    polkadot.spec.validator.as_mut().unwrap().insecure_validator = true;
+    let refusal = client(&polkadot).unwrap_err();
+    assert!(refusal.reason == "Unsupported" && refusal.words.contains("v1.5.0"), "{refusal:?}");
+    polkadot.spec.validator.as_mut().unwrap().insecure_validator = false;
     polkadot.spec.client_version = None;
-    assert!(client(&polkadot).unwrap_err().contains("spec.clientVersion"));
+    assert!(client(&polkadot).unwrap_err().words.contains("spec.clientVersion"));
     polkadot.spec.client_version = Some("latest".into());
     assert!(client(&polkadot).is_ok());
 }

@@ -60,6 +60,14 @@ impl Names {
         format!("{}{role}-p2p-{ordinal}", self.prefix)
     }
 
+    /// Whether a Service has the name of one node's.
+    #[must_use]
+    pub fn is_p2p_service(&self, role: Role, name: &str) -> bool {
+        let ordinal = name.strip_prefix(&self.prefix).and_then(|name| name.strip_prefix(role.as_str()));
+        let ordinal = ordinal.and_then(|name| name.strip_prefix("-p2p-"));
+        ordinal.is_some_and(|ordinal| ordinal.parse::<u16>().is_ok())
+    }
+
     /// The wall around the validator.
     #[must_use]
     pub fn network_policy(&self) -> String {

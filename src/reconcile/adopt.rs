@@ -38,7 +38,7 @@ pub fn is_legacy(live: &LiveChild) -> bool {
         ChildKind::StatefulSet => &spec["selector"]["matchLabels"],
         ChildKind::Service => &spec["selector"],
         ChildKind::NetworkPolicy => &spec["podSelector"]["matchLabels"],
-        ChildKind::Secret => return false,
+        ChildKind::Secret | ChildKind::DisruptionBudget => return false,
     };
     Role::ALL.iter().any(|role| *selector == json!({"app": "polkadot", "role": role}))
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodStatus, Secret, Service,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::runtime::reflector::Store;
 use kube::{Resource, ResourceExt as _};
@@ -34,6 +35,8 @@ pub struct Caches {
     pub services: Store<Service>,
     /// See above.
     pub network_policies: Store<NetworkPolicy>,
+    /// See above.
+    pub disruption_budgets: Store<PodDisruptionBudget>,
     /// See above.
     pub stateful_sets: Store<StatefulSet>,
     /// See above.
@@ -106,6 +109,7 @@ pub fn observe(polkadot: &Polkadot, caches: &Caches) -> Observed {
     let mut children = whose.live(&caches.secrets, ChildKind::Secret);
     children.extend(whose.live(&caches.services, ChildKind::Service));
     children.extend(whose.live(&caches.network_policies, ChildKind::NetworkPolicy));
+    children.extend(whose.live(&caches.disruption_budgets, ChildKind::DisruptionBudget));
     children.extend(whose.live(&caches.stateful_sets, ChildKind::StatefulSet));
     let stateful_sets: BTreeMap<_, _> =
         in_namespace(&caches.stateful_sets, &id).into_iter().map(|set| (set.name_any(), set)).collect();
@@ -203,8 +207,13 @@ impl Whose<'_> {
 fn is_our_name(names: &Names, kind: ChildKind, name: &str) -> bool {
     Role::ALL.into_iter().any(|role| match kind {
         ChildKind::Secret => name == names.secret(role),
-        ChildKind::Service => name == names.service(role) || name == names.headless_service(),
+        ChildKind::Service => {
+            name == names.service(role)
+                || name == names.headless_service()
+                || names.is_p2p_service(role, name)
+        }
         ChildKind::NetworkPolicy => name == names.network_policy(),
+        ChildKind::DisruptionBudget => name == names.disruption_budget(role),
         ChildKind::StatefulSet => name == names.stateful_set(role),
     })
 }

@@ -22,8 +22,9 @@ use Instead::{Elsewhere, Field, Never};
 const KEYS: Instead = Elsewhere("nodeKeySecretRef, which keeps the key off the command line");
 const PORTS: Instead = Elsewhere("ports in the fleet file");
 const ROLE: Instead = Elsewhere("spec.kind");
-const RPC: Instead =
-    Never("who reaches a node's RPC, and which methods, is decided by its role; a validator's is never reachable");
+const RPC: Instead = Never(
+    "who reaches a node's RPC, and which methods, is decided by its role; a validator's is never reachable",
+);
 const DATA: Instead = Never("chain, keystore and node key are where the volume is");
 
 /// Flags that polkafleet sets or leaves out on purpose. Those that may be given several times (`--reserved-nodes`,
@@ -111,7 +112,9 @@ fn name(polkadot: &Polkadot, role: Role, node: &Node, version: &ClientVersion) -
 fn pruning(node: &Node, version: &ClientVersion) -> Option<String> {
     let unknown = node.pruning.as_deref() == Some("archive-canonical") && !era::has_state_pruning(version);
     unknown.then(|| {
-        format!("{version} does not know archive-canonical, which came with v0.9.28; write archive or a number")
+        format!(
+            "{version} does not know archive-canonical, which came with v0.9.28; write archive or a number"
+        )
     })
 }
 

@@ -69,7 +69,7 @@ impl State {
             }
             if !on.dry_run {
                 let at = key(on.kind, on.namespace, on.name);
-                new = self.store.put(at, types::to_storage(on.kind, new)).value();
+                new = self.store.put(at, types::to_storage(on.kind, new));
             }
         }
         Done { code: 200, object: types::from_storage(on.kind, new), warnings: vec![] }
