@@ -51,8 +51,15 @@ async fn compare(planes: &planes::Planes) {
     let results = join_all(subjects.iter().map(async |subject| {
         let namespace = format!("{run}-{}", subject.name.replace('_', "-"));
         let mut real = Server::new(&real, folder.path(), "real", &kubectl, &run, &namespace).await;
-        let mut sandbox =
-            Server::new(&folder.path().join("kubeconfig"), folder.path(), "sandbox", &kubectl, &run, &namespace).await;
+        let mut sandbox = Server::new(
+            &folder.path().join("kubeconfig"),
+            folder.path(),
+            "sandbox",
+            &kubectl,
+            &run,
+            &namespace,
+        )
+        .await;
         tokio::join!(real.prepare(true), sandbox.prepare(false));
         let mut outcome = Outcome::default();
         let mut normalizers = (Normalizer::default(), Normalizer::default());
@@ -85,7 +92,8 @@ async fn replay() {
     let fleet = simulated(folder.path()).await;
     let kubeconfig = folder.path().join("kubeconfig");
     let run = run_name();
-    let subjects: Vec<Subject> = cases::all().into_iter().filter(|subject| !subject.needs_kubectl()).collect();
+    let subjects: Vec<Subject> =
+        cases::all().into_iter().filter(|subject| !subject.needs_kubectl()).collect();
     let wrong = join_all(subjects.iter().map(async |subject| {
         let namespace = format!("{run}-{}", subject.name.replace('_', "-"));
         let mut server =

@@ -87,7 +87,9 @@ pub fn internal_type(kind: &Kind) -> String {
 /// A kind that nobody knows.
 #[must_use]
 pub fn not_registered(kind: &str, version: &str) -> String {
-    format!("no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\"")
+    format!(
+        "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
+    )
 }
 
 /// A value as it is printed: `map[a:b c:[1 2]]`.

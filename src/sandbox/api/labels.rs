@@ -39,7 +39,9 @@ impl Labels {
             match next.kind {
                 Token::Text | Token::Not => {}
                 Token::End => return Ok(Self(all)),
-                _ => return Err(format!("found '{}', expected: !, identifier, or 'end of string'", next.text)),
+                _ => {
+                    return Err(format!("found '{}', expected: !, identifier, or 'end of string'", next.text));
+                }
             }
             let requirement = parser.requirement();
             all.push(requirement.map_err(|why| format!("unable to parse requirement: {why}"))?);
@@ -263,8 +265,18 @@ mod tests {
     fn every_form_of_a_requirement_is_understood() {
         let labels: BTreeMap<String, String> = [("a".into(), "1".into()), ("b".into(), "2".into())].into();
         let holds = |text| Labels::parse(text).unwrap().matches(&labels);
-        for yes in ["a=1", "a==1,b!=3", "a in (1,2),b", "b notin (1, 3)", "!c", "a, !d", "", "b>1", "b<3", "c notin (x,)"]
-        {
+        for yes in [
+            "a=1",
+            "a==1,b!=3",
+            "a in (1,2),b",
+            "b notin (1, 3)",
+            "!c",
+            "a, !d",
+            "",
+            "b>1",
+            "b<3",
+            "c notin (x,)",
+        ] {
             assert!(holds(yes), "{yes}");
         }
         for no in ["a=2", "a in (2,3)", "b notin (2)", "!a", "c", "a=1,c", "b>2", "c<3", "a="] {

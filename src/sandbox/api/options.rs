@@ -33,7 +33,11 @@ pub fn read(head: &Head, body: &[u8]) -> Result<Value, Status> {
         }
     }
     let causes = mistakes(&options);
-    if causes.is_empty() { Ok(options) } else { Err(Status::invalid_as("meta.k8s.io", "DeleteOptions", "", &causes)) }
+    if causes.is_empty() {
+        Ok(options)
+    } else {
+        Err(Status::invalid_as("meta.k8s.io", "DeleteOptions", "", &causes))
+    }
 }
 
 fn mistakes(options: &Value) -> Vec<Cause> {
@@ -48,7 +52,11 @@ fn mistakes(options: &Value) -> Vec<Cause> {
     }
     let known = ["Foreground", "Background", "Orphan"];
     if !policy.is_null() && !policy.as_str().is_some_and(|policy| known.contains(&policy)) {
-        causes.push(Cause::not_supported("propagationPolicy", policy, &["Foreground", "Background", "Orphan", "nil"]));
+        causes.push(Cause::not_supported(
+            "propagationPolicy",
+            policy,
+            &["Foreground", "Background", "Orphan", "nil"],
+        ));
     }
     check_dry_run(&options["dryRun"], &mut causes);
     causes
@@ -105,7 +113,8 @@ pub fn check_list(head: &Head) -> Result<(), Status> {
         }
         if let Some(wanted) = wanted {
             if !initial {
-                let detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+                let detail =
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
                 causes.push(Cause::forbidden(FIELD, detail));
             }
             if wanted != "NotOlderThan" {
@@ -130,5 +139,9 @@ pub fn check_list(head: &Head) -> Result<(), Status> {
             causes.push(Cause::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
         }
     }
-    if causes.is_empty() { Ok(()) } else { Err(Status::invalid_as("meta.k8s.io", "ListOptions", "", &causes)) }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(Status::invalid_as("meta.k8s.io", "ListOptions", "", &causes))
+    }
 }

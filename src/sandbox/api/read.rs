@@ -31,7 +31,9 @@ impl Page {
     }
 
     fn read(token: &str) -> Result<Self, Status> {
-        let wrong = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let wrong = |why: &str| {
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+        };
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).map_err(|error| wrong(&error.to_string()))?;
         let token: Value =
             serde_json::from_slice(&bytes).map_err(|error| wrong(&go::json_error(&bytes, &error)))?;
@@ -43,9 +45,9 @@ impl Page {
 /// How many objects are wanted at most.
 fn limit(head: &Head) -> Result<Option<usize>, Status> {
     let Some(text) = head.query("limit") else { return Ok(None) };
-    let limit = text.parse::<usize>().map_err(|_| {
-        Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
-    })?;
+    let limit = text
+        .parse::<usize>()
+        .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax")))?;
     Ok(Some(limit).filter(|limit| *limit > 0))
 }
 
@@ -76,7 +78,9 @@ impl State {
         options::check_list(head)?;
         let page = head.query("continue").map(Page::read).transpose()?;
         if page.is_some() && head.query("resourceVersion").is_some_and(|version| version != "0") {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         let (revision, objects) = self.snapshot(kind, namespace, head, page.as_ref())?;
         let is_left = |key: &Key| {

@@ -114,7 +114,14 @@ impl Head {
     /// Whether one of the formats that the server knows will do.
     #[must_use]
     pub fn accepts_json(&self) -> bool {
-        let known = ["", "*/*", "application/*", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+        let known = [
+            "",
+            "*/*",
+            "application/*",
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ];
         let mut all = self.accept.split(',').map(|one| one.split(';').next().unwrap_or_default().trim());
         all.any(|one| known.contains(&one))
     }

@@ -97,7 +97,8 @@ fn not_selectable(kind: &Kind, field: &str) -> String {
     if kind.custom.is_some() || OWN.contains(&&*kind.kind) {
         return format!("field label not supported: {field}");
     }
-    let known = if kind.namespaced { "\"metadata.name\", \"metadata.namespace\"" } else { "\"metadata.name\"" };
+    let known =
+        if kind.namespaced { "\"metadata.name\", \"metadata.namespace\"" } else { "\"metadata.name\"" };
     format!("\"{field}\" is not a known field selector: only {known}")
 }
 

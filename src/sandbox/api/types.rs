@@ -58,10 +58,16 @@ pub fn read_body(kind: &Kind, head: &Head, body: &[u8]) -> Result<Value, Status>
     };
     let object: Value = read.map_err(|why| unrecognized(&why))?;
     if !object.is_object() {
-        return Err(unrecognized(&format!("couldn't get version/kind; json parse error: {}", go::not_an_object(&object))));
+        return Err(unrecognized(&format!(
+            "couldn't get version/kind; json parse error: {}",
+            go::not_an_object(&object)
+        )));
     }
     if kind.custom.is_some() && text(&object, &["kind"]).is_empty() {
-        return Err(unrecognized(&format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(body))));
+        return Err(unrecognized(&format!(
+            "Object 'Kind' is missing in '{}'",
+            String::from_utf8_lossy(body)
+        )));
     }
     Ok(object)
 }
@@ -105,7 +111,8 @@ fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(),
         return Err(Status::invalid_as(&kind.group, named, name, &[cause]));
     }
     if kind.custom.is_none() {
-        let (short, named) = (version.rsplit('/').next().unwrap_or_default(), if named.is_empty() { mine } else { named });
+        let (short, named) =
+            (version.rsplit('/').next().unwrap_or_default(), if named.is_empty() { mine } else { named });
         let known = BUILT_INS.iter().any(|one| one.kind == *named && one.api_version() == version);
         let why = if known {
             format!("converting ({short}.{named}) to ({}): unknown conversion", go::internal_type(kind))
@@ -121,7 +128,9 @@ fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(),
         );
         return Err(Status::bad_request(message));
     }
-    Err(Status::bad_request(format!("the kind in the data ({named}) does not match the expected kind ({mine})")))
+    Err(Status::bad_request(format!(
+        "the kind in the data ({named}) does not match the expected kind ({mine})"
+    )))
 }
 
 /// Brings what an apply has merged into the form in which it is stored: amounts and nulls.

@@ -151,7 +151,9 @@ impl State {
             return Err(types::version_required(on.kind, on.name));
         }
         if version.parse::<u64>().is_err() && !version.is_empty() {
-            return Err(Status::unexplained(format!("strconv.ParseUint: parsing {version:?}: invalid syntax")));
+            return Err(Status::unexplained(format!(
+                "strconv.ParseUint: parsing {version:?}: invalid syntax"
+            )));
         }
         let asked = text(&body, &["metadata", "uid"]);
         if !asked.is_empty() && asked != &*live.uid {

@@ -79,7 +79,8 @@ fn read(file: &Path) -> Subject {
     let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
     let text = std::fs::read_to_string(file).unwrap();
     // By way of the YAML value, where merges (`<<`) are merged.
-    let mut value: serde_yaml::Value = serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut value: serde_yaml::Value =
+        serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     value.apply_merge().unwrap();
     let steps = serde_yaml::from_value(value).unwrap_or_else(|error| panic!("{name}: {error}"));
     Subject { name, steps }

@@ -88,7 +88,9 @@ impl Normalizer {
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.walk(item, key)),
-            Value::Number(number) if key == "nodePort" && number.as_i64().is_some_and(|port| port >= 30086) => {
+            Value::Number(number)
+                if key == "nodePort" && number.as_i64().is_some_and(|port| port >= 30086) =>
+            {
                 *value = json!("<port>");
             }
             Value::String(text) if key == "resourceVersion" && text.parse::<u64>().is_ok() => {
@@ -110,7 +112,11 @@ impl Normalizer {
         let text = TIME.replace_all(&text, |found: &Captures<'_>| {
             let time: jiff::Timestamp = found[0].parse().unwrap_or_default();
             let distance = jiff::Timestamp::now().duration_since(time).abs();
-            if distance < jiff::SignedDuration::from_hours(24) { "<time>".into() } else { found[0].to_owned() }
+            if distance < jiff::SignedDuration::from_hours(24) {
+                "<time>".into()
+            } else {
+                found[0].to_owned()
+            }
         });
         let text = LONG_TIME.replace_all(&text, "<time>");
         let text = AGE.replace_all(&text, "<age> ");
@@ -133,7 +139,9 @@ fn hide(metadata: &mut Value, key: &str) {
 
 /// A name that the server made up.
 fn generated(metadata: &mut serde_json::Map<String, Value>) {
-    let Some(prefix) = metadata.get("generateName").and_then(Value::as_str).map(str::to_owned) else { return };
+    let Some(prefix) = metadata.get("generateName").and_then(Value::as_str).map(str::to_owned) else {
+        return;
+    };
     if let Some(Value::String(name)) = metadata.get_mut("name")
         && name.len() == prefix.len() + 5
     {
@@ -143,7 +151,9 @@ fn generated(metadata: &mut serde_json::Map<String, Value>) {
 
 /// Keeps the named entries of a discovery document's lists.
 fn only(document: &mut Value, names: &[String]) {
-    for list in document.as_object_mut().into_iter().flat_map(|map| map.values_mut()).filter_map(Value::as_array_mut) {
+    for list in
+        document.as_object_mut().into_iter().flat_map(|map| map.values_mut()).filter_map(Value::as_array_mut)
+    {
         list.retain(|entry| entry["name"].as_str().is_none_or(|name| names.iter().any(|one| one == name)));
     }
 }

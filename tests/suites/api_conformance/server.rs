@@ -74,7 +74,8 @@ impl Server {
     ) -> Self {
         let read = Kubeconfig::read_from(kubeconfig).unwrap();
         let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
-        let mut known = BTreeMap::from([("ns".to_owned(), namespace.to_owned()), ("run".to_owned(), run.to_owned())]);
+        let mut known =
+            BTreeMap::from([("ns".to_owned(), namespace.to_owned()), ("run".to_owned(), run.to_owned())]);
         known.extend(PATHS.map(|(name, path)| (name.to_owned(), path.replace("NS", namespace))));
         Self {
             client: Client::try_from(config).unwrap(),
@@ -92,7 +93,8 @@ impl Server {
         if is_real {
             let accounts: kube::Api<k8s_openapi::api::core::v1::ServiceAccount> =
                 kube::Api::namespaced(self.client.clone(), &namespace);
-            eventually("the default ServiceAccount", PATIENCE, async || accounts.get("default").await.ok()).await;
+            eventually("the default ServiceAccount", PATIENCE, async || accounts.get("default").await.ok())
+                .await;
         }
     }
 
@@ -124,7 +126,8 @@ impl Server {
             None => self.filled_value(&step.body).to_string(),
         };
         let mut request = http::Request::builder().method(method).uri(escaped(path));
-        request = request.header("user-agent", "conformance/1").header("accept", accept(step.accept.as_deref()));
+        request =
+            request.header("user-agent", "conformance/1").header("accept", accept(step.accept.as_deref()));
         if !body.is_empty() || step.content_type.is_some() {
             request = request.header("content-type", content_type(step.content_type.as_deref()));
         }
@@ -249,7 +252,8 @@ impl Server {
     }
 
     fn filled(&self, text: &str) -> String {
-        let fill = |text: String, (name, value): (&String, &String)| text.replace(&format!("{{{name}}}"), value);
+        let fill =
+            |text: String, (name, value): (&String, &String)| text.replace(&format!("{{{name}}}"), value);
         self.known.iter().fold(text.to_owned(), fill)
     }
 
