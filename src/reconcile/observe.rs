@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, PodStatus, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::runtime::reflector::Store;
@@ -193,10 +193,30 @@ pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> No
         hash: pod.map(|pod| pod.annotations().get(TEMPLATE_HASH_ANNOTATION).cloned().unwrap_or_default()),
         version: image.and_then(|image| image.rsplit_once(':').map(|(_, tag)| tag.to_owned())),
         ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
-        stuck: container
-            .and_then(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone())
-            .filter(|reason| !matches!(reason.as_str(), "ContainerCreating" | "PodInitializing")),
+        stuck: container.and_then(waits_for).or_else(|| {
+            let crash_loops = status.zip(container).is_some_and(|(status, one)| crash_loops(status, one));
+            crash_loops.then(|| CRASH_LOOP.into())
+        }),
     }
+}
+
+const CRASH_LOOP: &str = "CrashLoopBackOff";
+
+/// Why a container is not started, if that is not the usual way.
+fn waits_for(container: &ContainerStatus) -> Option<String> {
+    let reason = container.state.as_ref()?.waiting.as_ref()?.reason.clone();
+    reason.filter(|reason| !matches!(reason.as_str(), "ContainerCreating" | "PodInitializing"))
+}
+
+/// Whether a container goes round in a loop, also in the moments in which it runs or has just ended: it has been through
+/// a back-off, which follows the second crash, and the pod was not Ready since the last.
+fn crash_loops(status: &PodStatus, container: &ContainerStatus) -> bool {
+    let ended = |state: &Option<ContainerState>| state.as_ref()?.terminated.as_ref()?.finished_at.clone();
+    let last = ended(&container.state).or_else(|| ended(&container.last_state));
+    let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
+    let unready_since =
+        ready.filter(|ready| ready.status != "True").and_then(|ready| ready.last_transition_time.clone());
+    container.restart_count >= 2 && unready_since.zip(last).is_some_and(|(since, last)| since <= last)
 }
 
 /// Whether the StatefulSet controller has taken the applied template as the current revision everywhere. That every
@@ -205,4 +225,36 @@ pub fn is_finished(set: Option<&StatefulSet>, role: &RoleView) -> bool {
     let Some(status) = set.and_then(|set| set.status.as_ref()) else { return false };
     let settled = role.nodes.iter().all(|node| node.hash.as_deref() == Some(&role.hash));
     settled && status.current_revision == status.update_revision
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_container_in_a_crash_loop_is_stuck_also_in_the_moments_in_which_it_runs() {
+        let stuck = |restarts: i32, unready_since: &str, state: Value| {
+            let container = json!({
+                "name": "polkadot", "image": "", "imageID": "", "ready": false, "restartCount": restarts,
+                "state": state, "lastState": {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:10:00Z"}},
+            });
+            let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": unready_since});
+            let status = json!({"conditions": [condition], "containerStatuses": [container]});
+            let pod: Pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
+            node_view("validator-sset-0".into(), 0, Some(&pod)).stuck
+        };
+        let since_the_start = "2026-01-01T00:00:00Z";
+        let runs = || json!({"running": {"startedAt": "2026-01-01T00:10:10Z"}});
+        let ended = || json!({"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:10:12Z"}});
+        let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        for state in [runs(), ended(), waits] {
+            assert_eq!(stuck(2, since_the_start, state).as_deref(), Some(CRASH_LOOP));
+        }
+        assert_eq!(stuck(1, since_the_start, runs()), None, "one crash is none");
+        assert_eq!(stuck(5, "2026-03-01T00:00:00Z", runs()), None, "it was Ready since");
+        assert_eq!(stuck(0, since_the_start, json!({"waiting": {"reason": "ContainerCreating"}})), None);
+    }
 }

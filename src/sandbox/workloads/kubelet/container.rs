@@ -55,7 +55,7 @@ pub(super) struct Container {
     pub(super) stage: Stage,
     pub(super) restarts: u32,
     /// Pulls that failed in a row.
-    pulls: u32,
+    pub(super) pulls: u32,
     /// Ends since it last ran well.
     crashes: u32,
     pub(super) last: Option<Ended>,
@@ -110,6 +110,7 @@ impl Container {
     }
 
     fn start(&mut self, now: Timestamp, ends: &impl Fn(&Exit) -> bool, start: &mut Starting<'_>) -> Stage {
+        self.pulls = 0;
         match start() {
             Ok(takes) => Stage::Running { since: now, until: takes.map(|takes| later(now, takes)) },
             Err(exit) => self.over(exit, now, now, ends),

@@ -148,6 +148,8 @@ fn state(pod: &Value, name: &str, image: &str, container: &Container) -> Value {
     match &container.stage {
         Stage::Running { since, .. } => json!({"running": {"startedAt": time(*since)}}),
         Stage::NotPulled(_) => waiting("ErrImagePull", no_image),
+        // While it is tried again, the last failure is what is known.
+        Stage::Pulling(_) if container.pulls > 0 => waiting("ErrImagePull", no_image),
         Stage::NoImage(_) => waiting(
             "ImagePullBackOff",
             format!("Back-off pulling image \"{image}\": ErrImagePull: {no_image}"),

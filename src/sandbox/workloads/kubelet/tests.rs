@@ -200,7 +200,7 @@ fn an_image_that_does_not_exist_is_asked_for_again_with_pauses() {
             "Pending ContainerCreating",
             "Pending ErrImagePull",
             "Pending ImagePullBackOff",
-            "Pending ContainerCreating"
+            "Pending ErrImagePull"
         ]
     );
     life.machine.no_image = None;
