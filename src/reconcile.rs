@@ -49,6 +49,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// What went wrong, with the server's own words: they name the field.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Api { source: kube::Error::Api(status), .. } => format!("{self}: {}", status.message),
+            Self::Api { source, .. } => format!("{self}: {source}"),
+            Self::Timeout => self.to_string(),
+        }
+    }
+
     /// Whether somebody was faster: the view was old, and the next one is on its way.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

@@ -137,9 +137,9 @@ async fn reconcile_one(polkadot: Arc<Polkadot>, shared: Arc<Shared>) -> Result<A
         if let Err(error) = &outcome
             && !error.is_conflict()
         {
-            let trouble = reconcile::view_of_failed(&polkadot, &inputs, error.to_string());
-            publish(context, id.clone(), trouble);
-            warn!(error = error as &dyn std::error::Error, "A reconcile failed and is tried again.");
+            let words = error.in_words();
+            warn!(error = words, "A reconcile failed and is tried again.");
+            publish(context, id.clone(), reconcile::view_of_failed(&polkadot, &inputs, words));
         }
         let Outcome { view, changes, next_look } = outcome?;
         Span::current().record("changes", changes);

@@ -10,7 +10,7 @@ use crate::fleet::Settings;
 use crate::polkadot::{INSTANCE_LABEL, Polkadot, ResourceId};
 use crate::version::ClientVersion;
 
-const SAMPLE: &str = include_str!("../../../../tests/samples/minikube.yaml");
+const SAMPLE: &str = include_str!("../../../../tests/samples/sentry-and-validator.yaml");
 const P2P: u16 = 30333;
 const METRICS: u16 = 9615;
 const RPC: u16 = 9944;
