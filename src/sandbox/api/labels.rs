@@ -40,7 +40,10 @@ impl Labels {
                 Token::Text | Token::Not => {}
                 Token::End => return Ok(Self(all)),
                 _ => {
-                    return Err(format!("found '{}', expected: !, identifier, or 'end of string'", next.text));
+                    return Err(format!(
+                        "found '{}', expected: !, identifier, or 'end of string'",
+                        next.text
+                    ));
                 }
             }
             let requirement = parser.requirement();
