@@ -324,7 +324,10 @@ mod tests {
             });
             let condition = json!({"type": "Ready", "status": "False", "lastTransitionTime": unready_since});
             let status = json!({"conditions": [condition], "containerStatuses": [container]});
-            let pod: Pod = serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap();
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {}, "spec": {"containers": [{"name": "polkadot"}]}, "status": status,
+            }))
+            .unwrap();
             node_view("validator-sset-0".into(), 0, Some(&pod)).stuck
         };
         let since_the_start = "2026-01-01T00:00:00Z";
