@@ -1,11 +1,12 @@
 //! The `Polkadot` resource: its words as they stand in a cluster.
 //!
-//! [`spec`] and [`node`] are what a person writes and [`validate()`] judges, [`status`] is what we report, [`record`] the annotations by which the
+//! [`spec`] and [`node`] are what a person writes and [`validate()`] judges, [`read()`] takes it as it is stored, [`status`] is what we report, [`record`] the annotations by which the
 //! planner tells a cluster's worker what it decided, [`names`] what the objects of a resource are called. What objects
 //! follow from a resource is decided in [`crate::desired`].
 
 pub mod names;
 pub mod node;
+mod read;
 pub mod record;
 pub mod spec;
 pub mod status;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::names::Names;
 pub use self::node::{Node, ServiceOptions};
+pub use self::read::read;
 pub use self::record::{Grant, Step};
 pub use self::spec::{
     Kind, MetricsSupport, Persistence, Polkadot, PolkadotSpec, Retention, SecureCommunicationSupport, Sentry,

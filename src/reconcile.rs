@@ -6,8 +6,10 @@
 
 pub mod adopt;
 mod apply;
+mod claims;
 pub mod compare;
 pub mod conditions;
+pub mod events;
 mod keys;
 pub mod observe;
 pub mod roll;
@@ -22,15 +24,19 @@ use tracing::warn;
 use crate::desired::{self, Basis, Child, ChildKind, Keys, Template};
 use crate::fleet::Settings;
 use crate::observed::{ResourceView, RoleView};
-use crate::polkadot::{Grant, Names, Polkadot, ResourceId, Role, record};
+use crate::polkadot::{Grant, Polkadot, ResourceId, Role, record};
 use crate::version::ClientVersion;
 
 use self::apply::Taken;
 use self::conditions::Verdict;
+use self::events::{Deed, Done};
 use self::observe::{Caches, LiveChild, Observed, observe};
 use self::status::Findings;
 
 pub(crate) use self::apply::REQUEST_BOUND;
+
+/// How long after a Secret with a key was not there to look again.
+const LOOK_FOR_KEY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 
 /// Why a reconcile stopped half-way; it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -112,8 +118,8 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
         warn!(why = words, "Could not make the resource so.");
     }
     if made.trouble.is_none() && !inputs.changes_nothing(polkadot) {
-        made.changes += prune(polkadot, &observed, &made.wanted, inputs).await?;
-        delete_blocked(polkadot, &made.roles, inputs).await?;
+        prune(polkadot, &observed, inputs, &mut made).await?;
+        delete_blocked(polkadot, inputs, &mut made).await?;
     }
     report(polkadot, made, inputs).await
 }
@@ -122,15 +128,25 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
 #[must_use]
 pub fn view_of_failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String) -> ResourceView {
     let observed = observe(polkadot, inputs.caches);
-    let templates = match desired::client(polkadot) {
-        Ok(version) => desired::templates(&basis(polkadot, inputs, &observed, &observed.keys, version)),
-        Err(_) => vec![],
+    let roles = match desired::client(polkadot) {
+        Ok(version) => roles(
+            polkadot,
+            &observed,
+            &desired::templates(&basis(polkadot, inputs, &observed, &observed.keys, version)),
+        ),
+        Err(_) => observe::live_roles(polkadot, &observed),
     };
-    let roles: Vec<_> =
-        templates.iter().map(|template| observe::role_view(polkadot, template, &observed.pods)).collect();
     let trouble = Some(("Failed", trouble));
     let found = Findings { roles: &roles, keys: &observed.keys, trouble, warnings: vec![] };
     status::view(polkadot, &found, &status::derive(polkadot, &found, inputs.now), inputs.now)
+}
+
+fn roles(polkadot: &Polkadot, observed: &Observed, templates: &[Template]) -> Vec<RoleView> {
+    let view = |template: &Template| {
+        let replicas = polkadot.replicas(template.role);
+        observe::role_view(polkadot, template.role, &template.hash, replicas, &observed.pods)
+    };
+    templates.iter().map(view).collect()
 }
 
 /// What was made of the resource, so far.
@@ -140,14 +156,20 @@ struct Made {
     keys: Keys,
     stored: Keys,
     wanted: Vec<(ChildKind, String)>,
-    changes: usize,
+    done: Vec<Done>,
     warnings: Vec<Verdict>,
     trouble: Option<(&'static str, String)>,
 }
 
+impl Made {
+    fn did(&mut self, deed: Deed, what: String) {
+        self.done.push(Done { deed, what });
+    }
+}
+
 /// Decides what should exist and applies what differs.
 async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> Result<Made> {
-    let mut made = Made::default();
+    let mut made = Made { roles: observe::live_roles(polkadot, observed), ..Made::default() };
     let version = match desired::client(polkadot) {
         Ok(version) => version,
         Err(refusal) => {
@@ -165,10 +187,9 @@ async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> 
     let keys = made.keys.clone();
     let basis = basis(polkadot, inputs, observed, &keys, version);
     let templates = desired::templates(&basis);
-    made.roles =
-        templates.iter().map(|template| observe::role_view(polkadot, template, &observed.pods)).collect();
+    made.roles = roles(polkadot, observed, &templates);
     let mut children = children(&basis, observed, &templates, &made);
-    let steps = volume_steps(polkadot, observed, &made, &mut children);
+    let steps = claims::steps(polkadot, observed, &made, &mut children);
     made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
     if let Some(words) = taken_names(polkadot, observed, &children) {
         made.trouble = Some(("NameConflict", words));
@@ -184,71 +205,9 @@ async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> 
         }
     }
     for (set, step) in steps {
-        take_volume_step(polkadot, set, step, inputs, &mut made).await?;
+        claims::take(polkadot, set, step, inputs, &mut made).await?;
     }
     Ok(made)
-}
-
-/// What is to be done about volumes, by StatefulSet; lets the apply configurations keep what cannot be changed.
-fn volume_steps<'a>(
-    polkadot: &Polkadot,
-    observed: &'a Observed,
-    made: &Made,
-    children: &mut [Child],
-) -> Vec<(&'a LiveChild, volumes::Step)> {
-    let names = Names::of(polkadot);
-    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
-    let mut steps = vec![];
-    for role in &made.roles {
-        let name = names.stateful_set(role.role);
-        let is_set = |child: &&mut Child| child.kind == ChildKind::StatefulSet && child.name == name;
-        let Some(child) = children.iter_mut().find(is_set) else { continue };
-        let Some(live) = observed.child(ChildKind::StatefulSet, &name) else { continue };
-        let wanted = volumes::keep(&mut child.body, &live.value);
-        let template = live.value.pointer("/spec/volumeClaimTemplates/0");
-        let all = observed.claims.iter().map(AsRef::as_ref);
-        let claims = volumes::of_role(&names, role.role, template, polkadot.replicas(role.role), all);
-        let set = observed.stateful_sets.get(&name);
-        let step = volumes::next(&volumes::Situation {
-            wanted: wanted.as_ref(),
-            live: template,
-            claims: &claims,
-            idle: observe::is_finished(set.map(AsRef::as_ref), role),
-            granted: polkadot.replicas(role.role) == 0
-                || grant.as_ref().is_some_and(|grant| grant.role == role.role && grant.hash == role.hash),
-        });
-        steps.push((live, step));
-    }
-    steps
-}
-
-async fn take_volume_step(
-    polkadot: &Polkadot,
-    set: &LiveChild,
-    step: volumes::Step,
-    inputs: &Inputs<'_>,
-    made: &mut Made,
-) -> Result<()> {
-    let id = ResourceId::of(polkadot);
-    let refused = |words: String| Verdict::warning("VolumeChangeRefused", format!("{}: {words}", set.name));
-    match step {
-        volumes::Step::None => {}
-        volumes::Step::Refused(words) => made.warnings.push(refused(words)),
-        volumes::Step::Remake => {
-            // The apply before may have changed it: then the view is old, and the next one is on its way.
-            apply::orphan(inputs.client, &id, set).await?;
-            made.changes += 1;
-        }
-        volumes::Step::Grow(claims, size) => {
-            for claim in claims {
-                match apply::grow(inputs.client, &id, &claim, &size).await? {
-                    Ok(()) => made.changes += 1,
-                    Err(words) => made.warnings.push(refused(words)),
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Applies one object, if it is not yet as wanted and nobody else writes to it; takes it over first, if it is the old
@@ -282,8 +241,16 @@ async fn bring_about(
         uid: &live.uid,
         resource_version: taken_over.as_deref().unwrap_or(&live.resource_version),
     });
-    made.changes += 1;
-    apply::apply(inputs.client, &id, &uid, child, seen).await
+    let applied = apply::apply(inputs.client, &id, &uid, child, seen).await?;
+    if applied.is_ok() {
+        let deed = match (live, &taken_over) {
+            (None, _) => Deed::Created,
+            (_, Some(_)) => Deed::TakenOver,
+            _ => Deed::Updated,
+        };
+        made.did(deed, format!("{} {}", child.kind.api().1, child.name));
+    }
+    Ok(applied)
 }
 
 /// What is decided from.
@@ -386,54 +353,58 @@ fn name_conflict(kind: ChildKind, name: &str) -> String {
 }
 
 /// Removes what we own and no longer want: the other role after a change of kind, the policy after its end.
-async fn prune(
-    polkadot: &Polkadot,
-    observed: &Observed,
-    wanted: &[(ChildKind, String)],
-    inputs: &Inputs<'_>,
-) -> Result<usize> {
+async fn prune(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>, made: &mut Made) -> Result<()> {
     let uid = polkadot.uid();
-    let id = ResourceId::of(polkadot);
-    let unwanted = observed
+    let is_wanted =
+        |live: &LiveChild| made.wanted.iter().any(|(kind, name)| *kind == live.kind && *name == live.name);
+    let unwanted: Vec<_> = observed
         .children
         .iter()
-        .filter(|live| {
-            live.owner == uid && !wanted.iter().any(|(kind, name)| *kind == live.kind && *name == live.name)
-        })
+        .filter(|live| live.owner == uid && !is_wanted(live))
         // Keys go with their resource and never before: a role that comes back must be the same node.
         .filter(|live| live.kind != ChildKind::Secret)
         // On its way out already.
-        .filter(|live| !live.is_going());
-    let mut removed = 0;
+        .filter(|live| !live.is_going())
+        .collect();
     for live in unwanted {
-        apply::delete(inputs.client, &id, live).await?;
-        removed += 1;
+        apply::delete(inputs.client, &ResourceId::of(polkadot), live).await?;
+        made.did(Deed::Deleted, format!("{} {}", live.kind.api().1, live.name));
     }
-    Ok(removed)
+    Ok(())
 }
 
-async fn delete_blocked(polkadot: &Polkadot, roles: &[RoleView], inputs: &Inputs<'_>) -> Result<()> {
+async fn delete_blocked(polkadot: &Polkadot, inputs: &Inputs<'_>, made: &mut Made) -> Result<()> {
     let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
-    for role in roles {
-        if let Some(node) = roll::blocked(role, grant.as_ref()) {
-            apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, role).await?;
+    for role in made.roles.clone() {
+        if let Some(node) = roll::blocked(&role, grant.as_ref())
+            && apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, &role).await?
+        {
+            made.did(Deed::Restarted, format!("Pod {}", node.pod));
         }
     }
     Ok(())
 }
 
-/// Writes the status where it changed and makes the view.
+/// Writes the status where it changed, tells of what happened, and makes the view.
 async fn report(polkadot: &Polkadot, made: Made, inputs: &Inputs<'_>) -> Result<Outcome> {
     let found =
         Findings { roles: &made.roles, keys: &made.keys, trouble: made.trouble, warnings: made.warnings };
     let status = status::derive(polkadot, &found, inputs.now);
-    let changed = polkadot.status.as_ref() != Some(&status);
-    if changed && !inputs.paused {
+    // A person's Secret is not watched: that would be the right to read every Secret.
+    let waits_for_key = found.trouble.as_ref().is_some_and(|(reason, _)| *reason == "NodeKeyMissing");
+    let look_for_key = waits_for_key.then_some(LOOK_FOR_KEY);
+    let changed = polkadot.status.as_ref() != Some(&status) && !inputs.paused;
+    if changed {
         apply::write_status(inputs.client, polkadot, &status).await?;
+    }
+    if changed || !made.done.is_empty() {
+        let before = polkadot.status.clone().unwrap_or_default();
+        let happenings = events::of(&before, &status, &made.done);
+        apply::tell(inputs.client, polkadot, &happenings, inputs.now).await;
     }
     Ok(Outcome {
         view: status::view(polkadot, &found, &status, inputs.now),
-        changes: made.changes + usize::from(changed && !inputs.paused),
-        next_look: status::next_look(&status, inputs.now),
+        changes: made.done.len() + usize::from(changed),
+        next_look: status::next_look(&status, inputs.now).into_iter().chain(look_for_key).min(),
     })
 }

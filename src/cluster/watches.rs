@@ -11,7 +11,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::core::DeserializeGuard;
+use kube::api::DynamicObject;
+use kube::core::ApiResource;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
@@ -19,12 +20,12 @@ use kube::runtime::{WatchStreamExt as _, reflector::store::Writer};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
-use tracing::{Instrument as _, warn};
+use tracing::Instrument as _;
 
 use super::limits::Limits;
 use super::worker::backoff;
 use crate::observed::ClusterState;
-use crate::polkadot::{INSTANCE_LABEL, Polkadot, PolkadotSpec};
+use crate::polkadot::{self, INSTANCE_LABEL, Polkadot};
 use crate::reconcile::observe::Caches;
 
 /// The label of the old operator and of ours on every child.
@@ -82,9 +83,13 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    /// One resource that cannot be read must not hide the others, so each is decoded by itself.
+    /// One resource that cannot be read must not hide the others, so each is read by itself.
     fn polkadots(&mut self) -> Store<Polkadot> {
-        let api: Api<DeserializeGuard<Polkadot>> = self.api();
+        let resource = ApiResource::erase::<Polkadot>(&());
+        let api: Api<DynamicObject> = match self.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
         let stream = watcher(api, watcher::Config::default()).map_ok(readable);
         self.keep("polkadots", stream, |polkadot| vec![ObjectRef::from_obj(polkadot)])
     }
@@ -152,27 +157,15 @@ impl Backoff for Pauses {
     }
 }
 
-/// What an event says of a resource; one that cannot be read is, to us, not there (and nothing of it is touched).
-fn readable(event: watcher::Event<DeserializeGuard<Polkadot>>) -> watcher::Event<Polkadot> {
+/// An event of resources as they are stored, read.
+fn readable(event: watcher::Event<DynamicObject>) -> watcher::Event<Polkadot> {
     use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
-    let known = |DeserializeGuard(object): DeserializeGuard<Polkadot>| {
-        object.map_err(|invalid| {
-            let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
-            warn!(
-                namespace, name, error = invalid.error,
-                "A Polkadot resource cannot be read and is left alone; correct it, or apply this release's CRD, which \
-                 does not let it through."
-            );
-            Polkadot { metadata: invalid.metadata, spec: PolkadotSpec::default(), status: None }
-        })
-    };
     match event {
         Init => Init,
         InitDone => InitDone,
-        Delete(object) => Delete(known(object).unwrap_or_else(std::convert::identity)),
-        Apply(object) => known(object).map_or_else(Delete, Apply),
-        // What is not in the list is gone from the cache, so a deletion here takes nothing away that is there.
-        InitApply(object) => known(object).map_or_else(Delete, InitApply),
+        Delete(object) => Delete(polkadot::read(object)),
+        Apply(object) => Apply(polkadot::read(object)),
+        InitApply(object) => InitApply(polkadot::read(object)),
     }
 }
 

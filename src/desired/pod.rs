@@ -53,8 +53,9 @@ pub(super) fn template(basis: &Basis<'_>, role: Role) -> Value {
 fn placement(basis: &Basis<'_>, role: Role) -> Value {
     let mut placement = json!({});
     // By name: whoever lists one twice means it once, and the API server refuses the list.
-    let names = basis.polkadot.spec.image_pull_secrets.iter().map(|secret| (&secret.name, secret));
-    let secrets: Vec<_> = BTreeMap::from_iter(names).into_values().collect();
+    let listed = basis.polkadot.spec.image_pull_secrets.iter();
+    let secrets: BTreeMap<_, _> = listed.map(|secret| (&secret.name, secret)).collect();
+    let secrets: Vec<_> = secrets.into_values().collect();
     if !secrets.is_empty() {
         placement["imagePullSecrets"] = json!(secrets);
     }

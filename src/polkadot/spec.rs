@@ -2,6 +2,8 @@
 //!
 //! Every field of the old operator's resource keeps its name and meaning (its README's samples apply unchanged). What
 //! sentries and validators have in common is in [`super::node`].
+// `KubeSchema` derives a second struct, in which nobody reads `unreadable`. Everything here is public anyway.
+#![allow(dead_code)]
 
 use k8s_openapi::api::core::v1::{LocalObjectReference, PersistentVolumeClaimSpec};
 use std::collections::BTreeMap;
@@ -86,6 +88,10 @@ pub struct PolkadotSpec {
     /// The validator; required for kinds `Validator` and `SentryAndValidator`. It has one replica, always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validator: Option<Validator>,
+    /// What of the stored resource could not be read, in words, see [`super::read()`]; the rest is then in the other fields.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unreadable: Option<String>,
 }
 
 /// Which roles a resource runs.

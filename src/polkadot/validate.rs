@@ -31,17 +31,22 @@ static CRD: LazyLock<Option<Crd>> = LazyLock::new(|| {
 /// Rules that compare with an earlier state are left to the API server: here, there is none.
 #[must_use]
 pub fn validate(polkadot: &Polkadot) -> Vec<String> {
+    if let Some(words) = &polkadot.spec.unreadable {
+        return vec![words.clone()];
+    }
     let Some(crd) = &*CRD else {
         return vec!["this release's own schema is broken; this is a bug of polkafleet".into()];
     };
     let object = json!({"metadata": {"name": polkadot.metadata.name}, "spec": polkadot.spec});
-    let wrong: Vec<_> = crd
-        .shape
-        .iter_errors(&object)
-        .map(|error| at(&path(error.instance_path()), &error.masked().to_string()))
-        .collect();
+    let wrong = misshapen(&object);
     // A rule is not asked about what has not even the form it expects.
     if wrong.is_empty() { broken_rules(&crd.rules, &object) } else { wrong }
+}
+
+/// What of an object has not the form that the schema gives it.
+pub(super) fn misshapen(object: &Value) -> Vec<String> {
+    let errors = CRD.iter().flat_map(|crd| crd.shape.iter_errors(object));
+    errors.map(|error| at(&path(error.instance_path()), &error.masked().to_string())).collect()
 }
 
 fn broken_rules(rules: &CompiledSchema, object: &Value) -> Vec<String> {
@@ -60,7 +65,7 @@ fn path(location: &Location) -> String {
         match segment {
             LocationSegment::Property(key) if path.is_empty() => path.push_str(&key),
             LocationSegment::Property(key) => path.extend([".", &*key]),
-            LocationSegment::Index(index) => path.push_str(&format!("[{index}]")),
+            LocationSegment::Index(index) => path.extend(["[", &index.to_string(), "]"]),
         }
     }
     path

@@ -3,24 +3,30 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, MicroTime, ObjectMeta};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, debug, info, info_span};
 
 use crate::desired::{Child, ChildKind, Keys};
 use crate::identity::NodeKey;
 use crate::observed::{NodeView, RoleView};
 use crate::polkadot::{FIELD_MANAGER, GROUP, Names, Polkadot, PolkadotStatus, ResourceId, Role};
 
+use super::events::Happening;
 use super::observe::LiveChild;
 use super::{Error, Result};
 
 /// No request may take longer, whatever the server does: kube itself has no read timeout.
 pub(crate) const REQUEST_BOUND: Duration = Duration::from_secs(20);
+
+/// The API server takes notes of up to 1 KiB.
+const LONGEST_NOTE: usize = 1024;
 
 /// A name that is taken by something that is not ours.
 pub(super) struct Taken {
@@ -96,25 +102,25 @@ pub(super) async fn delete(client: &Client, id: &ResourceId, live: &LiveChild) -
     Ok(())
 }
 
-/// Deletes a pod that blocks its StatefulSet: gracefully, if it still is the one that was seen, and not on a node
+/// Deletes a pod that blocks its StatefulSet, and says whether it did: gracefully, if it still is the one that was seen, and not on a node
 /// that is gone or not Ready, where the old process may still run.
 pub(super) async fn delete_blocked_pod(
     client: &Client,
     id: &ResourceId,
     node: &NodeView,
     role: &RoleView,
-) -> Result<()> {
+) -> Result<bool> {
     use k8s_openapi::api::core::v1::{Node, Pod};
     let api: Api<Pod> = Api::namespaced(client.clone(), &id.namespace);
     let failed = |source| Error::Api { what: format!("delete the blocked pod {}", node.pod), source };
-    let Some(pod) = in_time(api.get_opt(&node.pod)).await?.map_err(failed)? else { return Ok(()) };
+    let Some(pod) = in_time(api.get_opt(&node.pod)).await?.map_err(failed)? else { return Ok(false) };
     // The cache may be behind: what is deleted is what is there now, if it still blocks.
     let is_blocked = super::observe::node_view(node.pod.clone(), node.ordinal, Some(&pod));
     if pod.metadata.deletion_timestamp.is_some()
         || !is_blocked.is_outdated(&role.hash)
         || (is_blocked.ready_since.is_some() && !role.volumes_added)
     {
-        return Ok(());
+        return Ok(false);
     }
     if let Some(host) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) {
         let nodes: Api<Node> = Api::all(client.clone());
@@ -125,14 +131,14 @@ pub(super) async fn delete_blocked_pod(
         });
         if !host_is_ready {
             info!(pod = node.pod, host, "Left a blocked pod alone: its node is not known to be Ready.");
-            return Ok(());
+            return Ok(false);
         }
     }
     let params = DeleteParams::default()
         .preconditions(Preconditions { uid: pod.uid(), resource_version: pod.resource_version() });
     in_time(api.delete(&node.pod, &params)).await?.map_err(failed)?;
     info!(pod = node.pod, "Deleted a pod that blocked its StatefulSet, with permission to restart it.");
-    Ok(())
+    Ok(true)
 }
 
 /// Deletes a StatefulSet and leaves its pods and claims; the next reconcile makes it again around them.
@@ -187,6 +193,44 @@ pub(super) async fn write_status(
         .await?
         .map(drop)
         .map_err(|source| Error::Api { what: "write the status".into(), source })
+}
+
+/// Writes events about a resource. What cannot be written is left: the conditions say the same.
+pub(super) async fn tell(client: &Client, polkadot: &Polkadot, all: &[Happening], now: Timestamp) {
+    let id = ResourceId::of(polkadot);
+    let api: Api<Event> = Api::namespaced(client.clone(), &id.namespace);
+    for (number, happening) in all.iter().enumerate() {
+        let event = event(polkadot, happening, now, number);
+        let written =
+            in_time(api.create(&PostParams::default(), &event).instrument(info_span!("write event"))).await;
+        if !matches!(written, Ok(Ok(_))) {
+            debug!(reason = happening.reason, "Could not write an event.");
+            return;
+        }
+    }
+}
+
+/// The event as it is stored; its name is that of the resource and the time, as client-go makes it.
+fn event(polkadot: &Polkadot, happening: &Happening, now: Timestamp, number: usize) -> Event {
+    let name = format!("{}.{:x}{number:x}", polkadot.name_any(), now.as_nanosecond());
+    Event {
+        metadata: ObjectMeta { name: Some(name), namespace: polkadot.namespace(), ..ObjectMeta::default() },
+        event_time: Some(MicroTime(now)),
+        type_: Some(if happening.warning { "Warning" } else { "Normal" }.into()),
+        reason: Some(happening.reason.clone()),
+        action: Some(happening.action.into()),
+        note: Some(shortened(&happening.words, LONGEST_NOTE).into()),
+        regarding: Some(polkadot.object_ref(&())),
+        reporting_controller: Some(format!("{GROUP}/{FIELD_MANAGER}")),
+        reporting_instance: Some(FIELD_MANAGER.into()),
+        ..Event::default()
+    }
+}
+
+fn shortened(text: &str, bytes: usize) -> &str {
+    let end =
+        text.char_indices().map(|(start, one)| start + one.len_utf8()).take_while(|end| *end <= bytes).last();
+    &text[..end.unwrap_or_default()]
 }
 
 /// The keys as they stand on the server, when the cache lacks one that must be there.

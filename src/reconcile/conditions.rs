@@ -51,8 +51,14 @@ pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
         verdicts.push(Verdict::holds(status::STALLED, reason, words));
     }
     verdicts.extend(found.warnings.iter().cloned());
-    let more =
-        [held(polkadot), legacy(found), plain_key(polkadot), topology(polkadot), floating_version(polkadot)];
+    let more = [
+        held(polkadot),
+        legacy(found),
+        plain_key(polkadot),
+        topology(polkadot),
+        no_sentries(polkadot),
+        floating_version(polkadot),
+    ];
     verdicts.extend(more.into_iter().flatten());
     verdicts.extend(reserved_ids(polkadot, found.keys));
     one_of_a_type(verdicts)
@@ -180,6 +186,18 @@ fn topology(polkadot: &Polkadot) -> Option<Verdict> {
             "secureCommunicationSupport hides the validator behind its sentries; since v0.8.29 validators must reach one \
              another directly (paritytech/substrate#6845), so it may miss parachain work; set enabled: false, unless you \
              know that you want this",
+        )
+    })
+}
+
+/// A policy that lets through the own sentries only, where there are none.
+fn no_sentries(polkadot: &Polkadot) -> Option<Verdict> {
+    let alone = polkadot.spec.kind == Kind::Validator && polkadot.spec.secure_communication_support.enabled;
+    alone.then(|| {
+        Verdict::warning(
+            "NoSentries",
+            "secureCommunicationSupport has no effect on kind Validator: it lets a validator talk to its own sentries \
+             only, and this resource has none; set enabled: false, or kind SentryAndValidator with a sentry",
         )
     })
 }

@@ -15,7 +15,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::desired::{ChildKind, Inherited, Keys, Template};
+use crate::desired::{ChildKind, Inherited, Keys};
 use crate::identity::NodeKey;
 use crate::observed::{NodeView, RoleView};
 use crate::polkadot::{
@@ -230,20 +230,35 @@ pub(super) fn keys_of(names: &Names, role: Role, secret: &Secret) -> Keys {
         .collect()
 }
 
+/// The roles of the StatefulSets that are there, of whatever kind the resource says it is: what runs counts, also where
+/// nothing can be rendered.
+#[must_use]
+pub fn live_roles(polkadot: &Polkadot, observed: &Observed) -> Vec<RoleView> {
+    let (names, uid) = (Names::of(polkadot), polkadot.uid());
+    let of_role = |role| {
+        let set = observed.stateful_sets.get(&names.stateful_set(role))?;
+        set.owner_references().iter().find(|owner| Some(&owner.uid) == uid.as_ref())?;
+        let spec = set.spec.as_ref()?;
+        let annotations = spec.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+        let hash = annotations.and_then(|all| all.get(TEMPLATE_HASH_ANNOTATION)).cloned().unwrap_or_default();
+        Some(role_view(polkadot, role, &hash, spec.replicas.unwrap_or(1), &observed.pods))
+    };
+    Role::ALL.into_iter().filter_map(of_role).collect()
+}
+
 /// The nodes of a role: one per replica wanted, each with what its pod says.
 #[must_use]
-pub fn role_view(polkadot: &Polkadot, template: &Template, pods: &[Arc<Pod>]) -> RoleView {
+pub fn role_view(polkadot: &Polkadot, role: Role, hash: &str, replicas: i32, pods: &[Arc<Pod>]) -> RoleView {
     let names = Names::of(polkadot);
-    let claim = polkadot.claim(template.role).map(|claim| claim.metadata.name.as_str());
-    let mut view =
-        RoleView { role: template.role, hash: template.hash.clone(), nodes: vec![], volumes_added: false };
-    for ordinal in 0..polkadot.replicas(template.role) {
-        let name = names.pod(template.role, ordinal);
+    let claim = polkadot.claim(role).map(|claim| claim.metadata.name.as_str());
+    let mut view = RoleView { role, hash: hash.into(), nodes: vec![], volumes_added: false };
+    for ordinal in 0..replicas {
+        let name = names.pod(role, ordinal);
         let pod = pods.iter().find(|pod| pod.name_any() == name && pod.metadata.deletion_timestamp.is_none());
         let node = node_view(name, ordinal, pod.map(AsRef::as_ref));
         let lacks =
             |pod: &Arc<Pod>| claim.is_some_and(|claim| !mounts(pod, &format!("{claim}-{}", node.pod)));
-        view.volumes_added |= node.is_outdated(&template.hash) && pod.is_some_and(lacks);
+        view.volumes_added |= node.is_outdated(hash) && pod.is_some_and(lacks);
         view.nodes.push(node);
     }
     view

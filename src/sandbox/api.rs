@@ -3,6 +3,7 @@
 //! [`request`] reads it, [`read`], [`mod@write`], [`delete`] and [`watch`] act on the [`state`], [`types`] knows what the
 //! kinds' own rules are, [`discovery`] tells what there is, [`table`] prints, [`status`] refuses.
 
+mod admission;
 mod delete;
 mod discovery;
 mod go;

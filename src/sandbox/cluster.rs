@@ -348,7 +348,7 @@ fn furniture() -> Vec<(&'static str, &'static str, &'static str, serde_json::Val
             "storage.k8s.io",
             "StorageClass",
             name,
-            json!({"provisioner": "sandbox.invalid/simulated"}),
+            json!({"provisioner": "sandbox.invalid/simulated", "allowVolumeExpansion": name != "local"}),
         ));
     }
     all

@@ -134,5 +134,6 @@ fn hopeless(resource: &ResourceView) -> Option<(&str, &str)> {
 
 /// Whether the resource runs a validator.
 pub fn has_validator(resource: &ResourceView) -> bool {
-    resource.kind.has(Role::Validator)
+    // A resource of a kind that nobody knows may still have one running.
+    resource.kind.has(Role::Validator) || resource.role(Role::Validator).is_some()
 }

@@ -105,14 +105,15 @@ start_controllers() { # NUMBER
 }
 
 objects() { # NUMBER: nodes, storage classes and volumes, for one kubectl create
-    local class number default text
+    local class number default expand text
     text=$(<"$files/node.yaml")
     text=${text//@CLUSTER@/$1}
     for number in 1 2 3; do printf '%s\n' "${text//@NODE@/$number}"; done
-    for class in managed-premium:40:false local:40:false standard:20:true; do
-        IFS=: read -r class number default <<<"$class"
+    for class in managed-premium:40:false:true local:40:false:false standard:40:true:true; do
+        IFS=: read -r class number default expand <<<"$class"
         text=$(<"$files/storage-class.yaml")
         text=${text//@DEFAULT@/$default}
+        text=${text//@EXPAND@/$expand}
         printf '%s\n' "${text//@CLASS@/$class}"
         text=$(<"$files/volume.yaml")
         text=${text//@CLASS@/$class}

@@ -48,7 +48,7 @@ fn a_key_is_on_no_command_line_and_a_validators_rpc_is_open_to_nobody() {
             let line = rendered(&polkadot, role).join(" ");
             let key = given_key(&polkadot, role, 0).unwrap().to_hex();
             assert!(!line.contains(&key) && !line.contains("unsafe"), "{tag} {role}: {line}");
-            assert_eq!(line.contains("-external "), true, "the metrics always are: {line}");
+            assert!(line.contains("-external "), "the metrics always are: {line}");
             assert_eq!(line.contains("rpc-external"), role == Role::Sentry, "{tag} {role}: {line}");
         }
     }

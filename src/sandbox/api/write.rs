@@ -240,6 +240,7 @@ impl State {
             managed::track_update(Some(&old), &mut new, &kind.shape, &writer(on, &version));
         }
         types::validate(kind, on.subresource, &new, Some(&old))?;
+        self.admit_update(kind, &new, &old)?;
         types::give_addresses(self, kind, &mut new, Some(&old))?;
         types::metadata_mut(&mut new)
             .insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());

@@ -1,6 +1,8 @@
 //! What of a request the API server takes: a status is nobody's on creation and only the status subresource's after
 //! it, and the generation counts the changes of what is wanted.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{fill, items, object, quantity::Quantity, text};
@@ -201,12 +203,10 @@ fn service(new: &mut Value, old: &Value) {
         }
     }
     let before = items(old, "/spec/ports");
-    let same_ports = |new: &Value| {
-        let ports =
-            |list: &[Value]| list.iter().map(|port| port.get("nodePort").cloned()).collect::<Vec<_>>();
-        ports(items(new, "/spec/ports")) == ports(before)
+    let handed_out = |service: &Value| -> BTreeSet<i64> {
+        items(service, "/spec/ports").iter().filter_map(|port| port["nodePort"].as_i64()).collect()
     };
-    let drop_ports = ported(old) && !ported(new) && same_ports(new);
+    let drop_ports = ported(old) && !ported(new) && handed_out(new) == handed_out(old);
     for port in new.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten() {
         if drop_ports {
             remove(port, "nodePort");

@@ -11,11 +11,11 @@ use crate::support::{PATIENCE, eventually, in_both_worlds};
 const VERSION: &str = "stable2503-6";
 
 in_both_worlds! {
-    a_second_resource_that_would_take_the_same_names_says_so_and_touches_nothing_until_it_has_a_prefix,
+    fault_01_a_second_resource_that_would_take_the_same_names_says_so_and_touches_nothing_until_it_has_a_prefix,
     a_held_resource_is_left_exactly_as_it_is,
 }
 
-async fn a_second_resource_that_would_take_the_same_names_says_so_and_touches_nothing_until_it_has_a_prefix(
+async fn fault_01_a_second_resource_that_would_take_the_same_names_says_so_and_touches_nothing_until_it_has_a_prefix(
     place: Place,
 ) {
     let world = World::new(place, 1).await;

@@ -14,8 +14,9 @@ const VERSION: &str = "stable2503-6";
 
 in_both_worlds! {
     larger_volumes_grow_and_their_pods_and_claims_stay,
-    persistence_that_is_switched_on_later_is_a_permitted_roll_and_keeps_nothing_waiting,
+    fault_05_persistence_that_is_switched_on_later_is_a_permitted_roll_and_keeps_nothing_waiting,
     a_smaller_volume_is_refused_in_words_and_nothing_is_touched,
+    a_volume_whose_storage_class_cannot_grow_is_refused_in_words_and_nothing_is_touched,
 }
 
 fn persistence(size: &str) -> Value {
@@ -73,7 +74,9 @@ async fn larger_volumes_grow_and_their_pods_and_claims_stay(place: Place) {
     assert_eq!(grown, BTreeMap::from([(name, (uid, "2Gi".to_owned()))]), "the same claim, larger");
 }
 
-async fn persistence_that_is_switched_on_later_is_a_permitted_roll_and_keeps_nothing_waiting(place: Place) {
+async fn fault_05_persistence_that_is_switched_on_later_is_a_permitted_roll_and_keeps_nothing_waiting(
+    place: Place,
+) {
     let world = World::new(place, 1).await;
     let member = &world.members[0];
     // Paused, so that permission can be waited for.
@@ -113,4 +116,25 @@ async fn a_smaller_volume_is_refused_in_words_and_nothing_is_touched(place: Plac
     let words = member.condition("polkadot-cr", "VolumeChangeRefused").await;
     assert!(words.contains("validator-sset") && words.contains("cannot shrink"), "{words}");
     assert_eq!(uids(member).await, before);
+}
+
+async fn a_volume_whose_storage_class_cannot_grow_is_refused_in_words_and_nothing_is_touched(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    let of_class = |size: &str| {
+        let mut persistence = persistence(size);
+        persistence["persistentVolumeClaim"]["spec"]["storageClassName"] = json!("local");
+        persistence
+    };
+    let mut value = serde_json::to_value(sample(VERSION, 0x83)).unwrap();
+    value["spec"]["validator"]["dataPersistenceSupport"] = of_class("1Gi");
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let before = (uids(member).await, claim_sizes(member, &world).await);
+    member.edit_spec(json!({"validator": {"dataPersistenceSupport": of_class("2Gi")}})).await;
+    let words = member.condition("polkadot-cr", "VolumeChangeRefused").await;
+    assert!(words.contains("storageclass") && words.contains("must support resize"), "{words}");
+    assert_eq!((uids(member).await, claim_sizes(member, &world).await), before);
 }

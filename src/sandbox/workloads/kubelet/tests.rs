@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Exit, Host, PodRun};
 
 /// A machine where everything is as a test says.
+#[allow(clippy::struct_excessive_bools)] // each is one thing that can be so, in any combination
 #[derive(Default)]
 struct Machine {
     missing: Option<String>,

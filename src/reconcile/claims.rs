@@ -1,0 +1,73 @@
+//! Takes the steps that [`volumes`] decides on: claims grow, a StatefulSet is made again around its pods.
+
+use kube::ResourceExt as _;
+
+use crate::desired::{Child, ChildKind};
+use crate::polkadot::{Grant, Names, Polkadot, ResourceId, record};
+
+use super::conditions::Verdict;
+use super::events::Deed;
+use super::observe::{self, LiveChild, Observed};
+use super::{Inputs, Made, Result, apply, volumes};
+
+/// What is to be done about volumes, by StatefulSet; lets the apply configurations keep what cannot be changed.
+pub(super) fn steps<'a>(
+    polkadot: &Polkadot,
+    observed: &'a Observed,
+    made: &Made,
+    children: &mut [Child],
+) -> Vec<(&'a LiveChild, volumes::Step)> {
+    let names = Names::of(polkadot);
+    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+    let mut steps = vec![];
+    for role in &made.roles {
+        let name = names.stateful_set(role.role);
+        let is_set = |child: &&mut Child| child.kind == ChildKind::StatefulSet && child.name == name;
+        let Some(child) = children.iter_mut().find(is_set) else { continue };
+        let Some(live) = observed.child(ChildKind::StatefulSet, &name) else { continue };
+        let wanted = volumes::keep(&mut child.body, &live.value);
+        let template = live.value.pointer("/spec/volumeClaimTemplates/0");
+        let all = observed.claims.iter().map(AsRef::as_ref);
+        let claims = volumes::of_role(&names, role.role, template, polkadot.replicas(role.role), all);
+        let set = observed.stateful_sets.get(&name);
+        let step = volumes::next(&volumes::Situation {
+            wanted: wanted.as_ref(),
+            live: template,
+            claims: &claims,
+            idle: observe::is_finished(set.map(AsRef::as_ref), role),
+            granted: polkadot.replicas(role.role) == 0
+                || grant.as_ref().is_some_and(|grant| grant.role == role.role && grant.hash == role.hash),
+        });
+        steps.push((live, step));
+    }
+    steps
+}
+
+pub(super) async fn take(
+    polkadot: &Polkadot,
+    set: &LiveChild,
+    step: volumes::Step,
+    inputs: &Inputs<'_>,
+    made: &mut Made,
+) -> Result<()> {
+    let id = ResourceId::of(polkadot);
+    let refused = |words: String| Verdict::warning("VolumeChangeRefused", format!("{}: {words}", set.name));
+    match step {
+        volumes::Step::None => {}
+        volumes::Step::Refused(words) => made.warnings.push(refused(words)),
+        volumes::Step::Remake => {
+            // The apply before may have changed it: then the view is old, and the next one is on its way.
+            apply::orphan(inputs.client, &id, set).await?;
+            made.did(Deed::MadeAgain, format!("StatefulSet {}", set.name));
+        }
+        volumes::Step::Grow(claims, size) => {
+            for claim in claims {
+                match apply::grow(inputs.client, &id, &claim, &size).await? {
+                    Ok(()) => made.did(Deed::Grown, format!("PersistentVolumeClaim {claim} to {size}")),
+                    Err(words) => made.warnings.push(refused(words)),
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! What becomes of a resource's objects when the resource changes, or when somebody else changes the objects.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::support::daemon::Daemon;
+use crate::support::world::{Member, Place, World, sample, upgrade};
+use crate::support::{PATIENCE, eventually, in_both_worlds};
+
+const OLD: &str = "stable2503-6";
+const NEW: &str = "stable2503-7";
+
+in_both_worlds! {
+    fault_02_every_field_of_the_resource_reaches_the_pods_with_a_permitted_roll,
+    fault_03_an_image_that_somebody_edits_is_put_back_and_nothing_restarts,
+    fault_04_after_a_change_objects_keep_their_owner_and_what_others_wrote_on_them,
+    fault_06_services_follow_the_resource,
+    fault_07_the_policy_is_repaired_made_again_and_removed_when_it_is_switched_off,
+    fault_17_the_addresses_of_peers_follow_the_port,
+    fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready,
+    fault_24_chain_pruning_database_and_more_arguments_reach_the_client,
+}
+
+/// A daemon with one settled resource, which an upgrade at its target owns: whatever restarts is permitted at once.
+async fn settled(place: Place, key: u8, spec: Value) -> (World, Daemon) {
+    let world = World::new(place, 1).await;
+    world.write_fleet(1, &owned(OLD));
+    let member = &world.members[0];
+    let mut value = serde_json::to_value(sample(OLD, key)).unwrap();
+    json_patch::merge(&mut value, &json!({"spec": spec}));
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let daemon = world.daemon();
+    member.settles_at(OLD).await;
+    (world, daemon)
+}
+
+fn owned(version: &str) -> Value {
+    let mut fleet = upgrade(version, "0s");
+    fleet["upgrades"][0]["stages"][1]["optional"] = json!(true);
+    fleet
+}
+
+fn sets(member: &Member, world: &World) -> Api<StatefulSet> {
+    Api::namespaced(member.admin.clone(), &world.namespace)
+}
+
+fn services(member: &Member, world: &World) -> Api<Service> {
+    Api::namespaced(member.admin.clone(), &world.namespace)
+}
+
+async fn uids(member: &Member) -> BTreeMap<String, String> {
+    member.pods().await.into_iter().map(|(name, pod)| (name, pod.uid().unwrap())).collect()
+}
+
+fn arguments(pod: &Pod) -> String {
+    let spec = pod.spec.as_ref().unwrap();
+    spec.containers[0].args.as_deref().unwrap_or_default().join(" ")
+}
+
+async fn every_pod(member: &Member, what: &str, is_so: impl Fn(&Pod) -> bool) {
+    eventually(what, PATIENCE, async || {
+        let pods = member.pods().await;
+        (pods.len() == 2 && pods.values().all(&is_so)).then_some(())
+    })
+    .await;
+}
+
+async fn fault_02_every_field_of_the_resource_reaches_the_pods_with_a_permitted_roll(place: Place) {
+    let (world, _daemon) = settled(place, 0xb0, json!({})).await;
+    let member = &world.members[0];
+    let changed = json!({"clientName": "Changed", "resources": {"limits": {"memory": "768Mi"}}});
+    member.edit_spec(json!({"sentry": changed, "validator": changed})).await;
+    every_pod(member, "name and limits have changed", |pod| {
+        let limits = pod.spec.as_ref().unwrap().containers[0].resources.as_ref().unwrap().limits.as_ref();
+        arguments(pod).contains("--name=Changed") && limits.unwrap()["memory"].0 == "768Mi"
+    })
+    .await;
+    member.settles_at(OLD).await;
+}
+
+async fn fault_03_an_image_that_somebody_edits_is_put_back_and_nothing_restarts(place: Place) {
+    let (world, _daemon) = settled(place, 0xb1, json!({})).await;
+    let member = &world.members[0];
+    let before = uids(member).await;
+    let image = async || {
+        let set = sets(member, &world).get("sentry-sset").await.unwrap();
+        set.spec.unwrap().template.spec.unwrap().containers[0].image.clone().unwrap()
+    };
+    let right = image().await;
+    let edit =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "polkadot", "image": "evil:1"}]}}}});
+    let by = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
+    sets(member, &world).patch("sentry-sset", &by, &Patch::Strategic(edit)).await.unwrap();
+    eventually("the image is put back", PATIENCE, async || (image().await == right).then_some(())).await;
+    member.settles_at(OLD).await;
+    assert_eq!(uids(member).await, before);
+}
+
+async fn fault_04_after_a_change_objects_keep_their_owner_and_what_others_wrote_on_them(place: Place) {
+    let (world, _daemon) = settled(place, 0xb2, json!({})).await;
+    let member = &world.members[0];
+    let theirs = json!({"metadata": {"labels": {"team": "staking"}, "annotations": {"note": "theirs"}}});
+    let by = PatchParams { field_manager: Some("somebody".into()), ..PatchParams::default() };
+    sets(member, &world).patch("sentry-sset", &by, &Patch::Merge(theirs)).await.unwrap();
+    member.edit_spec(json!({"sentry": {"replicas": 2}})).await;
+    let set = eventually("it is scaled", PATIENCE, async || {
+        let set = sets(member, &world).get("sentry-sset").await.unwrap();
+        (set.spec.as_ref()?.replicas == Some(2)).then_some(set)
+    })
+    .await;
+    assert_eq!((&*set.labels()["team"], &*set.annotations()["note"]), ("staking", "theirs"));
+    let owner = &set.owner_references()[0];
+    assert_eq!((owner.controller, &owner.uid), (Some(true), &member.get().await.uid().unwrap()));
+}
+
+async fn fault_06_services_follow_the_resource(place: Place) {
+    let (world, _daemon) = settled(place, 0xb3, json!({"kind": "Validator"})).await;
+    let member = &world.members[0];
+    let seen = async || {
+        let spec = services(member, &world).get("validator-service").await.unwrap().spec.unwrap();
+        let ports = spec.ports.unwrap_or_default().into_iter();
+        (spec.type_.unwrap(), ports.map(|port| port.name.unwrap()).collect::<Vec<_>>())
+    };
+    assert_eq!(seen().await, ("NodePort".into(), vec!["p2p".to_owned()]));
+    member.edit_spec(json!({"kind": "SentryAndValidator", "metricsSupport": {"enabled": true}})).await;
+    eventually("type and ports are those of a validator behind sentries", PATIENCE, async || {
+        let (type_, ports) = seen().await;
+        (type_ == "ClusterIP" && ports == ["p2p", "http-metrics"]).then_some(())
+    })
+    .await;
+}
+
+async fn fault_07_the_policy_is_repaired_made_again_and_removed_when_it_is_switched_off(place: Place) {
+    let on = json!({"secureCommunicationSupport": {"enabled": true}});
+    let (world, _daemon) = settled(place, 0xb4, on).await;
+    let member = &world.members[0];
+    let policies: Api<NetworkPolicy> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let name = "validator-networkpolicy";
+    let right = policies.get(name).await.unwrap().spec;
+    let is_right = async |what: &str| {
+        eventually(what, PATIENCE, async || {
+            policies.get_opt(name).await.unwrap().filter(|policy| policy.spec == right)
+        })
+        .await
+    };
+    let open = Patch::Merge(json!({"spec": {"ingress": [{}]}}));
+    policies.patch(name, &PatchParams::default(), &open).await.unwrap();
+    let repaired = is_right("a policy that somebody opened is closed again").await;
+    policies.delete(name, &DeleteParams::default()).await.unwrap();
+    let again = is_right("a policy that somebody deleted is made again").await;
+    assert_ne!(repaired.uid(), again.uid());
+    member.edit_spec(json!({"secureCommunicationSupport": {"enabled": false}})).await;
+    eventually("it is removed", PATIENCE, async || {
+        policies.get_opt(name).await.unwrap().is_none().then_some(())
+    })
+    .await;
+}
+
+async fn fault_17_the_addresses_of_peers_follow_the_port(place: Place) {
+    let (world, _daemon) = settled(place, 0xb5, json!({})).await;
+    let member = &world.members[0];
+    let mut fleet = owned(OLD);
+    fleet["defaults"] = json!({"ports": {"p2p": 31000}});
+    world.write_fleet(1, &fleet);
+    every_pod(member, "nodes listen at the new port and look for their peers there", |pod| {
+        let line = arguments(pod);
+        line.contains("--listen-addr=/ip4/0.0.0.0/tcp/31000") && line.contains(".polkadot/tcp/31000/p2p/")
+    })
+    .await;
+    let service = services(member, &world).get("validator-service").await.unwrap();
+    assert_eq!(service.spec.unwrap().ports.unwrap()[0].port, 31000);
+}
+
+async fn fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready(place: Place) {
+    let (world, _daemon) = settled(place, 0xb6, json!({"sentry": {"replicas": 2}})).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &owned(NEW));
+    member.settles_at(NEW).await;
+    let pods = member.pods().await;
+    let began = |name: &str| pods[name].creation_timestamp().unwrap();
+    let ready = |name: &str| {
+        let conditions = pods[name].status.as_ref().unwrap().conditions.as_ref().unwrap();
+        let ready = conditions.iter().find(|one| one.type_ == "Ready").unwrap();
+        ready.last_transition_time.clone().unwrap()
+    };
+    assert!(began("sentry-sset-0") >= ready("sentry-sset-1"), "sentries one after the other");
+    assert!(began("validator-sset-0") >= ready("sentry-sset-0"), "then the validator");
+}
+
+async fn fault_24_chain_pruning_database_and_more_arguments_reach_the_client(place: Place) {
+    let wishes = json!({"pruning": "archive", "database": "paritydb", "extraArgs": ["--no-telemetry"]});
+    let spec = json!({"chain": "kusama", "sentry": wishes, "validator": wishes});
+    let (world, _daemon) = settled(place, 0xb7, spec).await;
+    every_pod(&world.members[0], "it is said to the client", |pod| {
+        let line = arguments(pod);
+        ["--chain=kusama", "--state-pruning=archive", "--database=paritydb", "--no-telemetry"]
+            .iter()
+            .all(|argument| line.contains(argument))
+    })
+    .await;
+}
