@@ -24,7 +24,7 @@ use tracing::warn;
 use crate::desired::{self, Basis, Child, ChildKind, Keys, Template};
 use crate::fleet::Settings;
 use crate::observed::{ResourceView, RoleView};
-use crate::polkadot::{Grant, Polkadot, ResourceId, Role, record};
+use crate::polkadot::{Grant, Names, Polkadot, ResourceId, Role, record};
 use crate::version::ClientVersion;
 
 use self::apply::Taken;
@@ -119,7 +119,7 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
     }
     if made.trouble.is_none() && !inputs.changes_nothing(polkadot) {
         prune(polkadot, &observed, inputs, &mut made).await?;
-        delete_blocked(polkadot, inputs, &mut made).await?;
+        delete_blocked(polkadot, &observed, inputs, &mut made).await?;
     }
     report(polkadot, made, inputs).await
 }
@@ -189,7 +189,7 @@ async fn make(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>) -> 
     let templates = desired::templates(&basis);
     made.roles = roles(polkadot, observed, &templates);
     let mut children = children(&basis, observed, &templates, &made);
-    let steps = claims::steps(polkadot, observed, &made, &mut children);
+    let steps = claims::steps(polkadot, observed, &mut made, &mut children);
     made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
     if let Some(words) = taken_names(polkadot, observed, &children) {
         made.trouble = Some(("NameConflict", words));
@@ -367,19 +367,40 @@ async fn prune(polkadot: &Polkadot, observed: &Observed, inputs: &Inputs<'_>, ma
         .filter(|live| !live.is_going())
         .collect();
     for live in unwanted {
-        apply::delete(inputs.client, &ResourceId::of(polkadot), live).await?;
-        made.did(Deed::Deleted, format!("{} {}", live.kind.api().1, live.name));
+        if apply::delete(inputs.client, &ResourceId::of(polkadot), live).await? {
+            made.did(Deed::Deleted, format!("{} {}", live.kind.api().1, live.name));
+        }
     }
     Ok(())
 }
 
-async fn delete_blocked(polkadot: &Polkadot, inputs: &Inputs<'_>, made: &mut Made) -> Result<()> {
+async fn delete_blocked(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    inputs: &Inputs<'_>,
+    made: &mut Made,
+) -> Result<()> {
+    let names = Names::of(polkadot);
     let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
     for role in made.roles.clone() {
-        if let Some(node) = roll::blocked(&role, grant.as_ref())
-            && apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, &role).await?
-        {
-            made.did(Deed::Restarted, format!("Pod {}", node.pod));
+        let Some(node) = roll::blocked(&role, grant.as_ref()) else { continue };
+        // As it was seen: after a change, the next look decides.
+        let set = observed.stateful_sets.get(&names.stateful_set(role.role));
+        if !set.is_some_and(|set| roll::comes_back_on(set, &role.hash, node.ordinal)) {
+            continue;
+        }
+        match apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, &role).await? {
+            apply::Blocked::Deleted => made.did(Deed::Restarted, format!("Pod {}", node.pod)),
+            apply::Blocked::HostNotReady(host) => made.warnings.push(Verdict::warning(
+                "PodBlocked",
+                format!(
+                    "{} may restart, but its machine {host} is not known to be Ready, and the old process may still run \
+                     there; when it is certain that it does not, delete the pod by hand (or let polkafleet get nodes, \
+                     see deploy/rbac.yaml)",
+                    node.pod
+                ),
+            )),
+            apply::Blocked::NoMore => {}
         }
     }
     Ok(())

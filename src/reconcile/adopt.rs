@@ -40,7 +40,7 @@ pub fn is_legacy(live: &LiveChild) -> bool {
         ChildKind::NetworkPolicy => &spec["podSelector"]["matchLabels"],
         ChildKind::Secret | ChildKind::DisruptionBudget => return false,
     };
-    Role::ALL.iter().any(|role| *selector == json!({"app": "polkadot", "role": role}))
+    Role::ALL.iter().any(|role| *selector == json!(legacy_selector(*role)))
 }
 
 /// The managed fields of `live` with those of the old operator made ours; `None` where there are none to be rewritten.
@@ -90,15 +90,20 @@ pub fn inherited(
     for role in Role::ALL {
         let set = sets.get(&names.stateful_set(role));
         let spec = set.and_then(|set| set.spec.as_ref());
-        let selector = spec.and_then(|spec| spec.selector.match_labels.clone());
+        let mut own = pods.iter().filter(|pod| is_pod_of(&names, role, pod));
+        let unlabelled = own.any(|pod| !pod.labels().contains_key(INSTANCE_LABEL));
+        let selector = match spec {
+            Some(spec) => spec.selector.match_labels.clone(),
+            // Pods that their StatefulSet has left behind: the new one has to find them.
+            None => unlabelled.then(|| legacy_selector(role)),
+        };
         if let Some(selector) = selector.filter(|selector| *selector != desired::selector(&id, role)) {
             inherited.selectors.insert(role, selector);
         }
         if let Some(kept) = set.and_then(|set| kept_template(polkadot, set)) {
             inherited.templates.insert(role, kept);
         }
-        let mut own = pods.iter().filter(|pod| is_pod_of(&names, role, pod));
-        if own.any(|pod| !pod.labels().contains_key(INSTANCE_LABEL)) {
+        if unlabelled {
             inherited.unlabelled.insert(role);
         }
     }
@@ -117,11 +122,22 @@ fn kept_template(polkadot: &Polkadot, set: &StatefulSet) -> Option<(Value, i64)>
     (then == Some(now)).then(|| Some((serde_json::to_value(template).ok()?, now)))?
 }
 
-/// Whether a pod is one of the role's StatefulSet.
+/// Whether a pod is one of the role's StatefulSet, or was until that was deleted to be made again around it.
 #[must_use]
 pub fn is_pod_of(names: &Names, role: Role, pod: &Pod) -> bool {
     let set = names.stateful_set(role);
-    pod.owner_references().iter().any(|owner| owner.kind == "StatefulSet" && owner.name == set)
+    match pod.owner_references() {
+        [] => {
+            names.ordinal(role, &pod.name_any()).is_some()
+                && legacy_selector(role).iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+        }
+        owners => owners.iter().any(|owner| owner.kind == "StatefulSet" && owner.name == set),
+    }
+}
+
+/// What the old operator selects the pods of a role by.
+fn legacy_selector(role: Role) -> BTreeMap<String, String> {
+    [("app", "polkadot"), ("role", role.as_str())].map(|(key, value)| (key.into(), value.into())).into()
 }
 
 fn is_ours(entry: &ManagedFieldsEntry) -> bool {

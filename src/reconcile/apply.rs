@@ -90,37 +90,48 @@ pub(super) async fn take_over(
     Ok(object.resource_version().unwrap_or_default())
 }
 
-/// Deletes an object that is no longer wanted, if it still is the one that was read.
-pub(super) async fn delete(client: &Client, id: &ResourceId, live: &LiveChild) -> Result<()> {
-    let params = DeleteParams::background().preconditions(Preconditions {
-        uid: Some(live.uid.clone()),
-        resource_version: Some(live.resource_version.clone()),
-    });
+/// Deletes an object that is no longer wanted, if it still is the one that was read; says whether it did.
+pub(super) async fn delete(client: &Client, id: &ResourceId, live: &LiveChild) -> Result<bool> {
     let child = Child { kind: live.kind, name: live.name.clone(), body: Value::Null };
-    bounded("delete", &child, api(client, id, live.kind).delete(&live.name, &params)).await?;
-    info!(kind = live.kind.api().1, name = live.name, "Deleted an object that is no longer wanted.");
-    Ok(())
+    let params = of_seen(DeleteParams::background(), live);
+    let deleted = bounded("delete", &child, api(client, id, live.kind).delete(&live.name, &params)).await;
+    if unless_gone(deleted)? {
+        info!(kind = live.kind.api().1, name = live.name, "Deleted an object that is no longer wanted.");
+        return Ok(true);
+    }
+    Ok(false)
 }
 
-/// Deletes a pod that blocks its StatefulSet, and says whether it did: gracefully, if it still is the one that was seen, and not on a node
+/// What became of a pod that was to be deleted.
+pub(super) enum Blocked {
+    /// It is deleted.
+    Deleted,
+    /// It blocks no more.
+    NoMore,
+    /// Its node may be gone, with the old process still running there.
+    HostNotReady(String),
+}
+
+/// Deletes a pod that blocks its StatefulSet: gracefully, if it still is the one that was seen, and not on a node
 /// that is gone or not Ready, where the old process may still run.
 pub(super) async fn delete_blocked_pod(
     client: &Client,
     id: &ResourceId,
     node: &NodeView,
     role: &RoleView,
-) -> Result<bool> {
+) -> Result<Blocked> {
     use k8s_openapi::api::core::v1::{Node, Pod};
     let api: Api<Pod> = Api::namespaced(client.clone(), &id.namespace);
     let failed = |source| Error::Api { what: format!("delete the blocked pod {}", node.pod), source };
-    let Some(pod) = in_time(api.get_opt(&node.pod)).await?.map_err(failed)? else { return Ok(false) };
+    let found = in_time(api.get_opt(&node.pod)).await?.map_err(failed)?;
+    let Some(pod) = found else { return Ok(Blocked::NoMore) };
     // The cache may be behind: what is deleted is what is there now, if it still blocks.
     let is_blocked = super::observe::node_view(node.pod.clone(), node.ordinal, Some(&pod));
     if pod.metadata.deletion_timestamp.is_some()
         || !is_blocked.is_outdated(&role.hash)
         || (is_blocked.ready_since.is_some() && !role.volumes_added)
     {
-        return Ok(false);
+        return Ok(Blocked::NoMore);
     }
     if let Some(host) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) {
         let nodes: Api<Node> = Api::all(client.clone());
@@ -130,27 +141,49 @@ pub(super) async fn delete_blocked_pod(
             conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
         });
         if !host_is_ready {
-            info!(pod = node.pod, host, "Left a blocked pod alone: its node is not known to be Ready.");
-            return Ok(false);
+            return Ok(Blocked::HostNotReady(host.clone()));
         }
     }
     let params = DeleteParams::default()
         .preconditions(Preconditions { uid: pod.uid(), resource_version: pod.resource_version() });
-    in_time(api.delete(&node.pod, &params)).await?.map_err(failed)?;
-    info!(pod = node.pod, "Deleted a pod that blocked its StatefulSet, with permission to restart it.");
-    Ok(true)
+    if unless_gone(in_time(api.delete(&node.pod, &params)).await?.map_err(failed))? {
+        info!(pod = node.pod, "Deleted a pod that blocked its StatefulSet, with permission to restart it.");
+        return Ok(Blocked::Deleted);
+    }
+    Ok(Blocked::NoMore)
 }
 
-/// Deletes a StatefulSet and leaves its pods and claims; the next reconcile makes it again around them.
-pub(super) async fn orphan(client: &Client, id: &ResourceId, live: &LiveChild) -> Result<()> {
-    let params = DeleteParams::orphan().preconditions(Preconditions {
+/// Deletes a StatefulSet and leaves its pods and claims; the next reconcile makes it again around them. Says whether it
+/// did.
+pub(super) async fn orphan(client: &Client, id: &ResourceId, live: &LiveChild) -> Result<bool> {
+    let child = Child { kind: live.kind, name: live.name.clone(), body: Value::Null };
+    let params = of_seen(DeleteParams::orphan(), live);
+    let deleted = bounded("make again", &child, api(client, id, live.kind).delete(&live.name, &params)).await;
+    if unless_gone(deleted)? {
+        info!(
+            name = live.name,
+            "Making a StatefulSet again around its pods: its volumes are wanted otherwise."
+        );
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// With the identity and version of what was read.
+fn of_seen(params: DeleteParams, live: &LiveChild) -> DeleteParams {
+    params.preconditions(Preconditions {
         uid: Some(live.uid.clone()),
         resource_version: Some(live.resource_version.clone()),
-    });
-    let child = Child { kind: live.kind, name: live.name.clone(), body: Value::Null };
-    bounded("make again", &child, api(client, id, live.kind).delete(&live.name, &params)).await?;
-    info!(name = live.name, "Making a StatefulSet again around its pods: its volumes are wanted otherwise.");
-    Ok(())
+    })
+}
+
+/// Whether there was something to delete: what is gone already, as the cache will learn, is no failure.
+fn unless_gone<T>(deleted: Result<T>) -> Result<bool> {
+    match deleted {
+        Ok(_) => Ok(true),
+        Err(Error::Api { source: kube::Error::Api(status), .. }) if status.code == 404 => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Lets a claim grow; or says, in the server's words, why it may not.

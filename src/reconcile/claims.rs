@@ -8,36 +8,44 @@ use crate::polkadot::{Grant, Names, Polkadot, ResourceId, record};
 use super::conditions::Verdict;
 use super::events::Deed;
 use super::observe::{self, LiveChild, Observed};
-use super::{Inputs, Made, Result, apply, volumes};
+use super::{Inputs, Made, Result, apply, roll, volumes};
 
 /// What is to be done about volumes, by StatefulSet; lets the apply configurations keep what cannot be changed.
 pub(super) fn steps<'a>(
     polkadot: &Polkadot,
     observed: &'a Observed,
-    made: &Made,
+    made: &mut Made,
     children: &mut [Child],
 ) -> Vec<(&'a LiveChild, volumes::Step)> {
     let names = Names::of(polkadot);
     let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
     let mut steps = vec![];
-    for role in &made.roles {
+    for role in &mut made.roles {
         let name = names.stateful_set(role.role);
         let is_set = |child: &&mut Child| child.kind == ChildKind::StatefulSet && child.name == name;
         let Some(child) = children.iter_mut().find(is_set) else { continue };
         let Some(live) = observed.child(ChildKind::StatefulSet, &name) else { continue };
-        let wanted = volumes::keep(&mut child.body, &live.value);
+        let (wanted, kept) = volumes::keep(&mut child.body, &live.value);
         let template = live.value.pointer("/spec/volumeClaimTemplates/0");
         let all = observed.claims.iter().map(AsRef::as_ref);
-        let claims = volumes::of_role(&names, role.role, template, polkadot.replicas(role.role), all);
-        let set = observed.stateful_sets.get(&name);
+        let replicas = polkadot.replicas(role.role);
+        let claims = volumes::of_role(&names, role.role, template, replicas, all);
+        let set = observed.stateful_sets.get(&name).map(AsRef::as_ref);
         let step = volumes::next(&volumes::Situation {
             wanted: wanted.as_ref(),
             live: template,
             claims: &claims,
-            idle: observe::is_finished(set.map(AsRef::as_ref), role),
-            granted: polkadot.replicas(role.role) == 0
+            idle: observe::is_finished(set, role),
+            granted: replicas == 0
                 || grant.as_ref().is_some_and(|grant| grant.role == role.role && grant.hash == role.hash),
+            wedged: role.volumes_added && !set.is_some_and(roll::has_one_revision),
         });
+        if kept && matches!(step, volumes::Step::Refused(_)) {
+            // What will never be applied waits for no permission, and no pod may go for it.
+            let hash = set.map(observe::template_hash).unwrap_or_default();
+            *role = observe::role_view(polkadot, role.role, &hash, replicas, &observed.pods);
+            role.volumes_added = false;
+        }
         steps.push((live, step));
     }
     steps
@@ -57,8 +65,9 @@ pub(super) async fn take(
         volumes::Step::Refused(words) => made.warnings.push(refused(words)),
         volumes::Step::Remake => {
             // The apply before may have changed it: then the view is old, and the next one is on its way.
-            apply::orphan(inputs.client, &id, set).await?;
-            made.did(Deed::MadeAgain, format!("StatefulSet {}", set.name));
+            if apply::orphan(inputs.client, &id, set).await? {
+                made.did(Deed::MadeAgain, format!("StatefulSet {}", set.name));
+            }
         }
         volumes::Step::Grow(claims, size) => {
             for claim in claims {

@@ -239,11 +239,17 @@ pub fn live_roles(polkadot: &Polkadot, observed: &Observed) -> Vec<RoleView> {
         let set = observed.stateful_sets.get(&names.stateful_set(role))?;
         set.owner_references().iter().find(|owner| Some(&owner.uid) == uid.as_ref())?;
         let spec = set.spec.as_ref()?;
-        let annotations = spec.template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
-        let hash = annotations.and_then(|all| all.get(TEMPLATE_HASH_ANNOTATION)).cloned().unwrap_or_default();
-        Some(role_view(polkadot, role, &hash, spec.replicas.unwrap_or(1), &observed.pods))
+        Some(role_view(polkadot, role, &template_hash(set), spec.replicas.unwrap_or(1), &observed.pods))
     };
     Role::ALL.into_iter().filter_map(of_role).collect()
+}
+
+/// The hash of the template that a StatefulSet has; empty for one that is not of our making.
+#[must_use]
+pub fn template_hash(set: &StatefulSet) -> String {
+    let metadata = set.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+    let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
+    annotations.and_then(|all| all.get(TEMPLATE_HASH_ANNOTATION)).cloned().unwrap_or_default()
 }
 
 /// The nodes of a role: one per replica wanted, each with what its pod says.

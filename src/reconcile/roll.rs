@@ -1,5 +1,8 @@
 //! Which pods a worker may restart: the partition of a StatefulSet, and pods that block it. Pure.
 
+use k8s_openapi::api::apps::v1::StatefulSet;
+
+use super::observe;
 use crate::observed::{NodeView, RoleView};
 use crate::polkadot::Grant;
 
@@ -28,6 +31,24 @@ pub fn blocked<'a>(role: &'a RoleView, grant: Option<&Grant>) -> Option<&'a Node
         return role.outdated().find(|node| node.ordinal == grant.ordinal);
     }
     role.outdated().find(|node| node.ordinal >= grant.ordinal && node.ready_since.is_none())
+}
+
+/// Whether a pod that is deleted comes back on the template with this hash. If not, deleting it helps nothing, and would
+/// be done again and again.
+#[must_use]
+pub fn comes_back_on(set: &StatefulSet, hash: &str, ordinal: i32) -> bool {
+    let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
+    let partition = strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.partition);
+    observe::template_hash(set) == hash
+        && (has_one_revision(set) || partition.is_some_and(|partition| partition <= ordinal))
+}
+
+/// Whether the controller makes every pod from the one template that the StatefulSet has.
+#[must_use]
+pub fn has_one_revision(set: &StatefulSet) -> bool {
+    let Some(status) = &set.status else { return false };
+    let seen = status.observed_generation.is_some() && status.observed_generation == set.metadata.generation;
+    seen && status.update_revision.is_some() && status.current_revision == status.update_revision
 }
 
 #[cfg(test)]
@@ -76,6 +97,28 @@ mod tests {
         role.volumes_added = true;
         assert_eq!(blocked(&role, None), None);
         assert_eq!(blocked(&role, Some(&grant(Role::Sentry, "new", 0))).map(|node| node.ordinal), Some(0));
+    }
+
+    #[test]
+    fn a_pod_goes_only_if_it_comes_back_on_the_wanted_template() {
+        let set = |current: &str, partition: i32| -> StatefulSet {
+            let annotations = serde_json::json!({crate::polkadot::TEMPLATE_HASH_ANNOTATION: "new"});
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"generation": 2},
+                "spec": {
+                    "selector": {}, "serviceName": "", "template": {"metadata": {"annotations": annotations}},
+                    "updateStrategy": {"rollingUpdate": {"partition": partition}},
+                },
+                "status": {
+                    "replicas": 1, "observedGeneration": 2, "currentRevision": current, "updateRevision": "b",
+                },
+            }))
+            .unwrap()
+        };
+        assert!(comes_back_on(&set("a", 0), "new", 0), "below the partition is the new revision");
+        assert!(comes_back_on(&set("b", 1), "new", 0), "there is only one");
+        assert!(!comes_back_on(&set("a", 1), "new", 0), "the old revision");
+        assert!(!comes_back_on(&set("b", 0), "newer", 0), "not applied yet, or never");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use crate::polkadot::{Names, Role};
+use crate::polkadot::{ADOPTED_ANNOTATION, Names, Role};
 
 use super::compare::{covers, quantity};
 
@@ -38,6 +38,8 @@ pub struct Situation<'a> {
     pub idle: bool,
     /// The planner has permitted a roll to the template with the wanted volumes, or there is no pod to roll.
     pub granted: bool,
+    /// Pods lack a volume, so that no controller rolls them, and would come back on an earlier template than wanted.
+    pub wedged: bool,
 }
 
 /// What comes next. Until the answer is [`Step::None`] with the wanted template in place, the live one is kept.
@@ -47,6 +49,7 @@ pub fn next(situation: &Situation<'_>) -> Step {
     match (situation.wanted, situation.live) {
         (None, None) => Step::None,
         (Some(_), None) => remake(situation.granted),
+        (Some(_), Some(_)) if situation.wedged && situation.granted => Step::Remake,
         // A pod of the old template needs them until it is replaced.
         (None, Some(_)) => remake(situation.idle),
         (Some(wanted), Some(live)) if covers(wanted, live, true) => Step::None,
@@ -118,14 +121,27 @@ pub fn of_role<'a>(
 }
 
 /// Gives the apply configuration of a StatefulSet what its live object has and cannot change; returns the claim
-/// template that was wanted.
-pub fn keep(body: &mut Value, live: &Value) -> Option<Value> {
+/// template that was wanted, and whether the pods' template had to be kept as well.
+///
+/// Pods can mount no claim that the StatefulSet does not make: while it makes another one or none, their template stays,
+/// too.
+pub fn keep(body: &mut Value, live: &Value) -> (Option<Value>, bool) {
     let wanted = body.pointer("/spec/volumeClaimTemplates/0").cloned();
     let spec = &mut body["spec"];
     for field in ["serviceName", "podManagementPolicy"] {
         spec[field] = live["spec"][field].clone();
     }
-    let live = live.pointer("/spec/volumeClaimTemplates/0");
+    let claim = live.pointer("/spec/volumeClaimTemplates/0");
+    let name = |claim: Option<&Value>| claim.and_then(|claim| claim.pointer("/metadata/name")).cloned();
+    let other_mounts = wanted.is_some() && name(wanted.as_ref()) != name(claim);
+    if other_mounts {
+        spec["template"] = live["spec"]["template"].clone();
+        // Since when it is kept, or it would count as taken over only now.
+        if let Some(since) = live["metadata"]["annotations"].get(ADOPTED_ANNOTATION) {
+            body["metadata"]["annotations"][ADOPTED_ANNOTATION] = since.clone();
+        }
+    }
+    let (spec, live) = (&mut body["spec"], claim);
     let same = match (&wanted, live) {
         (Some(wanted), Some(live)) => covers(wanted, live, true),
         (None, None) => true,
@@ -138,7 +154,7 @@ pub fn keep(body: &mut Value, live: &Value) -> Option<Value> {
             (None, None) => {}
         }
     }
-    wanted
+    (wanted, other_mounts)
 }
 
 #[cfg(test)]
@@ -167,7 +183,7 @@ mod tests {
         claims: &[&PersistentVolumeClaim],
         idle: bool,
     ) -> Step {
-        next(&Situation { wanted, live, claims, idle, granted: false })
+        next(&Situation { wanted, live, claims, idle, granted: false, wedged: false })
     }
 
     #[test]
@@ -198,10 +214,30 @@ mod tests {
     }
 
     #[test]
+    fn pods_mount_no_claim_that_their_set_does_not_make() {
+        let set = |claims: Value, template: &str| json!({"spec": {"volumeClaimTemplates": claims, "template": template}});
+        let template_after = |claims: Value| {
+            let mut body = set(json!([template("10Gi")]), "new");
+            keep(&mut body, &set(claims, "old"));
+            body["spec"]["template"].clone()
+        };
+        assert_eq!(template_after(json!([template("5Gi")])), "new");
+        assert_eq!(template_after(json!([])), "old", "none yet");
+        assert_eq!(template_after(json!([{"metadata": {"name": "other"}}])), "old");
+    }
+
+    #[test]
     fn volumes_that_are_switched_on_wait_for_a_permitted_roll_and_off_for_its_end() {
         let wanted = template("10Gi");
         let on = |granted| {
-            next(&Situation { wanted: Some(&wanted), live: None, claims: &[], idle: false, granted })
+            next(&Situation {
+                wanted: Some(&wanted),
+                live: None,
+                claims: &[],
+                idle: false,
+                granted,
+                wedged: false,
+            })
         };
         assert_eq!((on(false), on(true)), (Step::None, Step::Remake));
         assert_eq!(step(None, Some(&wanted), &[], false), Step::None);

@@ -91,8 +91,13 @@ impl Cluster {
                 let mut object = rest;
                 object["metadata"] = serde_json::json!({"name": name});
                 let on = operation(&kind, "", "", "", "sandbox", now);
-                // The names are fixed, and there was nothing before.
-                let _ = state.create(&on, object);
+                // The names are fixed, and there was nothing before. A status is not taken on creation.
+                let created = state.create(&on, object.clone());
+                if let (Ok(mut done), true) = (created, object["status"].is_object()) {
+                    done.object["status"] = object["status"].take();
+                    let name = api::text(&done.object, &["metadata", "name"]).to_owned();
+                    let _ = state.update(&operation(&kind, "", &name, "status", "sandbox", now), done.object);
+                }
             }
         });
     }
@@ -341,7 +346,9 @@ fn furniture() -> Vec<(&'static str, &'static str, &'static str, serde_json::Val
         all.push(("", "Namespace", name, json!({})));
     }
     for name in ["node-1", "node-2", "node-3"] {
-        all.push(("", "Node", name, json!({})));
+        let ready =
+            json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "simulated"});
+        all.push(("", "Node", name, json!({"status": {"conditions": [ready]}})));
     }
     for name in ["standard", "managed-premium", "local"] {
         all.push((

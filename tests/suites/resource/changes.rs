@@ -120,7 +120,8 @@ async fn fault_04_after_a_change_objects_keep_their_owner_and_what_others_wrote_
 }
 
 async fn fault_06_services_follow_the_resource(place: Place) {
-    let (world, _daemon) = settled(place, 0xb3, json!({"kind": "Validator"})).await;
+    let (world, _daemon) =
+        settled(place, 0xb3, json!({"kind": "Validator", "metricsSupport": {"enabled": false}})).await;
     let member = &world.members[0];
     let seen = async || {
         let spec = services(member, &world).get("validator-service").await.unwrap().spec.unwrap();

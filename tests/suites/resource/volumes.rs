@@ -16,6 +16,7 @@ in_both_worlds! {
     larger_volumes_grow_and_their_pods_and_claims_stay,
     fault_05_persistence_that_is_switched_on_later_is_a_permitted_roll_and_keeps_nothing_waiting,
     a_smaller_volume_is_refused_in_words_and_nothing_is_touched,
+    a_volume_that_is_renamed_is_refused_in_words_and_no_pod_goes_for_it,
     a_volume_whose_storage_class_cannot_grow_is_refused_in_words_and_nothing_is_touched,
 }
 
@@ -79,13 +80,10 @@ async fn fault_05_persistence_that_is_switched_on_later_is_a_permitted_roll_and_
 ) {
     let world = World::new(place, 1).await;
     let member = &world.members[0];
-    // Paused, so that permission can be waited for.
-    let mut fleet = upgrade(VERSION, "0s");
-    fleet["clusters"] = json!(null);
-    fleet.as_object_mut().unwrap().remove("clusters");
-    world.write_fleet(1, &fleet);
+    world.write_fleet(1, &upgrade(VERSION, "0s"));
     let mut polkadot = sample(VERSION, 0x81);
     polkadot.spec.sentry.as_mut().unwrap().replicas = 2;
+    polkadot.spec.validator.as_mut().unwrap().node.data_persistence_support.enabled = false;
     member.create(&polkadot).await;
     let _daemon = world.daemon();
     member.settles_at(VERSION).await;
@@ -137,4 +135,21 @@ async fn a_volume_whose_storage_class_cannot_grow_is_refused_in_words_and_nothin
     let words = member.condition("polkadot-cr", "VolumeChangeRefused").await;
     assert!(words.contains("storageclass") && words.contains("must support resize"), "{words}");
     assert_eq!((uids(member).await, claim_sizes(member, &world).await), before);
+}
+
+async fn a_volume_that_is_renamed_is_refused_in_words_and_no_pod_goes_for_it(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    // Whatever waits for permission has it.
+    world.write_fleet(1, &upgrade(VERSION, "0s"));
+    member.create(&sample(VERSION, 0x84)).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let before = uids(member).await;
+    member.edit_spec(json!({"validator": {"dataPersistenceSupport": persistence("10Gi")}})).await;
+    let words = member.condition("polkadot-cr", "VolumeChangeRefused").await;
+    assert!(words.contains("persistentVolumeClaim.metadata.name cannot be changed"), "{words}");
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(uids(member).await, before);
+    member.settles_at(VERSION).await;
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::DynamicObject;
@@ -406,7 +406,7 @@ async fn install(admin: &Client, with_rights: bool) {
         .await;
 }
 
-/// A namespace with an account that has the shipped role in it, and nothing else; its token.
+/// A namespace with an account that has the shipped roles, in it and of nodes, and nothing else; its token.
 async fn account(admin: &Client, namespace: &str) -> String {
     let namespaces: Api<Namespace> = Api::all(admin.clone());
     let object = serde_json::from_value(json!({"metadata": {"name": namespace}})).unwrap();
@@ -418,6 +418,14 @@ async fn account(admin: &Client, namespace: &str) -> String {
     let object = serde_json::from_value(json!({
         "metadata": {"name": "polkafleet"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "polkafleet"},
+        "subjects": [{"kind": "ServiceAccount", "name": "polkafleet", "namespace": namespace}],
+    }))
+    .unwrap();
+    bindings.create(&PostParams::default(), &object).await.unwrap();
+    let bindings: Api<ClusterRoleBinding> = Api::all(admin.clone());
+    let object = serde_json::from_value(json!({
+        "metadata": {"name": format!("polkafleet-nodes-{namespace}")},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "polkafleet-nodes"},
         "subjects": [{"kind": "ServiceAccount", "name": "polkafleet", "namespace": namespace}],
     }))
     .unwrap();
