@@ -1,7 +1,7 @@
 //! The sandbox answers as a real API server does: the same requests, success and failure alike, go to both, and code,
 //! headers that matter and body are compared.
 //!
-//! The requests are data: one YAML file per subject in tests/suites/api_conformance, each a list of steps ([`cases`])
+//! The requests are data: one YAML file per subject in `tests/suites/api_conformance`, each a list of steps ([`cases`])
 //! that run in order in a namespace of their own. [`server`] sends them, [`normal`] says what is not compared, and why.
 //! There is no list of tolerated differences: where the two differ, the real server is right.
 

@@ -159,7 +159,7 @@ async fn fault_12_a_node_key_is_in_its_secret_and_nowhere_else(place: Place) {
         for (pod, data) in secret["data"].as_object().unwrap() {
             let data = data.as_str().unwrap();
             let key = BASE64_STANDARD.decode(data).unwrap();
-            let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex = hex::encode(key);
             assert_eq!(hex.len(), 64);
             assert!(!everything.contains(&hex) && !everything.contains(data), "the key of {pod} is known");
         }

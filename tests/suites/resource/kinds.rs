@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::support::world::{Member, Place, World, sample};
@@ -57,7 +57,7 @@ async fn lives_and_dies(place: Place, key: u8, spec: Value, expected: &[&str], c
     // Data outlives its resource, unless somebody asks for the contrary.
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(member.admin.clone(), &world.namespace);
     let claims = claims.list(&ListParams::default()).await.unwrap();
-    let claims: Vec<_> = claims.iter().map(|claim| claim.name_any()).collect();
+    let claims: Vec<_> = claims.iter().map(ResourceExt::name_any).collect();
     assert_eq!(claims, claim.as_slice());
 }
 
