@@ -9,5 +9,6 @@ mod changes;
 mod keys;
 mod kinds;
 mod names;
+mod random;
 mod refusals;
 mod volumes;

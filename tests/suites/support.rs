@@ -5,6 +5,7 @@ pub mod collector;
 pub mod daemon;
 pub mod planes;
 pub mod proxy;
+pub mod random;
 pub mod world;
 
 use std::time::Duration;
