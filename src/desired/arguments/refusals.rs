@@ -78,6 +78,31 @@ const OURS: [(&str, Instead); 43] = [
 /// Flags of which more than one name stands for the same.
 const PRUNING: [&str; 3] = ["pruning", "state-pruning", "unsafe-pruning"];
 
+/// Subcommands of clients of any age. Behind a flag that takes no value one of these would run instead of a node, and
+/// `purge-chain` would delete its database.
+const SUBCOMMANDS: [&str; 20] = [
+    "benchmark",
+    "build-spec",
+    "chain-info",
+    "check-block",
+    "execute-worker",
+    "export-blocks",
+    "export-genesis-state",
+    "export-state",
+    "help",
+    "host-perf-check",
+    "import-blocks",
+    "inspect",
+    "key",
+    "prepare-worker",
+    "purge-chain",
+    "revert",
+    "sign",
+    "try-runtime",
+    "validation-worker",
+    "vanity",
+];
+
 /// Everything that cannot be rendered for `version`.
 pub(in crate::desired) fn refusals(polkadot: &Polkadot, version: &ClientVersion) -> Vec<String> {
     let mut words = vec![];
@@ -130,7 +155,8 @@ fn arguments<'a>(extra: &'a [String], version: &'a ClientVersion) -> impl Iterat
     let mut takes_value = false;
     extra.iter().filter_map(move |item| {
         let Some(flag) = flag(item) else {
-            let why = (!takes_value).then(|| {
+            // What takes a value and what does not is the client's own knowledge.
+            let why = (!takes_value || SUBCOMMANDS.contains(&item.as_str())).then(|| {
                 format!("{item} is neither an argument that begins with -- nor the value of one; a subcommand does not run \
                          a node")
             });

@@ -72,6 +72,7 @@ fn more_arguments_that_clash_with_ours_are_refused_with_what_to_do_instead() {
         (vec!["--unsafe-rpc-external"], "decided by its role"),
         (vec!["--ws-max-connections=5"], "gone since v0.9.43"),
         (vec!["purge-chain"], "neither an argument"),
+        (vec!["--no-telemetry", "purge-chain"], "a subcommand does not run"),
         (vec!["--log debug"], "a space in it"),
     ] {
         let mut polkadot = sample("stable2503");

@@ -6,10 +6,11 @@ use futures::StreamExt as _;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, ResourceExt as _};
-use polkafleet::desired::{self, Basis, Child, Inherited, Keys};
+use polkafleet::desired::{self, Basis, Child, ChildKind, Inherited, Keys};
 use polkafleet::fleet::Settings;
 use polkafleet::identity::NodeKey;
 use polkafleet::polkadot::{Polkadot, Role, validate};
+use polkafleet::sandbox::chain::{Behaviour, Node, Start};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -50,6 +51,32 @@ proptest! {
         };
         prop_assert_eq!(bytes(rendered(&polkadot)), bytes(rendered(&polkadot)));
     }
+}
+
+#[test]
+fn what_is_rendered_for_a_random_resource_starts_the_simulated_client_of_every_version() {
+    let mut started = 0;
+    for polkadot in resources(2000) {
+        for child in rendered(&polkadot).iter().filter(|child| child.kind == ChildKind::StatefulSet) {
+            let container = &child.body["spec"]["template"]["spec"]["containers"][0];
+            let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+            let pod = format!("{}-0", child.name);
+            let args: Vec<_> = args.iter().map(|argument| argument.replace("$(POD_NAME)", &pod)).collect();
+            let start = Start {
+                tag: polkadot.spec.client_version.as_deref().unwrap(),
+                args: &args,
+                key: Some(&[7; 32]),
+                behaviour: Behaviour::Sound,
+                now: jiff::Timestamp::UNIX_EPOCH,
+                instance: 1,
+                restored_height: None,
+            };
+            let node = Node::start(&start);
+            assert!(node.is_ok(), "{} {args:?}: {node:?}", start.tag);
+            started += 1;
+        }
+    }
+    assert!(started >= 1000, "only {started} were started");
 }
 
 async fn what_is_rendered_for_two_hundred_random_resources_is_taken_by_the_api_server(place: Place) {

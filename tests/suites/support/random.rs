@@ -125,7 +125,7 @@ fn node() -> impl Strategy<Value = Value> {
 /// Mostly fine ones.
 fn arguments() -> impl Strategy<Value = Vec<&'static str>> {
     let fine = subsequence(vec!["--no-telemetry", "--in-peers=10", "-lsync=debug"], 0..=3);
-    let clashing = select(vec!["--name=x", "--telemetry-url", "x 0", "-d/tmp", "purge-chain"]);
+    let clashing = select(vec!["--name=x", "--ws-external", "x 0", "-d/tmp", "purge-chain"]);
     (fine, option::weighted(0.05, clashing)).prop_map(|(mut all, more)| {
         all.extend(more);
         all
