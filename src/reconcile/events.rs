@@ -27,8 +27,8 @@ impl Deed {
     fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Created => ("Created", "Apply", "created"),
-            Self::Updated => ("Updated", "Apply", "updated, because it was not as it should be:"),
-            Self::Deleted => ("Deleted", "Delete", "deleted, because nothing wants it any more:"),
+            Self::Updated => ("Updated", "Apply", "updated"),
+            Self::Deleted => ("Deleted", "Delete", "deleted, as no longer wanted:"),
             Self::TakenOver => ("TakenOver", "Apply", "taken over from another operator:"),
             Self::MadeAgain => ("MadeAgain", "Delete", "about to be made again around its running pods:"),
             Self::Grown => ("VolumeGrown", "Patch", "asked to grow:"),
@@ -159,10 +159,7 @@ mod tests {
             done(Deed::Created, "StatefulSet b"),
         ];
         let words: Vec<_> = of(&status, &status, &done).into_iter().map(|event| event.words).collect();
-        assert_eq!(
-            words,
-            ["created Secret a, StatefulSet b", "updated, because it was not as it should be: Service c"]
-        );
+        assert_eq!(words, ["created Secret a, StatefulSet b", "updated Service c"]);
     }
 
     #[test]
