@@ -1,7 +1,7 @@
 //! The sandbox answers as a real API server does: the same requests, success and failure alike, go to both, and code,
 //! headers that matter and body are compared.
 //!
-//! The requests are data: one YAML file per subject in tests/suites/api_conformance, each a list of steps ([`cases`])
+//! The requests are data: one YAML file per subject in `tests/suites/api_conformance`, each a list of steps ([`cases`])
 //! that run in order in a namespace of their own. [`server`] sends them, [`normal`] says what is not compared, and why.
 //! There is no list of tolerated differences: where the two differ, the real server is right.
 
@@ -43,23 +43,16 @@ mod sandbox {
 async fn compare(planes: &planes::Planes) {
     let folder = tempfile::tempdir().unwrap();
     let kubectl = planes::kubectl();
-    let fleet = simulated(folder.path()).await;
     let real = planes.folder.join("cluster-1/admin.kubeconfig");
     let run = run_name();
     let subjects = cases::all();
     let begun = std::time::Instant::now();
     let results = join_all(subjects.iter().map(async |subject| {
         let namespace = format!("{run}-{}", subject.name.replace('_', "-"));
+        let (fleet, kubeconfig) = simulated(folder.path(), &subject.name).await;
         let mut real = Server::new(&real, folder.path(), "real", &kubectl, &run, &namespace).await;
-        let mut sandbox = Server::new(
-            &folder.path().join("kubeconfig"),
-            folder.path(),
-            "sandbox",
-            &kubectl,
-            &run,
-            &namespace,
-        )
-        .await;
+        let mut sandbox =
+            Server::new(&kubeconfig, folder.path(), &subject.name, &kubectl, &run, &namespace).await;
         tokio::join!(real.prepare(true), sandbox.prepare(false));
         let mut outcome = Outcome::default();
         let mut normalizers = (Normalizer::default(), Normalizer::default());
@@ -70,10 +63,10 @@ async fn compare(planes: &planes::Planes) {
             let found = normalizers.1.normalize(found, step);
             outcome.compare(subject, step, &expected, &found);
         }
+        drop(fleet);
         outcome
     }))
     .await;
-    drop(fleet);
     let asked: usize = results.iter().map(|outcome| outcome.asked).sum();
     let differences: Vec<String> = results.into_iter().flat_map(|outcome| outcome.differences).collect();
     eprintln!(
@@ -89,15 +82,15 @@ async fn compare(planes: &planes::Planes) {
 /// Sends everything but kubectl's commands to the sandbox alone and looks at the codes.
 async fn replay() {
     let folder = tempfile::tempdir().unwrap();
-    let fleet = simulated(folder.path()).await;
-    let kubeconfig = folder.path().join("kubeconfig");
     let run = run_name();
     let subjects: Vec<Subject> =
         cases::all().into_iter().filter(|subject| !subject.needs_kubectl()).collect();
     let wrong = join_all(subjects.iter().map(async |subject| {
         let namespace = format!("{run}-{}", subject.name.replace('_', "-"));
+        let (fleet, kubeconfig) = simulated(folder.path(), &subject.name).await;
+        let kubectl = "kubectl".as_ref();
         let mut server =
-            Server::new(&kubeconfig, folder.path(), "sandbox", "kubectl".as_ref(), &run, &namespace).await;
+            Server::new(&kubeconfig, folder.path(), &subject.name, kubectl, &run, &namespace).await;
         server.prepare(false).await;
         let mut wrong = vec![];
         for step in &subject.steps {
@@ -106,21 +99,23 @@ async fn replay() {
                 wrong.push(format!("{}: {}, not {}: {}", subject.name, answer.code, step.code, step.act));
             }
         }
+        drop(fleet);
         wrong
     }))
     .await;
-    drop(fleet);
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// A simulated cluster that listens, and its kubeconfig in `folder`.
-async fn simulated(folder: &std::path::Path) -> Fleet {
+/// A simulated cluster that listens, and its kubeconfig in `folder`: one for each subject, because it remembers the past
+/// for a number of changes, which the subjects would use up for each other.
+async fn simulated(folder: &std::path::Path, name: &str) -> (Fleet, std::path::PathBuf) {
     // The clock of the real one, so that ages are the same.
     let fleet = Fleet::start(&["cluster-1"], &Clock::machine());
     let kubeconfig = fleet.serve().await.unwrap();
-    std::fs::write(folder.join("kubeconfig"), kubeconfig.to_string()).unwrap();
-    fleet
+    let file = folder.join(format!("{name}.kubeconfig"));
+    std::fs::write(&file, kubeconfig.to_string()).unwrap();
+    (fleet, file)
 }
 
 /// What the names of this run begin with.
@@ -151,7 +146,9 @@ impl Outcome {
             }
         }
         if !all.is_empty() {
-            self.differences.push(format!("{}: {}\n    {}", subject.name, step.act, all.join("\n    ")));
+            let body = if step.body.is_null() { String::new() } else { format!(" {}", step.body) };
+            let head = format!("{}: {}{body}", subject.name, step.act);
+            self.differences.push(format!("{head}\n    {}", all.join("\n    ")));
         }
     }
 }

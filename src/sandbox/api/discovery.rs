@@ -161,6 +161,7 @@ fn storage_hash(kind: &Kind) -> String {
     let (group, version) = match &kind.custom {
         Some(custom) => custom.stored_as.split_once('/').unwrap_or_default(),
         None if kind.kind == "Event" => ("", "v1"),
+        None if kind.kind == "CustomResourceDefinition" => (&*kind.group, "v1beta1"),
         None => (&*kind.group, &*kind.version),
     };
     let hash = Sha256::digest(format!("{group}/{version}/{}", kind.kind));

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::duplicates::duplicates;
 use super::go;
 use super::request::Head;
 use super::state::{State, text};
@@ -72,6 +73,20 @@ pub fn read_body(kind: &Kind, head: &Head, body: &[u8]) -> Result<Value, Status>
     Ok(object)
 }
 
+/// Fields that stand twice in a body: refused, or warned of.
+pub fn check_duplicates(
+    kind: &Kind,
+    head: &Head,
+    body: &[u8],
+    strictness: Strictness,
+) -> Result<Vec<String>, Status> {
+    if strictness == Strictness::Ignore || head.content_type == "application/yaml" {
+        return Ok(vec![]);
+    }
+    let named = duplicates(body).into_iter().map(|path| format!("duplicate field {path:?}")).collect();
+    report(kind, named, strictness)
+}
+
 /// Makes of a body an object of its kind, or says why it is none; returns the warnings.
 pub fn decode(kind: &Kind, object: &mut Value, strictness: Strictness) -> Result<Vec<String>, Status> {
     let fields = object.as_object_mut();
@@ -94,7 +109,11 @@ pub fn decode(kind: &Kind, object: &mut Value, strictness: Strictness) -> Result
     }
     let unknown = match &kind.custom {
         None => types::canonicalize(&kind.group, &kind.kind, object),
-        Some(custom) => custom.structural.prune(object),
+        Some(custom) => {
+            let mut unknown = custom.structural.prune(object);
+            unknown.extend(types::canonicalize_metadata(&mut object["metadata"]));
+            unknown
+        }
     };
     report_unknown(kind, &unknown, strictness)
 }
@@ -113,6 +132,9 @@ fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(),
     if kind.custom.is_none() {
         let (short, named) =
             (version.rsplit('/').next().unwrap_or_default(), if named.is_empty() { mine } else { named });
+        // Who names no version means that of the URL.
+        let version = if version.is_empty() { &*mine_version } else { version };
+        let short = if short.is_empty() { &*kind.version } else { short };
         let known = BUILT_INS.iter().any(|one| one.kind == *named && one.api_version() == version);
         let why = if known {
             format!("converting ({short}.{named}) to ({}): unknown conversion", go::internal_type(kind))
@@ -135,13 +157,17 @@ fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(),
 
 /// Brings what an apply has merged into the form in which it is stored: amounts and nulls.
 pub fn normalize(kind: &Kind, object: &mut Value) {
-    if kind.custom.is_none() {
-        types::canonicalize(&kind.group, &kind.kind, object);
+    match &kind.custom {
+        None => drop(types::canonicalize(&kind.group, &kind.kind, object)),
+        Some(_) => drop(types::canonicalize_metadata(&mut object["metadata"])),
     }
 }
 
 fn report_unknown(kind: &Kind, unknown: &[String], strictness: Strictness) -> Result<Vec<String>, Status> {
-    let named: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    report(kind, unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect(), strictness)
+}
+
+fn report(kind: &Kind, named: Vec<String>, strictness: Strictness) -> Result<Vec<String>, Status> {
     match strictness {
         Strictness::Strict if !named.is_empty() => {
             let all = named.join(", ");
@@ -164,6 +190,32 @@ pub fn check_namespace_of(kind: &Kind, namespace: &str, object: &Value) -> Resul
     Err(Status::bad_request(
         "the namespace of the provided object does not match the namespace sent on the request",
     ))
+}
+
+/// What says nothing of its namespace is in that of the URL.
+pub fn fill_namespace(on: &Operation<'_>, object: &mut Value) {
+    if on.kind.namespaced {
+        metadata_mut(object).insert("namespace".into(), json!(on.namespace));
+    }
+}
+
+/// What is said to whoever adds a finalizer to a custom resource that anybody might use.
+pub fn finalizer_warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
+    let of = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let known = old.map(of).unwrap_or_default();
+    let standard = [super::FOREGROUND, super::ORPHAN];
+    let added = of(new).into_iter().filter(|one| kind.custom.is_some() && !known.contains(one));
+    let names: std::collections::BTreeSet<String> =
+        added.filter_map(|one| one.as_str().map(str::to_owned)).collect();
+    let plain = names.into_iter().filter(|name| !name.contains('/') && !standard.contains(&&**name));
+    plain
+        .map(|name| {
+            format!(
+                "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name to avoid accidental \
+                 conflicts with other finalizer writers"
+            )
+        })
+        .collect()
 }
 
 /// The object in the body has another name than the URL.
@@ -252,12 +304,20 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
     }
 }
 
+/// After the owners are written down: what the server itself changes of what was asked.
+pub fn complete_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Value) {
+    if kind.custom.is_none() && subresource.is_empty() {
+        prepare::complete_update(&kind.kind, new, old);
+    }
+}
+
 /// Gives a valid Service its addresses and ports.
 pub fn give_addresses(
     state: &State,
     kind: &Kind,
     new: &mut Value,
     old: Option<&Value>,
+    dry_run: bool,
 ) -> Result<(), Status> {
     if kind.kind != "Service" || !kind.group.is_empty() {
         return Ok(());
@@ -266,7 +326,7 @@ pub fn give_addresses(
     let others = state.store.list(&kind.storage, None).filter(|(_, stored)| *stored.uid != *mine);
     let held: Vec<allocate::Resource> =
         others.flat_map(|(_, stored)| allocate::held(&stored.value())).collect();
-    allocate::allocate(new, old, &|wanted| held.contains(&wanted))
+    allocate::allocate(new, old, &|wanted| held.contains(&wanted), dry_run)
         .map_err(|causes| Status::invalid(kind, text(new, &["metadata", "name"]), &causes))
 }
 
@@ -304,6 +364,12 @@ pub fn from_storage(kind: &Kind, mut object: Value) -> Value {
     object["apiVersion"] = json!(kind.api_version());
     if kind.group == "events.k8s.io" {
         rename(&mut object, EVENT_FIELDS);
+        // Here, what is empty is not shown.
+        for field in ["reportingController", "reportingInstance"] {
+            if object[field] == "" {
+                object.as_object_mut().map(|fields| fields.remove(field));
+            }
+        }
     }
     object
 }

@@ -209,7 +209,7 @@ impl Server {
         let input = match (&step.raw, self.filled_value(&step.body)) {
             (Some(raw), _) => self.filled(raw),
             (None, Value::Null) => String::new(),
-            (None, Value::Array(all)) => all.iter().map(|one| format!("{one}\n---\n")).collect(),
+            (None, Value::Array(all)) => all.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n"),
             (None, one) => one.to_string(),
         };
         // A command that reads nothing may have ended already; what is written here fits into the pipe.
@@ -245,7 +245,8 @@ impl Server {
                 out += "no more\n";
                 break;
             };
-            out += &format!("{line}\n");
+            out += &line;
+            out.push('\n');
             seen += 1;
             // The first line is the heading.
             if seen >= 2
