@@ -4,6 +4,17 @@
 //! The requests are data: one YAML file per subject in `tests/suites/api_conformance`, each a list of steps ([`cases`])
 //! that run in order in a namespace of their own. [`server`] sends them, [`normal`] says what is not compared, and why.
 //! There is no list of tolerated differences: where the two differ, the real server is right.
+//!
+//! Left out, because the sandbox is known to answer otherwise and nothing of ours depends on it:
+//!
+//! - what a claim's or a pod's refused change looks like (a diff of the server's own Go structures in the message);
+//! - the message about a scale that cannot be decoded (it shows a `Scale` with its managedFields);
+//! - warnings beside a refusal: of an object with the wrong apiVersion the fields are unknown, too;
+//! - several mistakes in one custom resource: the server tells them in the random order of Go's maps;
+//! - watches from revision 1: what a server remembers depends on its age (the sandbox's 64 KiB on its changes);
+//! - bodies in protobuf, and so `kubectl create configmap` and the like (`kubectl create -f` sends JSON);
+//! - `kubectl explain`, and `kubectl apply` of a kind that nobody knows, which asks for `/openapi/v2`;
+//! - `/version`, which says that it is a simulation.
 
 mod cases;
 mod normal;
@@ -22,7 +33,7 @@ use self::server::{Answer, Server};
 use crate::support::planes;
 
 /// As many requests as the comparison must at least consist of.
-const AT_LEAST: usize = 200;
+const AT_LEAST: usize = 800;
 
 mod real {
     #[tokio::test(flavor = "multi_thread")]
