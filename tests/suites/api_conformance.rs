@@ -13,7 +13,8 @@
 //! - several mistakes in one custom resource: the server tells them in the random order of Go's maps;
 //! - watches from revision 1: what a server remembers depends on its age (the sandbox's 64 KiB on its changes);
 //! - bodies in protobuf, and so `kubectl create configmap` and the like (`kubectl create -f` sends JSON);
-//! - `kubectl explain`, and `kubectl apply` of a kind that nobody knows, which asks for `/openapi/v2`;
+//! - `kubectl explain` of the kinds of Kubernetes, and `kubectl apply` of a kind that nobody knows, which asks for
+//!   `/openapi/v2`;
 //! - `/version`, which says that it is a simulation.
 
 mod cases;
