@@ -17,9 +17,11 @@ mod scale;
 mod select;
 mod state;
 mod status;
+mod stored;
 mod strategic;
 mod table;
 mod types;
+mod warnings;
 mod watch;
 mod write;
 
@@ -34,7 +36,9 @@ pub use self::go::printed;
 pub use self::request::{Head, Target};
 pub use self::state::{State, key, text};
 pub use self::status::Status;
-pub use self::types::{Strictness, from_storage, has_finalizers, is_being_deleted, metadata_mut, time};
+pub use self::stored::from_storage;
+pub use self::types::{has_finalizers, is_being_deleted, metadata_mut, time};
+pub use self::warnings::Strictness;
 pub use self::watch::Watch;
 pub use self::write::{Done, Operation};
 
@@ -150,7 +154,7 @@ impl Request<'_> {
             Method::POST => {
                 let body = types::read_body(&kind, self.head, self.body)?;
                 let operation = self.operation(&kind, "", "")?;
-                let twice = types::check_duplicates(&kind, self.head, self.body, operation.strictness)?;
+                let twice = warnings::check_duplicates(&kind, self.head, self.body, operation.strictness)?;
                 let mut done = state.create(&operation, body)?;
                 done.warnings.splice(..0, twice);
                 Ok(self.done(&kind, done))
@@ -183,12 +187,12 @@ impl Request<'_> {
         let done = match self.head.method {
             Method::GET => {
                 let found = state.find(&kind, self.namespace(), name)?.value();
-                let found = types::from_storage(&kind, found);
+                let found = stored::from_storage(&kind, found);
                 return Ok(Answer::ok(read::in_form(&kind, found, self.head, self.now)));
             }
             Method::PUT => {
                 let body = types::read_body(&kind, self.head, self.body)?;
-                let twice = types::check_duplicates(&kind, self.head, self.body, operation.strictness)?;
+                let twice = warnings::check_duplicates(&kind, self.head, self.body, operation.strictness)?;
                 let mut done = state.update(&operation, body)?;
                 done.warnings.splice(..0, twice);
                 done

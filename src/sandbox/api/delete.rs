@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::state::{State, key, text};
 use super::status::Status;
-use super::types;
 use super::write::{Done, Operation};
+use super::{stored, types};
 
 /// The finalizer of an object that waits for its dependents.
 pub const FOREGROUND: &str = "foregroundDeletion";
@@ -21,7 +21,7 @@ impl State {
     pub fn delete(&mut self, on: &Operation<'_>, options: &Value) -> Result<Done, Status> {
         let kind = on.kind;
         let live = self.find(kind, on.namespace, on.name)?;
-        let old = types::from_storage(kind, live.value());
+        let old = stored::from_storage(kind, live.value());
         if kind.kind == "Namespace" && IMMORTAL.contains(&on.name) {
             return Err(Status::forbidden(kind, on.name, "this namespace may not be deleted"));
         }
@@ -41,8 +41,8 @@ impl State {
             if on.dry_run || new == old {
                 return Ok(Done { code: 200, object: new, warnings: vec![] });
             }
-            let object = self.store.put(at, types::to_storage(kind, new));
-            return Ok(Done { code: 200, object: types::from_storage(kind, object), warnings: vec![] });
+            let object = self.store.put(at, stored::to_storage(kind, new));
+            return Ok(Done { code: 200, object: stored::from_storage(kind, object), warnings: vec![] });
         }
         if kind.kind == "Pod" {
             mark(&mut new, &old, on, grace);
@@ -74,10 +74,10 @@ impl State {
             }
             if !on.dry_run {
                 let at = key(on.kind, on.namespace, on.name);
-                new = self.store.put(at, types::to_storage(on.kind, new));
+                new = self.store.put(at, stored::to_storage(on.kind, new));
             }
         }
-        Done { code: 200, object: types::from_storage(on.kind, new), warnings: vec![] }
+        Done { code: 200, object: stored::from_storage(on.kind, new), warnings: vec![] }
     }
 
     /// Removes an object whose time has come, whatever it says of a grace period.

@@ -11,7 +11,7 @@ use super::request::Head;
 use super::select::Selection;
 use super::state::{State, text};
 use super::status::Status;
-use super::{go, options, table, types};
+use super::{go, options, stored, table};
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::store::{Compacted, Key, Stored};
 
@@ -102,7 +102,7 @@ impl State {
             }
         }
         let objects: Vec<Value> =
-            found.iter().map(|(_, stored)| types::from_storage(kind, stored.value())).collect();
+            found.iter().map(|(_, stored)| stored::from_storage(kind, stored.value())).collect();
         Ok(list_in_form(kind, objects, &metadata, head, now))
     }
 }

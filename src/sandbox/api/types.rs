@@ -5,38 +5,15 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::duplicates::duplicates;
 use super::go;
 use super::request::Head;
 use super::state::{State, text};
 use super::status::Status;
+use super::warnings::{self, Strictness};
 use super::write::Operation;
 use crate::sandbox::builtin::{allocate, defaults, prepare, reported_group, types, validate as rules};
 use crate::sandbox::cause::Cause;
 use crate::sandbox::kinds::{BUILT_INS, Kind};
-
-/// What becomes of fields that a kind does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strictness {
-    /// They are dropped.
-    Ignore,
-    /// They are dropped with a warning: what the server does unless asked otherwise.
-    Warn,
-    /// They are an error.
-    Strict,
-}
-
-impl Strictness {
-    /// As the query asks.
-    #[must_use]
-    pub fn asked(text: Option<&str>) -> Self {
-        match text {
-            Some("Strict") => Self::Strict,
-            Some("Ignore") => Self::Ignore,
-            _ => Self::Warn,
-        }
-    }
-}
 
 /// Reads an object of a body.
 pub fn read_body(kind: &Kind, head: &Head, body: &[u8]) -> Result<Value, Status> {
@@ -73,20 +50,6 @@ pub fn read_body(kind: &Kind, head: &Head, body: &[u8]) -> Result<Value, Status>
     Ok(object)
 }
 
-/// Fields that stand twice in a body: refused, or warned of.
-pub fn check_duplicates(
-    kind: &Kind,
-    head: &Head,
-    body: &[u8],
-    strictness: Strictness,
-) -> Result<Vec<String>, Status> {
-    if strictness == Strictness::Ignore || head.content_type == "application/yaml" {
-        return Ok(vec![]);
-    }
-    let named = duplicates(body).into_iter().map(|path| format!("duplicate field {path:?}")).collect();
-    report(kind, named, strictness)
-}
-
 /// Makes of a body an object of its kind, or says why it is none; returns the warnings.
 pub fn decode(kind: &Kind, object: &mut Value, strictness: Strictness) -> Result<Vec<String>, Status> {
     let fields = object.as_object_mut();
@@ -115,7 +78,7 @@ pub fn decode(kind: &Kind, object: &mut Value, strictness: Strictness) -> Result
             unknown
         }
     };
-    report_unknown(kind, &unknown, strictness)
+    warnings::report_unknown(kind, &unknown, strictness)
 }
 
 fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(), Status> {
@@ -163,24 +126,6 @@ pub fn normalize(kind: &Kind, object: &mut Value) {
     }
 }
 
-fn report_unknown(kind: &Kind, unknown: &[String], strictness: Strictness) -> Result<Vec<String>, Status> {
-    report(kind, unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect(), strictness)
-}
-
-fn report(kind: &Kind, named: Vec<String>, strictness: Strictness) -> Result<Vec<String>, Status> {
-    match strictness {
-        Strictness::Strict if !named.is_empty() => {
-            let all = named.join(", ");
-            Err(Status::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: strict decoding error: {all}",
-                kind.kind, kind.version, kind.kind
-            )))
-        }
-        Strictness::Ignore => Ok(vec![]),
-        _ => Ok(named),
-    }
-}
-
 /// The object is for the namespace of the URL.
 pub fn check_namespace_of(kind: &Kind, namespace: &str, object: &Value) -> Result<(), Status> {
     let given = text(object, &["metadata", "namespace"]);
@@ -197,25 +142,6 @@ pub fn fill_namespace(on: &Operation<'_>, object: &mut Value) {
     if on.kind.namespaced {
         metadata_mut(object).insert("namespace".into(), json!(on.namespace));
     }
-}
-
-/// What is said to whoever adds a finalizer to a custom resource that anybody might use.
-pub fn finalizer_warnings(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<String> {
-    let of = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    let known = old.map(of).unwrap_or_default();
-    let standard = [super::FOREGROUND, super::ORPHAN];
-    let added = of(new).into_iter().filter(|one| kind.custom.is_some() && !known.contains(one));
-    let names: std::collections::BTreeSet<String> =
-        added.filter_map(|one| one.as_str().map(str::to_owned)).collect();
-    let plain = names.into_iter().filter(|name| !name.contains('/') && !standard.contains(&&**name));
-    plain
-        .map(|name| {
-            format!(
-                "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name to avoid accidental \
-                 conflicts with other finalizer writers"
-            )
-        })
-        .collect()
 }
 
 /// The object in the body has another name than the URL.
@@ -343,55 +269,6 @@ pub fn validate(kind: &Kind, subresource: &str, new: &Value, old: Option<&Value>
     }
     let name = text(new, &["metadata", "name"]);
     Err(Status::invalid_as(reported_group(&kind.group, &kind.kind), &kind.kind, name, &causes))
-}
-
-/// As it is stored: events of both groups in one form, custom resources in their storage version.
-pub fn to_storage(kind: &Kind, mut object: Value) -> Value {
-    match &kind.custom {
-        Some(custom) => object["apiVersion"] = json!(custom.stored_as),
-        None if kind.group == "events.k8s.io" => {
-            rename(&mut object, EVENT_FIELDS.map(|(core, new)| (new, core)));
-            object["apiVersion"] = json!("v1");
-        }
-        None => {}
-    }
-    object
-}
-
-/// As it is shown in a version.
-#[must_use]
-pub fn from_storage(kind: &Kind, mut object: Value) -> Value {
-    object["apiVersion"] = json!(kind.api_version());
-    if kind.group == "events.k8s.io" {
-        rename(&mut object, EVENT_FIELDS);
-        // Here, what is empty is not shown.
-        for field in ["reportingController", "reportingInstance"] {
-            if object[field] == "" {
-                object.as_object_mut().map(|fields| fields.remove(field));
-            }
-        }
-    }
-    object
-}
-
-/// The fields of an event that have two names: in the core group, and in its own.
-const EVENT_FIELDS: [(&str, &str); 7] = [
-    ("involvedObject", "regarding"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-    ("message", "note"),
-    ("reportingComponent", "reportingController"),
-];
-
-fn rename(object: &mut Value, names: [(&str, &str); 7]) {
-    let Some(fields) = object.as_object_mut() else { return };
-    for (from, to) in names {
-        if let Some(value) = fields.remove(from) {
-            fields.insert(to.into(), value);
-        }
-    }
 }
 
 /// The metadata of an object, made if it has none.

@@ -12,7 +12,7 @@ use super::read::revision_of;
 use super::request::Head;
 use super::select::Selection;
 use super::status::Status;
-use super::{options, read, types};
+use super::{options, read, stored};
 use crate::sandbox::cluster::{Cluster, Cut, Reader};
 use crate::sandbox::faults::ApiFault;
 use crate::sandbox::kinds::Kind;
@@ -178,7 +178,7 @@ impl Watch {
     }
 
     fn line(&mut self, event: &str, stored: Value) -> String {
-        let object = types::from_storage(&self.kind, stored);
+        let object = stored::from_storage(&self.kind, stored);
         let mut object = read::in_form(&self.kind, object, &self.head, self.cluster.now());
         // A watch names the columns of its tables once.
         if object["kind"] == "Table" && std::mem::replace(&mut self.named_columns, true) {

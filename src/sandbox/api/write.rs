@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::patch::{self, Patch};
 use super::state::{State, key, text};
 use super::status::Status;
-use super::types::{self, Strictness};
+use super::warnings::Strictness;
+use super::{stored, types, warnings};
 use crate::sandbox::cause::Cause;
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::managed::{self, ApplyError, Writer};
@@ -104,9 +105,9 @@ impl State {
             }
             return Err(status);
         }
-        let warnings = [warnings, types::finalizer_warnings(kind, &new, None)].concat();
-        let object = if on.dry_run { new } else { self.store.put(at, types::to_storage(kind, new)) };
-        Ok(Done { code: 201, object: types::from_storage(kind, object), warnings })
+        let warnings = [warnings, warnings::finalizer_warnings(kind, &new, None)].concat();
+        let object = if on.dry_run { new } else { self.store.put(at, stored::to_storage(kind, new)) };
+        Ok(Done { code: 201, object: stored::from_storage(kind, object), warnings })
     }
 
     /// The name of an object to be made; a generated one is written into it.
@@ -178,7 +179,7 @@ impl State {
             return self.apply(on, live.ok().as_ref(), config);
         }
         let live = live?;
-        let mut new = patch::patched(on.kind, types::from_storage(on.kind, live.value()), patch)?;
+        let mut new = patch::patched(on.kind, stored::from_storage(on.kind, live.value()), patch)?;
         let shown = new.clone();
         let warnings = types::decode(on.kind, &mut new, on.strictness)
             .map_err(|status| patch::undecodable(on.kind, patch, &shown, status))?;
@@ -200,7 +201,7 @@ impl State {
         let mut config = config.clone();
         types::check_apply(on, &config)?;
         types::keep_part(on.kind, on.subresource, &mut config);
-        let is = live.map(|live| types::from_storage(on.kind, live.value()));
+        let is = live.map(|live| stored::from_storage(on.kind, live.value()));
         let api_version = on.kind.api_version();
         let new = managed::apply(is.as_ref(), &config, &on.kind.shape, &writer(on, &api_version), on.force);
         let mut new = new.map_err(|error| {
@@ -239,7 +240,7 @@ impl State {
         warnings: Vec<String>,
     ) -> Result<Done, Status> {
         let kind = on.kind;
-        let old = types::from_storage(kind, live.value());
+        let old = stored::from_storage(kind, live.value());
         let version = text(&new, &["metadata", "resourceVersion"]);
         if !version.is_empty() && version != live.revision.to_string() {
             return Err(Status::modified(kind, on.name));
@@ -256,7 +257,7 @@ impl State {
         types::metadata_mut(&mut new)
             .insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
         managed::settle_times(&old, &mut new);
-        let warnings = [warnings, types::finalizer_warnings(kind, &new, Some(&old))].concat();
+        let warnings = [warnings, warnings::finalizer_warnings(kind, &new, Some(&old))].concat();
         let finished = types::is_being_deleted(&new) && !types::has_finalizers(kind, &new);
         if on.dry_run || (new == old && !finished) {
             return Ok(Done { code: 200, object: new, warnings });
@@ -266,8 +267,8 @@ impl State {
             self.store.remove(&at);
             return Ok(Done { code: 200, object: new, warnings });
         }
-        let object = self.store.put(at, types::to_storage(kind, new));
-        Ok(Done { code: 200, object: types::from_storage(kind, object), warnings })
+        let object = self.store.put(at, stored::to_storage(kind, new));
+        Ok(Done { code: 200, object: stored::from_storage(kind, object), warnings })
     }
 }
 
