@@ -10,6 +10,8 @@
 //! - what a claim's or a pod's refused change looks like (a diff of the server's own Go structures in the message);
 //! - the message about a scale that cannot be decoded (it shows a `Scale` with its managedFields);
 //! - warnings beside a refusal: of an object with the wrong apiVersion the fields are unknown, too;
+//! - a custom resource that waits for its dependents: a collector looks for new kinds every half minute only (those of
+//!   the kinds of Kubernetes are compared);
 //! - several mistakes in one custom resource: the server tells them in the random order of Go's maps;
 //! - watches from revision 1: what a server remembers depends on its age (the sandbox's 64 KiB on its changes);
 //! - bodies in protobuf, and so `kubectl create configmap` and the like (`kubectl create -f` sends JSON);
