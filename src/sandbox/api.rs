@@ -6,6 +6,7 @@
 mod admission;
 mod delete;
 mod discovery;
+mod duplicates;
 mod go;
 mod labels;
 mod options;
@@ -16,8 +17,11 @@ mod scale;
 mod select;
 mod state;
 mod status;
+mod stored;
+mod strategic;
 mod table;
 mod types;
+mod warnings;
 mod watch;
 mod write;
 
@@ -28,10 +32,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use self::delete::{FOREGROUND, ORPHAN};
+pub use self::go::printed;
 pub use self::request::{Head, Target};
 pub use self::state::{State, key, text};
 pub use self::status::Status;
-pub use self::types::{Strictness, from_storage, has_finalizers, is_being_deleted, metadata_mut, time};
+pub use self::stored::from_storage;
+pub use self::types::{has_finalizers, is_being_deleted, metadata_mut, time};
+pub use self::warnings::Strictness;
 pub use self::watch::Watch;
 pub use self::write::{Done, Operation};
 
@@ -92,6 +99,9 @@ pub fn answer(state: &mut State, head: &Head, body: &[u8], now: Timestamp) -> Re
     if head.method == Method::PATCH && kind.custom.is_none() && !patch::is_known(&head.content_type) {
         return Err(Status::unknown_patch());
     }
+    if target.watch && (kind.custom.is_some() || target.name.is_some()) {
+        return Err(nothing_at(state, &head.path));
+    }
     let request = Request { head, body, target: &target, kind, now };
     match (target.name.as_deref(), target.subresource.as_deref()) {
         (None, _) => request.collection(state),
@@ -135,7 +145,7 @@ impl Request<'_> {
         let namespace = self.target.namespace.as_deref();
         let kind = Arc::clone(&self.kind);
         match self.head.method {
-            Method::GET if self.head.is_set("watch") => {
+            Method::GET if self.target.watch || self.head.is_set("watch") => {
                 Ok(Answer::Watch(kind, self.target.namespace.clone()))
             }
             Method::GET => Ok(Answer::ok(state.list(&kind, namespace, self.head, self.now)?)),
@@ -144,7 +154,9 @@ impl Request<'_> {
             Method::POST => {
                 let body = types::read_body(&kind, self.head, self.body)?;
                 let operation = self.operation(&kind, "", "")?;
-                let done = state.create(&operation, body)?;
+                let twice = warnings::check_duplicates(&kind, self.head, self.body, operation.strictness)?;
+                let mut done = state.create(&operation, body)?;
+                done.warnings.splice(..0, twice);
                 Ok(self.done(&kind, done))
             }
             Method::DELETE if namespace.is_some() == kind.namespaced && kind.deletes_collections() => {
@@ -175,12 +187,15 @@ impl Request<'_> {
         let done = match self.head.method {
             Method::GET => {
                 let found = state.find(&kind, self.namespace(), name)?.value();
-                let found = types::from_storage(&kind, found);
+                let found = stored::from_storage(&kind, found);
                 return Ok(Answer::ok(read::in_form(&kind, found, self.head, self.now)));
             }
             Method::PUT => {
                 let body = types::read_body(&kind, self.head, self.body)?;
-                state.update(&operation, body)?
+                let twice = warnings::check_duplicates(&kind, self.head, self.body, operation.strictness)?;
+                let mut done = state.update(&operation, body)?;
+                done.warnings.splice(..0, twice);
+                done
             }
             Method::PATCH => {
                 let patch = Patch::read(&kind, &self.head.content_type, self.body)?;

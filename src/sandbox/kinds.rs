@@ -43,7 +43,7 @@ pub struct Kind {
 }
 
 /// The JSON paths of the scale subresource, as keys from the root.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scale {
     /// `spec.replicas`.
     pub spec: Vec<String>,
@@ -212,7 +212,7 @@ fn of_crd(crd: &Value) -> Vec<Arc<Kind>> {
                 storage: Arc::clone(&storage),
                 shape: Arc::new(Shape::of_crd(schema)),
                 custom: Some(Custom {
-                    structural: Structural::compile(schema).ok()?,
+                    structural: Structural::compile(schema).ok()?.with_scale(scale(&subresources["scale"])),
                     columns: version["additionalPrinterColumns"].as_array().cloned().unwrap_or_default(),
                     stored_as: group_version(&group, stored.as_deref().unwrap_or_default()),
                 }),

@@ -35,6 +35,8 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// The group and version of the object in the request.
     pub api_version: &'a str,
+    /// The top-level fields that the request may not write.
+    pub not_written: &'a [&'a str],
     /// The time of the request.
     pub now: Timestamp,
 }
@@ -123,7 +125,11 @@ pub fn apply(
     take_ownership(&mut old);
     let mut managed = live.and_then(ownership).unwrap_or_default();
     if managed.is_empty() && live.is_some() {
-        update(None, &old, shape, &Writer { manager: "before-first-apply", ..*writer }, &mut managed);
+        let mut known = old.clone();
+        if let Some(fields) = known.as_object_mut() {
+            fields.retain(|key, _| !writer.not_written.contains(&&**key));
+        }
+        update(None, &known, shape, &Writer { manager: "before-first-apply", ..*writer }, &mut managed);
     }
 
     let id = writer.id(Operation::Apply);

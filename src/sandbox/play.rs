@@ -355,7 +355,7 @@ fn count_budgets(state: &mut State, changes: &[Change], now: Timestamp) {
                 wanted.iter().all(|(key, value)| pod.labels.get(key).map(String::as_str) == value.as_str())
             });
             let pods: Vec<Value> = selected.map(|(_, pod)| pod.value()).collect();
-            let status = budget::status(&object, &pods);
+            let status = budget::status(&object, &pods, now);
             let same =
                 status.as_object().into_iter().flatten().all(|(key, value)| object["status"][key] == *value);
             if !same {

@@ -7,6 +7,7 @@ mod cel;
 pub mod crd;
 mod format;
 mod openapi;
+mod scale;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -15,12 +16,14 @@ use serde_json::{Map, Value};
 
 use super::builtin::validate::metadata;
 pub use super::cause::{Cause, message};
+use super::kinds::Scale;
 use schema::{Additional, Schema};
 
 /// The compiled schema of one version of a custom resource.
 #[derive(Debug)]
 pub struct Structural {
     root: Schema,
+    scale: Option<Scale>,
 }
 
 impl Structural {
@@ -31,7 +34,13 @@ impl Structural {
     }
 
     fn compile_at(open_api_v3_schema: &Value, path: &str) -> Result<Self, Vec<Cause>> {
-        Ok(Self { root: Schema::compile(open_api_v3_schema, path)? })
+        Ok(Self { root: Schema::compile(open_api_v3_schema, path)?, scale: None })
+    }
+
+    /// The same, of a version that can be scaled.
+    #[must_use]
+    pub fn with_scale(self, scale: Option<Scale>) -> Self {
+        Self { scale, ..self }
     }
 
     /// Drops the fields that the schema does not know; returns their paths, in the words of strict validation.
@@ -56,6 +65,7 @@ impl Structural {
             None => metadata::validate(new, metadata::Name::Subdomain),
         };
         openapi::check(&self.root, new, old, "", &mut causes);
+        causes.extend(self.scale.iter().flat_map(|scale| scale::check(scale, new)));
         openapi::check_embedded(&self.root, new, "", &mut causes);
         self.finish(new, old, causes)
     }
@@ -73,6 +83,7 @@ impl Structural {
                 };
             }
         }
+        causes.extend(self.scale.iter().flat_map(|scale| scale::check(scale, new)));
         self.finish(new, Some(old), causes)
     }
 

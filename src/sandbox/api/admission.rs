@@ -8,7 +8,40 @@ use super::status::Status;
 use crate::sandbox::builtin::quantity::Quantity;
 use crate::sandbox::kinds::Kind;
 
+/// The classes that every cluster has; the sandbox has no others.
+const PRIORITY_CLASSES: [&str; 3] = ["", "system-cluster-critical", "system-node-critical"];
+
 impl State {
+    /// Whether there may be a `new` object.
+    pub(super) fn admit_create(&self, kind: &Kind, new: &Value) -> Result<(), Status> {
+        match &*kind.kind {
+            "Pod" => self.admit_pod(kind, new),
+            _ => Ok(()),
+        }
+    }
+
+    /// Plugins `ServiceAccount` and `Priority`: what a pod refers to has to be there.
+    fn admit_pod(&self, kind: &Kind, new: &Value) -> Result<(), Status> {
+        let (namespace, name) = (text(new, &["metadata", "namespace"]), text(new, &["metadata", "name"]));
+        let account = text(new, &["spec", "serviceAccountName"]);
+        let accounts = self.kind("", "ServiceAccount");
+        // Every namespace has its default one, which the sandbox does not show.
+        let is_there = matches!(account, "" | "default")
+            || accounts.is_some_and(|accounts| self.find(&accounts, namespace, account).is_ok());
+        if !is_there {
+            let why = format!(
+                "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
+            );
+            return Err(Status::forbidden(kind, name, &why));
+        }
+        let class = text(new, &["spec", "priorityClassName"]);
+        if !PRIORITY_CLASSES.contains(&class) {
+            let why = format!("no PriorityClass with name {class} was found");
+            return Err(Status::forbidden(kind, name, &why));
+        }
+        Ok(())
+    }
+
     /// Whether an object may become `new`.
     pub(super) fn admit_update(&self, kind: &Kind, new: &Value, old: &Value) -> Result<(), Status> {
         match &*kind.kind {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::state::{State, key, text};
 use super::status::Status;
-use super::types;
 use super::write::{Done, Operation};
+use super::{stored, types};
 
 /// The finalizer of an object that waits for its dependents.
 pub const FOREGROUND: &str = "foregroundDeletion";
@@ -21,7 +21,7 @@ impl State {
     pub fn delete(&mut self, on: &Operation<'_>, options: &Value) -> Result<Done, Status> {
         let kind = on.kind;
         let live = self.find(kind, on.namespace, on.name)?;
-        let old = types::from_storage(kind, live.value());
+        let old = stored::from_storage(kind, live.value());
         if kind.kind == "Namespace" && IMMORTAL.contains(&on.name) {
             return Err(Status::forbidden(kind, on.name, "this namespace may not be deleted"));
         }
@@ -41,11 +41,16 @@ impl State {
             if on.dry_run || new == old {
                 return Ok(Done { code: 200, object: new, warnings: vec![] });
             }
-            let object = self.store.put(at, types::to_storage(kind, new));
-            return Ok(Done { code: 200, object: types::from_storage(kind, object), warnings: vec![] });
+            let object = self.store.put(at, stored::to_storage(kind, new));
+            return Ok(Done { code: 200, object: stored::from_storage(kind, object), warnings: vec![] });
+        }
+        if kind.kind == "Pod" {
+            mark(&mut new, &old, on, grace);
         }
         if !on.dry_run {
             self.store.remove(&at);
+            types::metadata_mut(&mut new)
+                .insert("resourceVersion".into(), json!(self.store.revision().to_string()));
         }
         let object = if types::is_returned_when_deleted(kind) { new } else { success(on, &old) };
         Ok(Done { code: 200, object, warnings: vec![] })
@@ -69,10 +74,10 @@ impl State {
             }
             if !on.dry_run {
                 let at = key(on.kind, on.namespace, on.name);
-                new = self.store.put(at, types::to_storage(on.kind, new));
+                new = self.store.put(at, stored::to_storage(on.kind, new));
             }
         }
-        Done { code: 200, object: types::from_storage(on.kind, new), warnings: vec![] }
+        Done { code: 200, object: stored::from_storage(on.kind, new), warnings: vec![] }
     }
 
     /// Removes an object whose time has come, whatever it says of a grace period.
@@ -136,13 +141,16 @@ fn grace_period(is_pod: bool, options: &Value, old: &Value) -> i64 {
 /// Says since when, or until when, the object is being deleted; once said, only a shorter grace changes it.
 fn mark(new: &mut Value, old: &Value, on: &Operation<'_>, grace: i64) {
     let known = old["metadata"]["deletionGracePeriodSeconds"].as_i64();
-    if known.is_some_and(|known| known <= grace) {
+    let begun = types::is_being_deleted(old).then(|| known.unwrap_or(0));
+    if begun.is_some_and(|known| known <= grace) {
         return;
     }
     let end = on.now.saturating_add(SignedDuration::from_secs(grace)).unwrap_or(on.now);
     let metadata = types::metadata_mut(new);
     metadata.insert("deletionTimestamp".into(), json!(types::time(end)));
-    metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
+    if on.kind.kind != "Namespace" {
+        metadata.insert("deletionGracePeriodSeconds".into(), json!(grace));
+    }
     if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
         metadata.insert("generation".into(), json!(generation + 1));
     }

@@ -161,6 +161,7 @@ fn storage_hash(kind: &Kind) -> String {
     let (group, version) = match &kind.custom {
         Some(custom) => custom.stored_as.split_once('/').unwrap_or_default(),
         None if kind.kind == "Event" => ("", "v1"),
+        None if kind.kind == "CustomResourceDefinition" => (&*kind.group, "v1beta1"),
         None => (&*kind.group, &*kind.version),
     };
     let hash = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
@@ -191,23 +192,61 @@ fn open_api(state: &State, group: &str, version: &str) -> Option<Value> {
         paths[&base] = json!({"post": verb("post")});
         paths[format!("{base}/{{name}}")] = json!({"patch": verb("patch"), "put": verb("put")});
     }
-    let schemas = schemas(&kinds);
+    let schemas = schemas(state, &kinds);
     (!kinds.is_empty()).then(|| {
         json!({"openapi": "3.0.0", "info": {"title": "Kubernetes (simulated)", "version": VERSION},
                "paths": paths, "components": {"schemas": schemas}})
     })
 }
 
-/// Objects without fields: enough for a client to find a kind, too little to explain it.
-fn schemas(kinds: &[&Arc<Kind>]) -> Value {
-    kinds
-        .iter()
-        .map(|kind| {
-            let which = json!([{"group": kind.group, "kind": kind.kind, "version": kind.version}]);
-            let schema = json!({"type": "object", "x-kubernetes-group-version-kind": which,
-                                "x-kubernetes-preserve-unknown-fields": true});
-            (format!("{}.{}.{}", kind.group, kind.version, kind.kind), schema)
-        })
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+/// Custom resources as their definitions say. Of built-in kinds only that they are: enough for a client to find them,
+/// too little to explain them.
+fn schemas(state: &State, kinds: &[&Arc<Kind>]) -> Value {
+    let mut all =
+        json!({META: {"type": "object", "description": "ObjectMeta is metadata that all objects have."}});
+    for kind in kinds {
+        let mut schema = defined(state, kind)
+            .unwrap_or_else(|| json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
+        schema["x-kubernetes-group-version-kind"] =
+            json!([{"group": kind.group, "kind": kind.kind, "version": kind.version}]);
+        all[format!("{}.{}.{}", kind.group, kind.version, kind.kind)] = schema;
+    }
+    all
+}
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// The schema in a kind's definition, with the fields that every object has.
+fn defined(state: &State, kind: &Kind) -> Option<Value> {
+    const CONVENTIONS: &str =
+        "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
+    let definitions = state.kind("apiextensions.k8s.io", "CustomResourceDefinition")?;
+    let definition =
+        state.find(&definitions, "", kind.custom.as_ref().map(|_| &*kind.storage)?).ok()?.value();
+    let versions = definition["spec"]["versions"].as_array()?;
+    let version = versions.iter().find(|version| version["name"] == *kind.version)?;
+    let mut schema = version["schema"]["openAPIV3Schema"].clone();
+    let fields = [
+        (
+            "apiVersion",
+            "APIVersion defines the versioned schema of this representation of an object. Servers should \
+                        convert recognized schemas to the latest internal value, and may reject unrecognized values.",
+            "resources",
+        ),
+        (
+            "kind",
+            "Kind is a string value representing the REST resource this object represents. Servers may infer this \
+                  from the endpoint the client submits requests to. Cannot be updated. In CamelCase.",
+            "types-kinds",
+        ),
+    ];
+    for (field, words, anchor) in fields {
+        schema["properties"][field] =
+            json!({"type": "string", "description": format!("{words} More info: {CONVENTIONS}#{anchor}")});
+    }
+    schema["properties"]["metadata"] = json!({
+        "description": format!("Standard object's metadata. More info: {CONVENTIONS}#metadata"),
+        "allOf": [{"$ref": format!("#/components/schemas/{META}")}],
+    });
+    Some(schema)
 }

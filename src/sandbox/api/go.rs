@@ -29,6 +29,17 @@ pub fn json_error(body: &[u8], error: &serde_json::Error) -> String {
     format!("invalid character {} looking for beginning of value", quoted(found))
 }
 
+/// What the decoder says of a text that is no YAML; it counts lines from where the last token began.
+#[must_use]
+pub fn yaml_error(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or_default();
+    match error.location() {
+        Some(at) => format!("yaml: line {}: {what}", at.line().saturating_sub(1)),
+        None => format!("yaml: {what}"),
+    }
+}
+
 /// A byte as a character between quotes.
 #[must_use]
 pub fn quoted(byte: u8) -> String {

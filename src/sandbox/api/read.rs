@@ -11,7 +11,7 @@ use super::request::Head;
 use super::select::Selection;
 use super::state::{State, text};
 use super::status::Status;
-use super::{go, options, table, types};
+use super::{go, options, stored, table};
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::store::{Compacted, Key, Stored};
 
@@ -86,23 +86,23 @@ impl State {
         let is_left = |key: &Key| {
             page.as_ref().is_none_or(|page| (&key.namespace, &key.name) > (&page.after.0, &page.after.1))
         };
-        let mut found: Vec<(Key, Arc<Stored>)> = objects
-            .into_iter()
-            .filter(|(key, stored)| is_left(key) && selection.matches(key, stored))
-            .collect();
+        let mut left = objects.into_iter().filter(|(key, _)| is_left(key));
+        let meant = left.by_ref().filter(|(key, stored)| selection.matches(key, stored));
+        let found: Vec<(Key, Arc<Stored>)> = meant.take(limit.unwrap_or(usize::MAX)).collect();
+        // The server does not look whether anything that is left is meant.
+        let rest = left.count();
         let mut metadata = json!({"resourceVersion": revision.to_string()});
-        if let Some(limit) = limit.filter(|limit| found.len() > *limit) {
-            let rest = found.split_off(limit).len();
-            if let Some((key, _)) = found.last() {
-                let after = (key.namespace.clone(), key.name.clone());
-                metadata["continue"] = json!(Page { revision, after }.token());
-            }
+        if rest > 0
+            && let Some((key, _)) = found.last()
+        {
+            let after = (key.namespace.clone(), key.name.clone());
+            metadata["continue"] = json!(Page { revision, after }.token());
             if selection.is_everything() {
                 metadata["remainingItemCount"] = json!(rest);
             }
         }
         let objects: Vec<Value> =
-            found.iter().map(|(_, stored)| types::from_storage(kind, stored.value())).collect();
+            found.iter().map(|(_, stored)| stored::from_storage(kind, stored.value())).collect();
         Ok(list_in_form(kind, objects, &metadata, head, now))
     }
 }
@@ -119,7 +119,7 @@ fn list_in_form(
         Some("PartialObjectMetadataList") => {
             let items: Vec<Value> = objects.iter().map(table::partial).collect();
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                       "metadata": metadata, "items": items})
+                       "metadata": metadata, "items": if items.is_empty() { Value::Null } else { json!(items) }})
         }
         _ => {
             // The list says what its items are; those of a CRD say so themselves, too.

@@ -20,6 +20,8 @@ pub struct Target {
     pub name: Option<String>,
     /// `status`, `scale`, `proxy`.
     pub subresource: Option<String>,
+    /// Whether the path is one of the old ones that watch.
+    pub watch: bool,
     /// What follows `proxy`.
     pub rest: String,
 }
@@ -36,6 +38,10 @@ impl Target {
             _ => return None,
         }
         let mut rest: Vec<String> = segments.collect();
+        target.watch = rest.len() >= 2 && rest[0] == "watch";
+        if target.watch {
+            rest.remove(0);
+        }
         // `/namespaces/x` and `/namespaces/x/status` are the namespace itself; more is what is in it.
         if rest.len() >= 3 && rest[0] == "namespaces" && !matches!(&*rest[2], "status" | "finalize") {
             target.namespace = Some(rest.remove(1));

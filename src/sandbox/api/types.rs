@@ -9,33 +9,11 @@ use super::go;
 use super::request::Head;
 use super::state::{State, text};
 use super::status::Status;
+use super::warnings::{self, Strictness};
 use super::write::Operation;
 use crate::sandbox::builtin::{allocate, defaults, prepare, reported_group, types, validate as rules};
 use crate::sandbox::cause::Cause;
 use crate::sandbox::kinds::{BUILT_INS, Kind};
-
-/// What becomes of fields that a kind does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strictness {
-    /// They are dropped.
-    Ignore,
-    /// They are dropped with a warning: what the server does unless asked otherwise.
-    Warn,
-    /// They are an error.
-    Strict,
-}
-
-impl Strictness {
-    /// As the query asks.
-    #[must_use]
-    pub fn asked(text: Option<&str>) -> Self {
-        match text {
-            Some("Strict") => Self::Strict,
-            Some("Ignore") => Self::Ignore,
-            _ => Self::Warn,
-        }
-    }
-}
 
 /// Reads an object of a body.
 pub fn read_body(kind: &Kind, head: &Head, body: &[u8]) -> Result<Value, Status> {
@@ -94,9 +72,13 @@ pub fn decode(kind: &Kind, object: &mut Value, strictness: Strictness) -> Result
     }
     let unknown = match &kind.custom {
         None => types::canonicalize(&kind.group, &kind.kind, object),
-        Some(custom) => custom.structural.prune(object),
+        Some(custom) => {
+            let mut unknown = custom.structural.prune(object);
+            unknown.extend(types::canonicalize_metadata(&mut object["metadata"]));
+            unknown
+        }
     };
-    report_unknown(kind, &unknown, strictness)
+    warnings::report_unknown(kind, &unknown, strictness)
 }
 
 fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(), Status> {
@@ -113,6 +95,9 @@ fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(),
     if kind.custom.is_none() {
         let (short, named) =
             (version.rsplit('/').next().unwrap_or_default(), if named.is_empty() { mine } else { named });
+        // Who names no version means that of the URL.
+        let version = if version.is_empty() { &*mine_version } else { version };
+        let short = if short.is_empty() { &*kind.version } else { short };
         let known = BUILT_INS.iter().any(|one| one.kind == *named && one.api_version() == version);
         let why = if known {
             format!("converting ({short}.{named}) to ({}): unknown conversion", go::internal_type(kind))
@@ -135,23 +120,9 @@ fn check_type(kind: &Kind, version: &str, named: &str, name: &str) -> Result<(),
 
 /// Brings what an apply has merged into the form in which it is stored: amounts and nulls.
 pub fn normalize(kind: &Kind, object: &mut Value) {
-    if kind.custom.is_none() {
-        types::canonicalize(&kind.group, &kind.kind, object);
-    }
-}
-
-fn report_unknown(kind: &Kind, unknown: &[String], strictness: Strictness) -> Result<Vec<String>, Status> {
-    let named: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
-    match strictness {
-        Strictness::Strict if !named.is_empty() => {
-            let all = named.join(", ");
-            Err(Status::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: strict decoding error: {all}",
-                kind.kind, kind.version, kind.kind
-            )))
-        }
-        Strictness::Ignore => Ok(vec![]),
-        _ => Ok(named),
+    match &kind.custom {
+        None => drop(types::canonicalize(&kind.group, &kind.kind, object)),
+        Some(_) => drop(types::canonicalize_metadata(&mut object["metadata"])),
     }
 }
 
@@ -164,6 +135,13 @@ pub fn check_namespace_of(kind: &Kind, namespace: &str, object: &Value) -> Resul
     Err(Status::bad_request(
         "the namespace of the provided object does not match the namespace sent on the request",
     ))
+}
+
+/// What says nothing of its namespace is in that of the URL.
+pub fn fill_namespace(on: &Operation<'_>, object: &mut Value) {
+    if on.kind.namespaced {
+        metadata_mut(object).insert("namespace".into(), json!(on.namespace));
+    }
 }
 
 /// The object in the body has another name than the URL.
@@ -252,12 +230,20 @@ pub fn prepare_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Val
     }
 }
 
+/// After the owners are written down: what the server itself changes of what was asked.
+pub fn complete_update(kind: &Kind, subresource: &str, new: &mut Value, old: &Value) {
+    if kind.custom.is_none() && subresource.is_empty() {
+        prepare::complete_update(&kind.kind, new, old);
+    }
+}
+
 /// Gives a valid Service its addresses and ports.
 pub fn give_addresses(
     state: &State,
     kind: &Kind,
     new: &mut Value,
     old: Option<&Value>,
+    dry_run: bool,
 ) -> Result<(), Status> {
     if kind.kind != "Service" || !kind.group.is_empty() {
         return Ok(());
@@ -266,7 +252,7 @@ pub fn give_addresses(
     let others = state.store.list(&kind.storage, None).filter(|(_, stored)| *stored.uid != *mine);
     let held: Vec<allocate::Resource> =
         others.flat_map(|(_, stored)| allocate::held(&stored.value())).collect();
-    allocate::allocate(new, old, &|wanted| held.contains(&wanted))
+    allocate::allocate(new, old, &|wanted| held.contains(&wanted), dry_run)
         .map_err(|causes| Status::invalid(kind, text(new, &["metadata", "name"]), &causes))
 }
 
@@ -283,49 +269,6 @@ pub fn validate(kind: &Kind, subresource: &str, new: &Value, old: Option<&Value>
     }
     let name = text(new, &["metadata", "name"]);
     Err(Status::invalid_as(reported_group(&kind.group, &kind.kind), &kind.kind, name, &causes))
-}
-
-/// As it is stored: events of both groups in one form, custom resources in their storage version.
-pub fn to_storage(kind: &Kind, mut object: Value) -> Value {
-    match &kind.custom {
-        Some(custom) => object["apiVersion"] = json!(custom.stored_as),
-        None if kind.group == "events.k8s.io" => {
-            rename(&mut object, EVENT_FIELDS.map(|(core, new)| (new, core)));
-            object["apiVersion"] = json!("v1");
-        }
-        None => {}
-    }
-    object
-}
-
-/// As it is shown in a version.
-#[must_use]
-pub fn from_storage(kind: &Kind, mut object: Value) -> Value {
-    object["apiVersion"] = json!(kind.api_version());
-    if kind.group == "events.k8s.io" {
-        rename(&mut object, EVENT_FIELDS);
-    }
-    object
-}
-
-/// The fields of an event that have two names: in the core group, and in its own.
-const EVENT_FIELDS: [(&str, &str); 7] = [
-    ("involvedObject", "regarding"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-    ("message", "note"),
-    ("reportingComponent", "reportingController"),
-];
-
-fn rename(object: &mut Value, names: [(&str, &str); 7]) {
-    let Some(fields) = object.as_object_mut() else { return };
-    for (from, to) in names {
-        if let Some(value) = fields.remove(from) {
-            fields.insert(to.into(), value);
-        }
-    }
 }
 
 /// The metadata of an object, made if it has none.

@@ -12,7 +12,7 @@ use super::read::revision_of;
 use super::request::Head;
 use super::select::Selection;
 use super::status::Status;
-use super::{options, read, types};
+use super::{options, read, stored};
 use crate::sandbox::cluster::{Cluster, Cut, Reader};
 use crate::sandbox::faults::ApiFault;
 use crate::sandbox::kinds::Kind;
@@ -36,6 +36,7 @@ pub struct Watch {
     /// What is there at the start, for a watch that asked for it.
     initial: bool,
     ended: bool,
+    named_columns: bool,
     begun: Instant,
     deadline: Instant,
     bookmark: Instant,
@@ -62,6 +63,7 @@ impl Watch {
             selection,
             initial,
             ended: false,
+            named_columns: false,
             begun: now,
             reader: cluster.reader(if initial { None } else { asked }),
             deadline: now + seconds.map_or(LONGEST, Duration::from_secs),
@@ -159,7 +161,7 @@ impl Watch {
     }
 
     /// A change as this watch sees it: an object may come into its selection, or leave it.
-    fn change(&self, change: &Change) -> Option<String> {
+    fn change(&mut self, change: &Change) -> Option<String> {
         let meant = |stored: &Option<Arc<Stored>>| {
             stored.as_ref().is_some_and(|one| self.selection.matches(&change.key, one))
         };
@@ -175,9 +177,14 @@ impl Watch {
         }
     }
 
-    fn line(&self, event: &str, stored: Value) -> String {
-        let object = types::from_storage(&self.kind, stored);
-        line(event, &read::in_form(&self.kind, object, &self.head, self.cluster.now()))
+    fn line(&mut self, event: &str, stored: Value) -> String {
+        let object = stored::from_storage(&self.kind, stored);
+        let mut object = read::in_form(&self.kind, object, &self.head, self.cluster.now());
+        // A watch names the columns of its tables once.
+        if object["kind"] == "Table" && std::mem::replace(&mut self.named_columns, true) {
+            object["columnDefinitions"] = Value::Null;
+        }
+        line(event, &object)
     }
 
     /// What this watch has yet to read is no longer known.
@@ -191,8 +198,12 @@ impl Watch {
         if initial {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object =
+        let mut object =
             json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
+        // An empty object of a built-in kind shows its fields that are always there.
+        for (field, zero) in self.kind.shape.zeros().filter(|(field, _)| *field != "metadata") {
+            object[field] = zero.clone();
+        }
         line("BOOKMARK", &object)
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::patch::{self, Patch};
 use super::state::{State, key, text};
 use super::status::Status;
-use super::types::{self, Strictness};
+use super::warnings::Strictness;
+use super::{stored, types, warnings};
 use crate::sandbox::cause::Cause;
 use crate::sandbox::kinds::Kind;
 use crate::sandbox::managed::{self, ApplyError, Writer};
@@ -79,9 +80,7 @@ impl State {
         self.check_namespace(kind, on.namespace, &name)?;
         let fresh = json!({"uid": types::new_uid(), "creationTimestamp": types::time(on.now)});
         let metadata = types::metadata_mut(&mut new);
-        for gone in
-            ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"]
-        {
+        for gone in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
             metadata.remove(gone);
         }
         metadata.extend(fresh.as_object().cloned().unwrap_or_default());
@@ -95,14 +94,20 @@ impl State {
             managed::track_update(None, &mut new, &kind.shape, &writer(on, &version));
         }
         types::complete_create(kind, &mut new);
+        self.admit_create(kind, &new)?;
         types::validate(kind, on.subresource, &new, None)?;
-        types::give_addresses(self, kind, &mut new, None)?;
+        types::give_addresses(self, kind, &mut new, None, on.dry_run)?;
         let at = key(kind, on.namespace, &name);
-        if self.store.get(&at).is_some() {
-            return Err(Status::already_exists(kind, &name));
+        if let Some(there) = self.store.get(&at) {
+            let mut status = Status::already_exists(kind, &name);
+            if types::is_being_deleted(&there.value()) {
+                status.message.insert_str(0, "object is being deleted: ");
+            }
+            return Err(status);
         }
-        let object = if on.dry_run { new } else { self.store.put(at, types::to_storage(kind, new)) };
-        Ok(Done { code: 201, object: types::from_storage(kind, object), warnings })
+        let warnings = [warnings, warnings::finalizer_warnings(kind, &new, None)].concat();
+        let object = if on.dry_run { new } else { self.store.put(at, stored::to_storage(kind, new)) };
+        Ok(Done { code: 201, object: stored::from_storage(kind, object), warnings })
     }
 
     /// The name of an object to be made; a generated one is written into it.
@@ -133,6 +138,7 @@ impl State {
     pub fn update(&mut self, on: &Operation<'_>, mut body: Value) -> Result<Done, Status> {
         let warnings = types::decode(on.kind, &mut body, on.strictness)?;
         types::check_namespace_of(on.kind, on.namespace, &body)?;
+        types::fill_namespace(on, &mut body);
         let named = text(&body, &["metadata", "name"]);
         if named != on.name {
             return Err(types::other_name(named, on.name));
@@ -145,10 +151,13 @@ impl State {
             }
             Err(missing) => return Err(missing),
         };
-        let version = text(&body, &["metadata", "resourceVersion"]);
-        // Leases, too, are not replaced blindly.
-        if version.is_empty() && (on.kind.custom.is_some() || on.kind.kind == "Lease") {
-            return Err(types::version_required(on.kind, on.name));
+        let version = text(&body, &["metadata", "resourceVersion"]).to_owned();
+        if version.is_empty() {
+            // Leases, too, are not replaced blindly.
+            if on.kind.custom.is_some() || on.kind.kind == "Lease" {
+                return Err(types::version_required(on.kind, on.name));
+            }
+            types::metadata_mut(&mut body).insert("resourceVersion".into(), json!(live.revision.to_string()));
         }
         if version.parse::<u64>().is_err() && !version.is_empty() {
             return Err(Status::unexplained(format!(
@@ -170,7 +179,7 @@ impl State {
             return self.apply(on, live.ok().as_ref(), config);
         }
         let live = live?;
-        let mut new = patch::patched(on.kind, types::from_storage(on.kind, live.value()), patch)?;
+        let mut new = patch::patched(on.kind, stored::from_storage(on.kind, live.value()), patch)?;
         let shown = new.clone();
         let warnings = types::decode(on.kind, &mut new, on.strictness)
             .map_err(|status| patch::undecodable(on.kind, patch, &shown, status))?;
@@ -178,6 +187,8 @@ impl State {
         if named != on.name {
             return Err(types::other_name(named, on.name));
         }
+        types::check_namespace_of(on.kind, on.namespace, &new)?;
+        types::fill_namespace(on, &mut new);
         self.replace(on, &live, new, Ownership::Track, warnings)
     }
 
@@ -190,7 +201,7 @@ impl State {
         let mut config = config.clone();
         types::check_apply(on, &config)?;
         types::keep_part(on.kind, on.subresource, &mut config);
-        let is = live.map(|live| types::from_storage(on.kind, live.value()));
+        let is = live.map(|live| stored::from_storage(on.kind, live.value()));
         let api_version = on.kind.api_version();
         let new = managed::apply(is.as_ref(), &config, &on.kind.shape, &writer(on, &api_version), on.force);
         let mut new = new.map_err(|error| {
@@ -229,7 +240,7 @@ impl State {
         warnings: Vec<String>,
     ) -> Result<Done, Status> {
         let kind = on.kind;
-        let old = types::from_storage(kind, live.value());
+        let old = stored::from_storage(kind, live.value());
         let version = text(&new, &["metadata", "resourceVersion"]);
         if !version.is_empty() && version != live.revision.to_string() {
             return Err(Status::modified(kind, on.name));
@@ -239,29 +250,35 @@ impl State {
             let version = kind.api_version();
             managed::track_update(Some(&old), &mut new, &kind.shape, &writer(on, &version));
         }
+        types::complete_update(kind, on.subresource, &mut new, &old);
         types::validate(kind, on.subresource, &new, Some(&old))?;
         self.admit_update(kind, &new, &old)?;
-        types::give_addresses(self, kind, &mut new, Some(&old))?;
+        types::give_addresses(self, kind, &mut new, Some(&old), on.dry_run)?;
         types::metadata_mut(&mut new)
             .insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
         managed::settle_times(&old, &mut new);
+        let warnings = [warnings, warnings::finalizer_warnings(kind, &new, Some(&old))].concat();
         let finished = types::is_being_deleted(&new) && !types::has_finalizers(kind, &new);
         if on.dry_run || (new == old && !finished) {
             return Ok(Done { code: 200, object: new, warnings });
         }
         let at = key(kind, on.namespace, on.name);
         if finished && types::grace(&new) == 0 {
-            self.store.put(at.clone(), types::to_storage(kind, new.clone()));
             self.store.remove(&at);
             return Ok(Done { code: 200, object: new, warnings });
         }
-        let object = self.store.put(at, types::to_storage(kind, new));
-        Ok(Done { code: 200, object: types::from_storage(kind, object), warnings })
+        let object = self.store.put(at, stored::to_storage(kind, new));
+        Ok(Done { code: 200, object: stored::from_storage(kind, object), warnings })
     }
 }
 
 fn writer<'a>(on: &Operation<'a>, api_version: &'a str) -> Writer<'a> {
-    Writer { manager: on.manager, subresource: on.subresource, api_version, now: on.now }
+    let not_written: &[&str] = match on.subresource {
+        "" if on.kind.status => &["status"],
+        "status" => &["spec"],
+        _ => &[],
+    };
+    Writer { manager: on.manager, subresource: on.subresource, api_version, not_written, now: on.now }
 }
 
 /// The object has another uid than the request says, in the server's words; they tell where it is stored.

@@ -21,6 +21,8 @@ const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 1, 0);
 const LAST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 255, 254);
 const FIRST_PORT: u16 = 30000;
 const LAST_PORT: u16 = 32767;
+/// Ports below are left to those who ask for one, as long as there are others.
+const FIRST_CHOSEN: u16 = 30086;
 
 /// Gives `service` the address and the node ports that it wants and does not have; what `old` had is its own. `taken`
 /// tells what other Services have.
@@ -28,11 +30,12 @@ pub fn allocate(
     service: &mut Value,
     old: Option<&Value>,
     taken: &dyn Fn(Resource) -> bool,
+    dry_run: bool,
 ) -> Result<(), Vec<Cause>> {
     let own = old.map(held).unwrap_or_default();
     let taken = |resource: Resource| !own.contains(&resource) && taken(resource);
     if text(service, "/spec/type") != "ExternalName" {
-        address(service, &taken)?;
+        address(service, &taken, dry_run)?;
     }
     let type_ = text(service, "/spec/type");
     let balanced = type_ == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != false;
@@ -60,7 +63,7 @@ fn wanted_ports(service: &Value) -> impl Iterator<Item = (usize, u16)> {
     })
 }
 
-fn address(service: &mut Value, taken: &dyn Fn(Resource) -> bool) -> Result<(), Vec<Cause>> {
+fn address(service: &mut Value, taken: &dyn Fn(Resource) -> bool, dry_run: bool) -> Result<(), Vec<Cause>> {
     let wanted = text(service, "/spec/clusterIP").to_owned();
     if wanted == "None" {
         return Ok(());
@@ -72,10 +75,7 @@ fn address(service: &mut Value, taken: &dyn Fn(Resource) -> bool) -> Result<(), 
     if let Ok(address) = wanted.parse::<Ipv4Addr>() {
         let shift = 32 - RANGE.1;
         if address.to_bits() >> shift != RANGE.0.to_bits() >> shift {
-            let (network, bits) = RANGE;
-            return Err(refused(format!(
-                "the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {network}/{bits}"
-            )));
+            return Err(refused("the provided network does not match the current range".to_owned()));
         }
         return if taken(Resource::Address(address)) {
             Err(refused("provided IP is already allocated".to_owned()))
@@ -84,7 +84,9 @@ fn address(service: &mut Value, taken: &dyn Fn(Resource) -> bool) -> Result<(), 
         };
     }
     let mut all = (FIRST_ADDRESS.to_bits()..=LAST_ADDRESS.to_bits()).map(Ipv4Addr::from_bits);
-    let Some(free) = all.find(|address| !taken(Resource::Address(*address))) else {
+    // Nothing is taken for a dry run; the answer has the network's own address.
+    let free = if dry_run { Some(RANGE.0) } else { all.find(|address| !taken(Resource::Address(*address))) };
+    let Some(free) = free else {
         return Err(vec![Cause::invalid("spec.clusterIPs", &json!([]), "range is full")]);
     };
     service["spec"]["clusterIP"] = json!(free.to_string());
@@ -115,7 +117,7 @@ fn ports(service: &mut Value, taken: &dyn Fn(Resource) -> bool, fill: bool) -> R
         if !fill {
             break;
         }
-        let mut all = FIRST_PORT..=LAST_PORT;
+        let mut all = (FIRST_CHOSEN..=LAST_PORT).chain(FIRST_PORT..FIRST_CHOSEN);
         let free = all.find(|port| !used.contains(port) && !taken(Resource::Port(*port)));
         let Some(free) = free else {
             let detail = "failed to allocate a nodePort: range is full";

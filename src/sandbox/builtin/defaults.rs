@@ -140,8 +140,6 @@ fn service(object: &mut Value) {
     }
     if balanced || type_ == "NodePort" || type_ == "ClusterIP" {
         fill_text(spec, "internalTrafficPolicy", "Cluster");
-        fill(spec, "ipFamilies", json!(["IPv4"]));
-        fill_text(spec, "ipFamilyPolicy", "SingleStack");
     }
     if balanced {
         fill(spec, "allocateLoadBalancerNodePorts", true);

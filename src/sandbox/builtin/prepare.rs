@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{fill, items, object, quantity::Quantity, text};
+use super::{entries, fill, items, object, quantity::Quantity, text};
 use crate::sandbox::structural::crd;
 
 /// Prepares a new object of a kind of Kubernetes.
@@ -27,7 +27,10 @@ pub fn prepare_create(kind: &str, new: &mut Value) {
     }
     match kind {
         "Namespace" => super::defaults::add(&mut new["spec"], "finalizers", &json!("kubernetes")),
-        "Service" => normalize_addresses(new, None),
+        "Service" => {
+            normalize_addresses(new, None);
+            families(new);
+        }
         "NetworkPolicy" => _ = remove(new, "status"),
         _ => {}
     }
@@ -73,13 +76,19 @@ pub fn prepare_update(kind: &str, new: &mut Value, old: &Value) {
     }
     match kind {
         "Namespace" => copy(new, old, "spec"),
-        "Service" => service(new, old),
         "CustomResourceDefinition" => crd::add_stored_version(new),
         _ => {}
     }
     drop_disabled(kind, new);
     if counts(kind) && new.get("spec") != old.get("spec") {
         count_up(new, old);
+    }
+}
+
+/// What the server changes of a changed object after it has written down who owns what.
+pub fn complete_update(kind: &str, new: &mut Value, old: &Value) {
+    if kind == "Service" {
+        service(new, old);
     }
 }
 
@@ -193,6 +202,11 @@ fn service(new: &mut Value, old: &Value) {
     let addressed = |service: &Value| text(service, "/spec/type") != "ExternalName";
     let ported = |service: &Value| ["NodePort", "LoadBalancer"].contains(&text(service, "/spec/type"));
     if addressed(old) && addressed(new) {
+        for key in ["ipFamilies", "ipFamilyPolicy"] {
+            if new["spec"].get(key).is_none_or(Value::is_null) {
+                take(new, old, &[key]);
+            }
+        }
         if text(new, "/spec/clusterIP").is_empty() {
             take(new, old, &["clusterIP"]);
         }
@@ -230,10 +244,23 @@ fn service(new: &mut Value, old: &Value) {
     if ported(old) && !ported(new) {
         let_go(new, old, &["externalTrafficPolicy"]);
     }
+    families(new);
     if text(new, "/spec/type") != "LoadBalancer" {
         let_go(new, old, &["allocateLoadBalancerNodePorts"]);
         new["status"] = json!({ "loadBalancer": {} });
     }
+}
+
+/// The kinds of addresses of a Service that has any; one without a selector may have pods of both.
+fn families(new: &mut Value) {
+    if text(new, "/spec/type") == "ExternalName" {
+        return;
+    }
+    let open = text(new, "/spec/clusterIP") == "None" && entries(new, "/spec/selector").next().is_none();
+    let spec = &mut new["spec"];
+    let fresh = spec.get("ipFamilies").is_none_or(Value::is_null);
+    fill(spec, "ipFamilies", if open { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) });
+    fill(spec, "ipFamilyPolicy", if open && fresh { "RequireDualStack" } else { "SingleStack" });
 }
 
 fn take(new: &mut Value, old: &Value, keys: &[&str]) {

@@ -79,6 +79,7 @@ fn updated(kind: &str, old: &Value, patch: &Value) -> Value {
     types::canonicalize(group, kind, &mut new);
     defaults::default(group, kind, &mut new);
     prepare::prepare_update(kind, &mut new, old);
+    prepare::complete_update(kind, &mut new, old);
     new
 }
 
@@ -320,15 +321,15 @@ fn secrets_keep_their_texts_as_data() {
 
 #[test]
 fn services_keep_what_they_were_given_and_give_it_back() {
-    let taken = |resource| resource == Resource::Port(30000);
+    let taken = |resource| resource == Resource::Port(30086);
     let mut old = created("Service", &json!({ "spec": { "type": "NodePort" } }));
-    allocate::allocate(&mut old, None, &taken).unwrap();
+    allocate::allocate(&mut old, None, &taken, false).unwrap();
     assert_eq!(old["spec"]["clusterIPs"], json!(["10.96.1.0"]));
-    assert_eq!(old["spec"]["ports"][0]["nodePort"], 30001);
+    assert_eq!(old["spec"]["ports"][0]["nodePort"], 30087);
     // A client that does not know of addresses sends none.
     let patch = json!({ "spec": { "clusterIP": null, "clusterIPs": null, "ports": [{ "port": 80 }] } });
     let mut new = updated("Service", &old, &patch);
-    allocate::allocate(&mut new, Some(&old), &|_| true).unwrap();
+    allocate::allocate(&mut new, Some(&old), &|_| true, false).unwrap();
     assert_eq!(new["spec"], old["spec"]);
     let new = updated("Service", &old, &json!({ "spec": { "type": "ClusterIP" } }));
     assert_eq!(new["spec"]["ports"][0].get("nodePort"), None);
@@ -343,7 +344,7 @@ fn services_keep_what_they_were_given_and_give_it_back() {
 fn addresses_and_ports_that_cannot_be_had_are_refused() {
     let refused = |spec: Value, taken: bool| {
         let mut service = created("Service", &json!({ "spec": spec }));
-        said(&allocate::allocate(&mut service, None, &|_| taken).unwrap_err())
+        said(&allocate::allocate(&mut service, None, &|_| taken, false).unwrap_err())
     };
     let ports = |port: i64| json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }], "clusterIP": "10.96.9.9" });
     assert_eq!(
@@ -355,7 +356,7 @@ fn addresses_and_ports_that_cannot_be_had_are_refused() {
     assert_eq!(
         refused(json!({ "clusterIP": "1.2.3.4" }), false),
         [
-            r#"spec.clusterIPs: Invalid value: ["1.2.3.4"]: failed to allocate IP 1.2.3.4: the provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is 10.96.0.0/16"#
+            r#"spec.clusterIPs: Invalid value: ["1.2.3.4"]: failed to allocate IP 1.2.3.4: the provided network does not match the current range"#
         ]
     );
     assert_eq!(

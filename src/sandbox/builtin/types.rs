@@ -72,6 +72,15 @@ pub fn canonicalize(group: &str, kind: &str, object: &mut Value) -> Vec<String> 
     unknown
 }
 
+/// [`canonicalize`] for the metadata of a custom resource.
+pub fn canonicalize_metadata(metadata: &mut Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    if let Some(root) = KINDS.get(&("", "ConfigMap")) {
+        canonical(root, &root["properties"]["metadata"], metadata, "metadata", &mut unknown);
+    }
+    unknown
+}
+
 /// A place in an object: the type that it belongs to, and the path from the root in the words of Go's decoder, which
 /// leaves out indexes and keys.
 struct Place<'a> {
@@ -155,7 +164,15 @@ impl Place<'_> {
     fn time(&self, value: &Value, layout: &str) -> Option<String> {
         let Value::String(text) = value else { return Some(self.wrong_type(word(value), "string")) };
         let wrong = || format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"");
-        text.parse::<jiff::Timestamp>().err().map(|_| wrong())
+        if text.parse::<jiff::Timestamp>().is_err() {
+            return Some(wrong());
+        }
+        // Six digits, no less.
+        let rest = text.get(19..).filter(|_| layout.contains(".000000"))?;
+        let digits =
+            rest.strip_prefix('.').map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+        (digits < 6)
+            .then(|| format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as \".000000\""))
     }
 }
 
@@ -319,17 +336,30 @@ fn canonical_fields(
             return !typed;
         };
         canonical(root, child, value, &path, unknown);
-        inner.is_some() || stays(root, child, key, value)
+        // In a map of texts a null is an empty one.
+        if inner.is_some_and(|inner| inner["type"] == "string" && inner["format"] != "byte")
+            && value.is_null()
+        {
+            *value = Value::from("");
+        }
+        inner.is_some() || is_required(schema, key, value) || stays(root, child, key, value)
     });
+}
+
+/// A text that every object of its type has is written out when it is empty, too.
+fn is_required(schema: &Value, key: &str, value: &Value) -> bool {
+    value.is_string() && schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == key))
 }
 
 /// Whether a field is written out with this value.
 fn stays(root: &Value, schema: &Value, key: &str, value: &Value) -> bool {
     let (name, schema) = resolve(root, schema, value);
     let free = name.is_none() && schema.get("type").is_none();
+    let any = matches!(simple(name), "JSON" | "FieldsV1" | "RawExtension");
     match value {
         _ if free => true,
         Value::Null => false,
+        _ if any => true,
         Value::Bool(on) => *on || !OFF_BY_ABSENCE.contains(&key),
         Value::Number(number) => number.as_i64() != Some(0) || !ZERO_BY_ABSENCE.contains(&key),
         Value::String(text) => !text.is_empty() || EMPTY_TEXTS.contains(&key),

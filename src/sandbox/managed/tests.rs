@@ -21,6 +21,7 @@ fn writer<'a>(case: &'a Value, step: &'a Value) -> Writer<'a> {
         manager: step["manager"].as_str().unwrap(),
         subresource: step["subresource"].as_str().unwrap_or_default(),
         api_version: case["apiVersion"].as_str().unwrap(),
+        not_written: &[],
         now: step["now"].as_str().map_or(Timestamp::UNIX_EPOCH, |now| now.parse().unwrap()),
     }
 }
@@ -135,7 +136,13 @@ fn config_map(data: &Value) -> Value {
 }
 
 fn by(manager: &'static str, second: i64) -> Writer<'static> {
-    Writer { manager, subresource: "", api_version: "v1", now: Timestamp::from_second(second).unwrap() }
+    Writer {
+        manager,
+        subresource: "",
+        api_version: "v1",
+        not_written: &[],
+        now: Timestamp::from_second(second).unwrap(),
+    }
 }
 
 fn shape() -> std::sync::Arc<Shape> {

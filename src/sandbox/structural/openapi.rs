@@ -160,24 +160,32 @@ fn check_number(schema: &Schema, number: &Number, path: &str, causes: &mut Vec<C
         let detail = format!("Checked value must be of type {} {form} in {path}", schema.type_);
         causes.push(Cause::invalid("", &json!(""), detail));
     }
-    let mut wrong = |words: &str, bound: f64| {
+    let wrong = |causes: &mut Vec<Cause>, words: &str, bound: f64| {
         let bound =
             if integral || bound.fract() == 0.0 { format!("{}", bound as i64) } else { bound.to_string() };
         let detail = format!("{path} in body should be {words} {bound}");
         causes.push(Cause::invalid(path.trim_start_matches('.'), &value, detail));
     };
-    if let Some(factor) = schema.multiple_of.filter(|factor| *factor > 0.0 && (data / factor).fract() != 0.0)
-    {
-        wrong("a multiple of", factor);
+    match schema.multiple_of {
+        // The factor of an integer is made an integer, whatever it is.
+        Some(factor) if integral && (factor as i64) <= 0 => {
+            let factor = factor as i64;
+            let detail = format!("factor MultipleOf declared for {path} must be positive: {factor}");
+            causes.push(Cause::invalid(path.trim_start_matches('.'), &json!(factor), detail));
+        }
+        Some(factor) if factor > 0.0 && (data / factor).fract() != 0.0 => {
+            wrong(causes, "a multiple of", factor);
+        }
+        _ => {}
     }
     match (schema.minimum, schema.exclusive_minimum) {
-        (Some(bound), true) if data <= bound => wrong("greater than", bound),
-        (Some(bound), false) if data < bound => wrong("greater than or equal to", bound),
+        (Some(bound), true) if data <= bound => wrong(causes, "greater than", bound),
+        (Some(bound), false) if data < bound => wrong(causes, "greater than or equal to", bound),
         _ => {}
     }
     match (schema.maximum, schema.exclusive_maximum) {
-        (Some(bound), true) if data >= bound => wrong("less than", bound),
-        (Some(bound), false) if data > bound => wrong("less than or equal to", bound),
+        (Some(bound), true) if data >= bound => wrong(causes, "less than", bound),
+        (Some(bound), false) if data > bound => wrong(causes, "less than or equal to", bound),
         _ => {}
     }
 }

@@ -1,10 +1,13 @@
 //! Disruption budgets: how many of the selected pods may be evicted now.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use crate::sandbox::api::time;
 
 /// The status of a budget over `pods`, which its selector selects.
 #[must_use]
-pub fn status(budget: &Value, pods: &[Value]) -> Value {
+pub fn status(budget: &Value, pods: &[Value], now: Timestamp) -> Value {
     let spec = &budget["spec"];
     let expected = i64::try_from(pods.len()).unwrap_or(i64::MAX);
     let is_ready = |pod: &&Value| {
@@ -18,8 +21,18 @@ pub fn status(budget: &Value, pods: &[Value]) -> Value {
         expected - amount(&spec["maxUnavailable"], expected)
     };
     let allowed = if expected == 0 { 0 } else { (healthy - desired).max(0) };
+    let (state, reason) =
+        if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
+    let before = &budget["status"]["conditions"][0];
+    let since =
+        if before["status"] == state { before["lastTransitionTime"].clone() } else { json!(time(now)) };
+    let generation = &budget["metadata"]["generation"];
+    let condition = json!({
+        "type": "DisruptionAllowed", "status": state, "reason": reason, "message": "",
+        "lastTransitionTime": since, "observedGeneration": generation,
+    });
     json!({
-        "observedGeneration": budget["metadata"]["generation"], "expectedPods": expected,
+        "conditions": [condition], "observedGeneration": budget["metadata"]["generation"], "expectedPods": expected,
         "currentHealthy": healthy, "desiredHealthy": desired.max(0), "disruptionsAllowed": allowed,
     })
 }

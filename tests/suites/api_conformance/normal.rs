@@ -4,6 +4,7 @@
 //! - resourceVersions: etcd's revision counts all writes to all clusters that share it. Those of objects are numbered as
 //!   they appear, so that a write that changed nothing shows; those of lists and bookmarks depend on everybody else.
 //! - times of the run, and ages in kubectl's tables: the two servers do not answer in the same moment.
+//! - the order of managedFields: by time, to the second. (How they are ordered is tested where the time is given.)
 //! - Service addresses and node ports that the server chose (of its range's upper part): the choice is random.
 //! - names that the server made up of a `generateName`, `kube-api-access-` volumes: random.
 //! - `continue` tokens: opaque.
@@ -35,13 +36,14 @@ static UID: LazyLock<Regex> =
     LazyLock::new(|| regex("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"));
 static TIME: LazyLock<Regex> = LazyLock::new(|| regex(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z\b"));
 /// As `kubectl describe` writes it.
-static LONG_TIME: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}"));
+static LONG_TIME: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"([A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4}|\d{4}-\d\d-\d\d) \d\d:\d\d:\d\d [+-]\d{4}")
+});
 /// Ages are aligned, too.
 static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"\b\d{1,3}(ms|s)\b *"));
 static VERSION_IN_WORDS: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r#"(resourceVersion: "|"resourceVersion\\*":\\*"|ResourceVersion in the precondition \(|ResourceVersion in record \(|ResourceVersion in object meta: |ResourceVersion in precondition: |too old resource version: |Too large resource version: |current: |\()(\d+)"#,
+        r#"(resourceVersion: "|"resourceVersion": "|Resource Version: +|"resourceVersion\\*":\\*"|ResourceVersion in the precondition \(|ResourceVersion in record \(|ResourceVersion in object meta: |ResourceVersion in precondition: |too old resource version: |Too large resource version: |current: |\()(\d+)"#,
     )
 });
 static CHOSEN_ADDRESS: LazyLock<Regex> = LazyLock::new(|| regex(r"\b10\.96\.([1-9]\d*)\.\d+\b *"));
@@ -78,6 +80,9 @@ impl Normalizer {
                     hide(&mut map["object"]["metadata"], "resourceVersion");
                 }
                 generated(map);
+                if let Some(owners) = map.get_mut("managedFields").and_then(Value::as_array_mut) {
+                    owners.sort_by_key(owner);
+                }
                 if key == "columnDefinitions" {
                     map.insert("description".into(), json!("<description>"));
                 }
@@ -135,6 +140,12 @@ fn hide(metadata: &mut Value, key: &str) {
     {
         *value = json!("<opaque>");
     }
+}
+
+/// By what the entries of managedFields are put in order here.
+fn owner(entry: &Value) -> [String; 4] {
+    ["operation", "manager", "subresource", "apiVersion"]
+        .map(|key| entry[key].as_str().unwrap_or_default().to_owned())
 }
 
 /// A name that the server made up.

@@ -19,6 +19,10 @@ use crate::support::{PATIENCE, eventually};
 /// How long a watch may take to show what it is to show.
 const WATCH: Duration = Duration::from_secs(10);
 
+/// How long a request or a command may take that ends by itself, and the code of one that takes longer.
+const COMMAND: Duration = Duration::from_secs(8);
+const TOO_LONG: i32 = 124;
+
 /// Paths that the cases have names for.
 const PATHS: [(&str, &str); 7] = [
     ("core", "/api/v1/namespaces/NS"),
@@ -73,7 +77,9 @@ impl Server {
         namespace: &str,
     ) -> Self {
         let read = Kubeconfig::read_from(kubeconfig).unwrap();
-        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
+        let mut config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap();
+        // An answer that tells to try again is an answer.
+        config.default_retry = false;
         let mut known =
             BTreeMap::from([("ns".to_owned(), namespace.to_owned()), ("run".to_owned(), run.to_owned())]);
         known.extend(PATHS.map(|(name, path)| (name.to_owned(), path.replace("NS", namespace))));
@@ -147,8 +153,10 @@ impl Server {
             let frames = response.into_body();
             answer.body = self.events(frames, count, step, &mut answer.meanwhile).await;
         } else {
-            let bytes = response.into_body().collect().await.unwrap().to_bytes();
-            answer.body = read(&bytes);
+            match tokio::time::timeout(COMMAND, response.into_body().collect()).await {
+                Ok(body) => answer.body = read(&body.unwrap().to_bytes()),
+                Err(_) => answer.code = TOO_LONG,
+            }
         }
         answer
     }
@@ -201,9 +209,7 @@ impl Server {
         let input = match (&step.raw, self.filled_value(&step.body)) {
             (Some(raw), _) => self.filled(raw),
             (None, Value::Null) => String::new(),
-            (None, Value::Array(all)) => {
-                all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n---\n")
-            }
+            (None, Value::Array(all)) => all.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n"),
             (None, one) => one.to_string(),
         };
         // A command that reads nothing may have ended already; what is written here fits into the pipe.
@@ -215,9 +221,7 @@ impl Server {
             child.wait().unwrap();
             (0, out, String::new())
         } else {
-            let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+            ended(child).await
         };
         let body = json!({"stdout": lines_of(&out), "stderr": lines_of(&err)});
         Answer { code, content_type: String::new(), warnings: vec![], body, meanwhile }
@@ -241,7 +245,8 @@ impl Server {
                 out += "no more\n";
                 break;
             };
-            out.extend([line.as_str(), "\n"]);
+            out += &line;
+            out.push('\n');
             seen += 1;
             // The first line is the heading.
             if seen >= 2
@@ -269,6 +274,33 @@ impl Server {
             other => other.clone(),
         }
     }
+}
+
+/// What came of a command, which is ended when it takes too long.
+async fn ended(mut child: Child) -> (i32, String, String) {
+    let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let (out, err) = (all_of(out), all_of(err));
+    let begun = std::time::Instant::now();
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code().unwrap_or(-1);
+        }
+        if begun.elapsed() > COMMAND {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break TOO_LONG;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    (code, out.await.unwrap(), err.await.unwrap())
+}
+
+fn all_of(mut pipe: impl std::io::Read + Send + 'static) -> tokio::task::JoinHandle<String> {
+    tokio::task::spawn_blocking(move || {
+        let mut all = vec![];
+        pipe.read_to_end(&mut all).unwrap();
+        String::from_utf8_lossy(&all).into_owned()
+    })
 }
 
 fn read(bytes: &[u8]) -> Value {
