@@ -12,6 +12,9 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde_json::{Map, Value};
 
 use super::builtin::validate::metadata;
@@ -19,10 +22,15 @@ pub use super::cause::{Cause, message};
 use super::kinds::Scale;
 use schema::{Additional, Schema};
 
+/// Schemas by their text: the clusters of a fleet have the same definitions, and to compile one takes longer than most
+/// of what is done with it.
+static COMPILED: Mutex<VecDeque<(String, Arc<Schema>)>> = Mutex::new(VecDeque::new());
+const MOST_COMPILED: usize = 8;
+
 /// The compiled schema of one version of a custom resource.
 #[derive(Debug)]
 pub struct Structural {
-    root: Schema,
+    root: Arc<Schema>,
     scale: Option<Scale>,
 }
 
@@ -34,7 +42,18 @@ impl Structural {
     }
 
     fn compile_at(open_api_v3_schema: &Value, path: &str) -> Result<Self, Vec<Cause>> {
-        Ok(Self { root: Schema::compile(open_api_v3_schema, path)?, scale: None })
+        let text = format!("{path} {open_api_v3_schema}");
+        // A panic in here leaves the list as it was.
+        let mut known = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, root)) = known.iter().find(|(other, _)| *other == text) {
+            return Ok(Self { root: Arc::clone(root), scale: None });
+        }
+        let root = Arc::new(Schema::compile(open_api_v3_schema, path)?);
+        if known.len() == MOST_COMPILED {
+            known.pop_front();
+        }
+        known.push_back((text, Arc::clone(&root)));
+        Ok(Self { root, scale: None })
     }
 
     /// The same, of a version that can be scaled.

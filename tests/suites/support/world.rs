@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
@@ -384,13 +385,17 @@ pub async fn prepare(admin: &Client, namespace: &str) {
     namespaces.create(&PostParams::default(), &object).await.unwrap();
 }
 
-/// The CRD and the cluster roles as they are shipped; every test applies the same.
-async fn install(admin: &Client, with_rights: bool) {
+/// The CRD and the cluster roles as they are shipped, read once.
+static SHIPPED: LazyLock<Vec<DynamicObject>> = LazyLock::new(|| {
     let crd = include_str!("../../../deploy/crd.yaml");
     let rbac = include_str!("../../../deploy/rbac.yaml");
     let documents = [crd].into_iter().chain(rbac.split("\n---\n"));
-    for document in documents {
-        let object: DynamicObject = serde_yaml::from_str(document).unwrap();
+    documents.map(|document| serde_yaml::from_str(document).unwrap()).collect()
+});
+
+/// Applies what is shipped; every test applies the same.
+async fn install(admin: &Client, with_rights: bool) {
+    for object in &*SHIPPED {
         let types = object.types.clone().unwrap();
         let wanted = ["CustomResourceDefinition", if with_rights { "ClusterRole" } else { "" }];
         if !wanted.contains(&types.kind.as_str()) {
@@ -399,7 +404,7 @@ async fn install(admin: &Client, with_rights: bool) {
         let gvk = kube::core::GroupVersionKind::try_from(&types).unwrap();
         let api: Api<DynamicObject> = Api::all_with(admin.clone(), &kube::core::ApiResource::from_gvk(&gvk));
         let params = PatchParams::apply("tests").force();
-        api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.unwrap();
+        api.patch(&object.name_any(), &params, &Patch::Apply(object)).await.unwrap();
     }
     let polkadots: Api<Polkadot> = Api::all(admin.clone());
     eventually("the CRD is served", PATIENCE, async || polkadots.list(&ListParams::default()).await.ok())
