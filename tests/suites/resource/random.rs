@@ -84,7 +84,7 @@ async fn what_is_rendered_for_two_hundred_random_resources_is_taken_by_the_api_s
     let (admin, namespace) = (&world.members[0].admin, &world.namespace);
     let polkadots: Api<Polkadot> = Api::namespaced(admin.clone(), namespace);
     let dry = PostParams { dry_run: true, ..PostParams::default() };
-    let each = futures::stream::iter(resources(340)).map(async |mut polkadot| {
+    let each = futures::stream::iter(resources(380)).map(async |mut polkadot| {
         polkadot.metadata.namespace = Some(namespace.clone());
         let accepted = polkadots.create(&dry, &polkadot).await;
         let wrong = validate(&polkadot);
