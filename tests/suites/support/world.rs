@@ -33,7 +33,7 @@ use super::proxy::{Mode, Proxy};
 use super::{PATIENCE, eventually};
 
 /// How much faster than real time a simulated world's time runs.
-const SPEED: f64 = 100.0;
+const SPEED: f64 = 200.0;
 
 /// Where a world is.
 #[derive(Clone, Copy)]
