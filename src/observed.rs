@@ -122,8 +122,24 @@ pub struct NodeView {
     pub version: Option<String>,
     /// Since when the pod has been Ready; `None` while it is not.
     pub ready_since: Option<Timestamp>,
-    /// Why it cannot become Ready by waiting, in the kubelet's or scheduler's word (`ImagePullBackOff`, …).
-    pub stuck: Option<String>,
+    /// Why it cannot become Ready by waiting.
+    pub stuck: Option<Stuck>,
+}
+
+/// Why a node does not come up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// The kubelet's word (`ImagePullBackOff`, …).
+    pub reason: String,
+    /// What the kubelet says of it, where that names the cause.
+    pub words: Option<String>,
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        self.words.as_ref().map_or(Ok(()), |words| write!(f, ": {words}"))
+    }
 }
 
 impl RoleView {

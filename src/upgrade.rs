@@ -156,6 +156,8 @@ pub enum StageState {
     Rolling,
     /// All are healthy; the soak has not passed.
     Soaking,
+    /// Something in it failed, and nothing new starts; why is in [`Progress::halted`].
+    Halted,
     /// The next stage may start.
     Passed,
 }

@@ -33,7 +33,7 @@ const STALLED: SignedDuration = SignedDuration::from_mins(45);
 /// What the end of the daemon may take.
 const END_BOUND: Duration = Duration::from_secs(10);
 
-/// Runs the daemon on a simulated fleet: no cluster, no container and no real chain is involved.
+/// Run the daemon on a simulated fleet: no cluster, no container, no real chain
 ///
 /// SIMULATED: the Kubernetes API servers (embedded, on loopback, for the kinds that the product uses), the StatefulSet
 /// controller, kubelets, volumes, and a chain node per pod, which checks its command line as its client version would.
@@ -151,6 +151,9 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
             for line in scene.troubles().await {
                 view.say(&line);
             }
+            if !(args.keep || view.is_live()) {
+                view.say("Run it again with --keep to look around, mend what failed and go on.");
+            }
         }
         End::Interrupted => view.say("SIMULATION: ended before the upgrade was."),
     }
@@ -190,6 +193,10 @@ async fn watch(
                 args.upgrade
             ));
             scene.begin_upgrade(args, clock)?;
+        }
+        if !upgrading && clock.now().duration_since(moved) > STALLED {
+            let minutes = STALLED.as_mins();
+            return Ok(End::Cannot(format!("the fleet has not come up within {minutes} simulated minutes")));
         }
         if upgrading && let Some(ended) = outcome(&plan, clock.now().duration_since(moved), args) {
             return Ok(ended);

@@ -238,7 +238,7 @@ fn is_id_of(key: &NodeKey, id: &str) -> bool {
 /// The version that all nodes run; `None` while they differ.
 #[must_use]
 pub fn common_version(roles: &[RoleView]) -> Option<String> {
-    let mut versions = roles.iter().flat_map(|role| &role.nodes).map(|node| node.version.as_ref());
-    let first = versions.next()??;
-    versions.all(|version| version == Some(first)).then(|| first.clone())
+    let mut versions = roles.iter().flat_map(|role| &role.nodes).filter_map(|node| node.version.as_ref());
+    let first = versions.next()?;
+    versions.all(|version| version == first).then(|| first.clone())
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::desired::{ChildKind, Inherited, Keys};
 use crate::identity::NodeKey;
-use crate::observed::{NodeView, RoleView};
+use crate::observed::{NodeView, RoleView, Stuck};
 use crate::polkadot::{
     INSTANCE_LABEL, KEY_SOURCE_ANNOTATION, Names, Polkadot, ResourceId, Role, TEMPLATE_HASH_ANNOTATION,
 };
@@ -297,17 +297,26 @@ pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> No
         ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
         stuck: container.and_then(waits_for).or_else(|| {
             let crash_loops = status.zip(container).is_some_and(|(status, one)| crash_loops(status, one));
-            crash_loops.then(|| CRASH_LOOP.into())
+            crash_loops.then(|| Stuck { reason: CRASH_LOOP.into(), words: None })
         }),
     }
 }
 
 const CRASH_LOOP: &str = "CrashLoopBackOff";
 
+/// Longer words of a kubelet are cut.
+const LONGEST_WORDS: usize = 300;
+
 /// Why a container is not started, if that is not the usual way.
-fn waits_for(container: &ContainerStatus) -> Option<String> {
-    let reason = container.state.as_ref()?.waiting.as_ref()?.reason.clone();
-    reason.filter(|reason| !matches!(reason.as_str(), "ContainerCreating" | "PodInitializing"))
+fn waits_for(container: &ContainerStatus) -> Option<Stuck> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.clone()?;
+    if matches!(reason.as_str(), "ContainerCreating" | "PodInitializing") {
+        return None;
+    }
+    // The words of a crash loop tell how long the kubelet waits: each would be another status.
+    let words = waiting.message.as_ref().filter(|_| reason != CRASH_LOOP);
+    Some(Stuck { words: words.map(|words| words.chars().take(LONGEST_WORDS).collect()), reason })
 }
 
 /// Whether a container goes round in a loop, also in the moments in which it runs or has just ended: it has been through
@@ -349,7 +358,7 @@ mod tests {
                 "metadata": {}, "spec": {"containers": [{"name": "polkadot"}]}, "status": status,
             }))
             .unwrap();
-            node_view("validator-sset-0".into(), 0, Some(&pod)).stuck
+            node_view("validator-sset-0".into(), 0, Some(&pod)).stuck.map(|stuck| stuck.reason)
         };
         let since_the_start = "2026-01-01T00:00:00Z";
         let runs = || json!({"running": {"startedAt": "2026-01-01T00:10:10Z"}});

@@ -226,6 +226,7 @@ fn rank(kind: Kind) -> u8 {
 
 fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
     let mut all_passed = true;
+    let halted = gates::halted(survey, upgrade);
     let stages = (0..upgrade.stages.len())
         .map(|index| {
             let passed = gates::passed(survey, upgrade, index).is_ok();
@@ -246,6 +247,7 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
             }
             stage.state = match () {
                 () if passed && all_passed => StageState::Passed,
+                () if halted.is_some() && stage.failed > 0 && stage.in_flight == 0 => StageState::Halted,
                 () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
                 () if stage.in_flight + stage.healthy + stage.failed > 0 => StageState::Rolling,
                 () => StageState::Waiting,
@@ -258,7 +260,7 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
         upgrade: upgrade.name.clone(),
         target: upgrade.client_version.clone(),
         attempt: upgrade.attempt,
-        halted: gates::halted(survey, upgrade),
+        halted,
         stages,
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::fleet::Upgrade;
-use crate::observed::{ResourceView, RoleView};
+use crate::observed::{ResourceView, RoleView, Stuck};
 use crate::polkadot::Role;
 use crate::version::{ClientVersion, Order};
 
@@ -123,10 +123,10 @@ pub fn healthy_at(upgrade: &Upgrade, resource: &ResourceView) -> Option<Timestam
 }
 
 /// A node on the wanted template that waiting will not start.
-fn hopeless(resource: &ResourceView) -> Option<(&str, &str)> {
+fn hopeless(resource: &ResourceView) -> Option<(&str, &Stuck)> {
     resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node))).find_map(
         |(role, node)| {
-            let why = node.stuck.as_deref().filter(|why| HOPELESS.contains(why))?;
+            let why = node.stuck.as_ref().filter(|why| HOPELESS.contains(&why.reason.as_str()))?;
             (node.hash.as_deref() == Some(&role.hash)).then_some((node.pod.as_str(), why))
         },
     )

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use kube::{Api, CustomResourceExt as _, ResourceExt as _};
@@ -84,6 +86,7 @@ impl Scene {
              kubectl --context canary -n {NAMESPACE} get polkadots,pods\n  \
              kubectl --context canary -n {NAMESPACE} get pods -w\n  \
              kubectl --context canary get --raw '/api/v1/namespaces/{NAMESPACE}/pods/validator-sset-0:9615/proxy/metrics'\n\
+             Simulated time runs ahead of kubectl's clock: trust the ages of `get`, not those of `describe`.\n\
              The fleet file, which may be edited, and the daemon's log:\n  {}\n  {}",
             self.fleet.clusters.len(),
             self.path("fleet.yaml").display(),
@@ -168,6 +171,9 @@ fn trouble(cluster: &str, pod: &str, container: &Value) -> Option<String> {
     }
     let word = container["state"]["waiting"]["reason"].as_str().unwrap_or("not ready");
     let last = &container["lastState"]["terminated"];
+    if let Some(says) = container["state"]["waiting"]["message"].as_str().filter(|_| last.is_null()) {
+        return Some(format!("  {cluster}  {pod}  {word}: {says}"));
+    }
     let wrote = last["message"].as_str().unwrap_or_default();
     let wrote =
         wrote.lines().rfind(|line| line.contains("panicked") || line.contains("rror")).unwrap_or(wrote);
@@ -199,14 +205,23 @@ async fn furnish(cluster: &Cluster, number: usize, nodes: u16) -> Result<(), kub
     while polkadots.list(&ListParams::default()).await.is_err() {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    let resource: Polkadot =
-        serde_json::from_value(resource(number, nodes)).map_err(kube::Error::SerdeError)?;
+    // Its key is no secret: it is a number.
+    let key = Secret {
+        metadata: ObjectMeta { name: Some(KEY_SECRET.into()), ..ObjectMeta::default() },
+        string_data: Some([("node-key".to_owned(), format!("{:064x}", number + 1))].into()),
+        ..Secret::default()
+    };
+    Api::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &key).await?;
+    let resource: Polkadot = serde_json::from_value(resource(nodes)).map_err(kube::Error::SerdeError)?;
     polkadots.create(&PostParams::default(), &resource).await?;
     Ok(())
 }
 
-/// A validator with its sentries. Its key is no secret: it is a number.
-fn resource(number: usize, nodes: u16) -> Value {
+/// The name of the Secret with the validator's node key.
+const KEY_SECRET: &str = "validator-key";
+
+/// A validator with its sentries.
+fn resource(nodes: u16) -> Value {
     let storage = json!({"enabled": true, "persistentVolumeClaim": {
         "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}},
@@ -218,7 +233,7 @@ fn resource(number: usize, nodes: u16) -> Value {
         "spec": {
             "clientVersion": OLD, "kind": kind,
             "sentry": {"replicas": nodes - 1, "clientName": "sentry", "dataPersistenceSupport": storage},
-            "validator": {"clientName": "validator", "nodeKey": format!("{:064x}", number + 1), "dataPersistenceSupport": storage},
+            "validator": {"clientName": "validator", "nodeKeySecretRef": {"name": KEY_SECRET}, "dataPersistenceSupport": storage},
         },
     })
 }

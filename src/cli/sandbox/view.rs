@@ -131,6 +131,7 @@ fn words(stage: &StageProgress) -> String {
         StageState::Waiting => "waits for the stage before",
         StageState::Rolling => "rolling",
         StageState::Soaking => "soaking",
+        StageState::Halted => "halted",
         StageState::Passed => "passed",
     };
     let mut words = format!("{so_far}, {} of {} healthy", stage.healthy, stage.total);
