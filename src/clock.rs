@@ -3,11 +3,15 @@
 //! In production it is the machine's clock. In the sandbox it is virtual: it may run faster than real time, and jump,
 //! so that a day of soak passes in a second. Time limits of requests are not fleet time; they are always real.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
+
+/// Seconds; a difference of so much is none.
+const SMALLEST_CORRECTION: i64 = 2;
 
 /// A source of fleet time; clones show the same time.
 #[derive(Clone)]
@@ -15,7 +19,8 @@ pub struct Clock(Source);
 
 #[derive(Clone)]
 enum Source {
-    Machine,
+    /// The machine's, and how many seconds it is behind the home cluster's.
+    Machine(Arc<AtomicI64>),
     Virtual(Arc<Virtual>),
 }
 
@@ -45,7 +50,7 @@ impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn machine() -> Self {
-        Self(Source::Machine)
+        Self(Source::Machine(Arc::default()))
     }
 
     /// A virtual clock that shows `start` now and runs `speed` times as fast as real time.
@@ -59,8 +64,21 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::Machine => Timestamp::now(),
+            Source::Machine(behind) => {
+                let behind = SignedDuration::from_secs(behind.load(Ordering::Relaxed));
+                Timestamp::now().saturating_add(behind).unwrap_or(Timestamp::MAX)
+            }
             Source::Virtual(clock) => clock.pace().now(),
+        }
+    }
+
+    /// Corrects the machine's clock by what another one, which counts, is ahead of it. That is known to a second or two
+    /// only: less is left alone, so that the time does not go to and fro.
+    pub fn correct(&self, ahead: SignedDuration) {
+        if let Source::Machine(behind) = &self.0
+            && ahead.as_secs().abs() > SMALLEST_CORRECTION
+        {
+            behind.fetch_add(ahead.as_secs(), Ordering::Relaxed);
         }
     }
 
@@ -103,7 +121,7 @@ impl Clock {
     #[must_use]
     pub fn to_real(&self, fleet: Duration) -> Duration {
         match &self.0 {
-            Source::Machine => fleet,
+            Source::Machine(_) => fleet,
             // Rounded up, or a sleeper would wake just before its time and sleep again.
             Source::Virtual(clock) => {
                 let real = fleet.as_secs_f64() / clock.pace().speed.max(f64::MIN_POSITIVE);
@@ -116,7 +134,7 @@ impl Clock {
     #[must_use]
     pub fn jumps(&self) -> Jumps {
         Jumps(match &self.0 {
-            Source::Machine => None,
+            Source::Machine(_) => None,
             Source::Virtual(clock) => Some(clock.changes.subscribe()),
         })
     }

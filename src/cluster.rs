@@ -12,6 +12,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 use kube::Client;
@@ -22,12 +23,34 @@ use tracing::{Instrument as _, error, info, info_span};
 
 use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName, Fleet};
+use crate::leader::Hold;
+use crate::leader::lease::Wish;
 
 use self::board::BoardWriter;
 use self::connect::Connect;
 
 /// The clients of the clusters that are connected, lent to whoever writes the planner's decisions.
-pub type Clients = Arc<DashMap<ClusterName, Client>>;
+pub type Clients = Arc<DashMap<ClusterName, Lent>>;
+
+/// A connected cluster's client.
+#[derive(Clone)]
+pub struct Lent {
+    /// Writes only while the cluster's Lease is ours.
+    pub client: Client,
+    /// Writes always: for the Leases themselves, and for what is kept in home.
+    pub unfenced: Client,
+    /// Counts the connections; another one means other credentials, perhaps another server.
+    pub session: u64,
+}
+
+/// What the workers need to know of the other daemons.
+#[derive(Clone)]
+pub struct Leases {
+    /// Who we are.
+    pub me: String,
+    /// What is wanted with the Leases of the members.
+    pub wish: watch::Receiver<Wish>,
+}
 
 /// Follows the fleet: a worker for every member, and none for what is no member.
 pub struct Registry {
@@ -35,21 +58,36 @@ pub struct Registry {
     board: BoardWriter,
     clients: Clients,
     clock: Clock,
+    leases: Leases,
     workers: BTreeMap<ClusterName, Engaged>,
 }
 
 /// A running worker.
 struct Engaged {
+    lease: LeasePlace,
     cluster: watch::Sender<Arc<Cluster>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
+/// Where the Leases are, and how long they count as held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LeasePlace {
+    namespace: String,
+    duration: Duration,
+}
+
 impl Registry {
     /// A registry without workers.
     #[must_use]
-    pub fn new(connect: Arc<dyn Connect>, board: BoardWriter, clients: Clients, clock: Clock) -> Self {
-        Self { connect, board, clients, clock, workers: BTreeMap::new() }
+    pub fn new(
+        connect: Arc<dyn Connect>,
+        board: BoardWriter,
+        clients: Clients,
+        clock: Clock,
+        leases: Leases,
+    ) -> Self {
+        Self { connect, board, clients, clock, leases, workers: BTreeMap::new() }
     }
 
     /// Follows `fleet` until `stop`, then stops every worker and waits for it.
@@ -75,11 +113,15 @@ impl Registry {
     /// Makes the set of workers that of `fleet`: only those whose cluster changed are touched, and only a changed
     /// connection makes a new worker.
     fn engage(&mut self, fleet: &Fleet, stop: &CancellationToken) {
+        let duration = fleet.lease / self.connect.limits().lease_divisor;
+        let lease = LeasePlace { namespace: fleet.home_namespace.clone(), duration };
         let gone: Vec<_> = self
             .workers
             .iter()
             .filter(|(name, engaged)| {
-                fleet.cluster(name).is_none_or(|cluster| needs_new_worker(cluster, engaged))
+                fleet
+                    .cluster(name)
+                    .is_none_or(|cluster| needs_new_worker(cluster, engaged) || engaged.lease != lease)
             })
             .map(|(name, _)| name.clone())
             .collect();
@@ -102,12 +144,12 @@ impl Registry {
                         changed
                     });
                 }
-                None => self.start(cluster, stop),
+                None => self.start(cluster, &lease, stop),
             }
         }
     }
 
-    fn start(&mut self, cluster: &Cluster, stop: &CancellationToken) {
+    fn start(&mut self, cluster: &Cluster, lease: &LeasePlace, stop: &CancellationToken) {
         info!(cluster = %cluster.name, "Engaging a cluster.");
         let (sender, receiver) = watch::channel(Arc::new(cluster.clone()));
         let stop = stop.child_token();
@@ -118,11 +160,15 @@ impl Registry {
             board: self.board.clone(),
             clients: Arc::clone(&self.clients),
             clock: self.clock.clone(),
+            leases: self.leases.clone(),
+            lease: lease.clone(),
+            hold: Hold::default(),
             stop: stop.clone(),
         };
         let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);
         let task = tokio::spawn(worker.run().instrument(span));
-        self.workers.insert(cluster.name.clone(), Engaged { cluster: sender, stop, task });
+        self.workers
+            .insert(cluster.name.clone(), Engaged { lease: lease.clone(), cluster: sender, stop, task });
     }
 }
 

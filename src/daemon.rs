@@ -16,11 +16,16 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::cluster::board::BoardWriter;
 use crate::cluster::connect::Connect;
-use crate::cluster::{Clients, Registry};
+use crate::cluster::{Clients, Leases, Registry};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
 use crate::fleet::watch::follow;
+use crate::home::HomeView;
+use crate::home::lead::Lead;
+use crate::leader::Hold;
+use crate::leader::lease::Wish;
 use crate::observed::Board;
+use crate::upgrade::execute::Reach;
 use crate::upgrade::{Plan, execute};
 
 /// What is in flight gets this long to finish after the first signal.
@@ -30,10 +35,15 @@ const DRAIN_BOUND: Duration = Duration::from_secs(25);
 pub struct Daemon {
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Who plans goes last: until then no other daemon may begin.
+    lead: TaskTracker,
+    let_go: CancellationToken,
     /// What the workers see.
     pub board: watch::Receiver<Arc<Board>>,
     /// What the planner makes of it.
     pub plans: watch::Receiver<Arc<Plan>>,
+    /// What home says.
+    pub home: watch::Receiver<Arc<HomeView>>,
 }
 
 impl Daemon {
@@ -47,19 +57,47 @@ impl Daemon {
         let (made, plans) = watch::channel(Arc::new(Plan::default()));
 
         let tasks = TaskTracker::new();
-        let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone());
+        let (wishes, wish) = watch::channel(Wish::default());
+        let (views, home) = watch::channel(Arc::new(HomeView::unseen()));
+        let (me, hold) = (identity(), Hold::default());
+        let lead = Lead {
+            fleet: followed.clone(),
+            board: board.clone(),
+            clients: Arc::clone(&clients),
+            clock: clock.clone(),
+            me: me.clone(),
+            hold: hold.clone(),
+            lease_divisor: connect.limits().lease_divisor,
+        };
+        let let_go = CancellationToken::new();
+        let leading = TaskTracker::new();
+        leading.spawn(lead.run(views, wishes, let_go.clone()));
+        leading.close();
+        let leases = Leases { me, wish };
+        let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone(), leases);
         tasks.spawn(registry.follow(followed.clone(), stop.clone()));
-        tasks.spawn(execute::run(followed, board.clone(), clients, clock.clone(), made, stop.clone()));
+        let inputs = (followed, board.clone(), home.clone());
+        let reach = Reach { clients, hold };
+        tasks.spawn(execute::run(inputs, reach, clock.clone(), made, stop.clone()));
         tasks.spawn(follow(sources, fleet, stop.clone()));
         tasks.close();
-        Self { tasks, stop, board, plans }
+        Self { tasks, stop, lead: leading, let_go, board, plans, home }
     }
 
     /// Stops every part; returns when all have finished what was in flight.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.wait().await;
+        self.let_go.cancel();
+        self.lead.wait().await;
     }
+}
+
+/// A name that no other daemon has, nor this one after a restart: what an earlier one left has to run out.
+fn identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = Some(host.trim()).filter(|host| !host.is_empty()).unwrap_or("polkafleet");
+    format!("{host}_{:08x}", rand::random::<u32>())
 }
 
 /// Runs until SIGTERM or SIGINT; a second signal ends at once. Returns whether everything ended in time.

@@ -14,6 +14,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use kube::core::Selector;
@@ -40,6 +41,10 @@ impl From<&str> for ClusterName {
 pub struct Fleet {
     /// The cluster whose API server must be reachable for any step to be taken.
     pub home: ClusterName,
+    /// Where in it, and in every member, our Leases are, and in home what has to outlive a cluster.
+    pub home_namespace: String,
+    /// How long a daemon that fell silent keeps its clusters.
+    pub lease: Duration,
     /// The members, in the file's order; names are unique.
     pub clusters: Vec<Cluster>,
     /// Fleet-wide limits on validators.

@@ -20,7 +20,7 @@
 //! |---|---|---|
 //! | words: data, no I/O (but [`clock`], which waits) | [`version`], [`identity`], [`polkadot`], [`fleet`], [`observed`] | words |
 //! | decisions: pure | [`desired`], [`upgrade`] (but `execute`) | words, decisions |
-//! | loops: a decision meets I/O | [`reconcile`], [`cluster`], `upgrade::execute` | all above, [`telemetry`] |
+//! | loops: a decision meets I/O | [`reconcile`], [`leader`], [`cluster`], [`home`], `upgrade::execute` | all above, [`telemetry`] |
 //! | edges and root | [`telemetry`], [`daemon`], [`cli`] | all above |
 //! | simulation | [`sandbox`]: imported by `cli` and the tests only | words |
 
@@ -30,7 +30,9 @@ pub mod cluster;
 pub mod daemon;
 pub mod desired;
 pub mod fleet;
+pub mod home;
 pub mod identity;
+pub mod leader;
 pub mod observed;
 pub mod polkadot;
 pub mod reconcile;

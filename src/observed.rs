@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::fleet::ClusterName;
 use crate::polkadot::{Grant, Kind, ResourceId, Role, Step};
@@ -45,6 +46,8 @@ pub enum ClusterState {
     NoCrd,
     /// We may not do what we have to; with the server's words.
     Forbidden(String),
+    /// Watched, and left to another daemon, which holds its Lease; or the Lease cannot be had, and why.
+    Standby(String),
 }
 
 impl fmt::Display for ClusterState {
@@ -55,13 +58,14 @@ impl fmt::Display for ClusterState {
             Self::Ready => f.write_str("ready"),
             Self::Unreachable(why) => write!(f, "unreachable: {why}"),
             Self::NoCrd => f.write_str("the Polkadot CRD is not installed; kubectl apply -f deploy/crd.yaml"),
+            Self::Standby(why) => write!(f, "standby: {why}"),
             Self::Forbidden(right) => write!(f, "forbidden: {right}; see deploy/rbac.yaml"),
         }
     }
 }
 
 /// One Polkadot resource and its nodes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceView {
     /// Namespace and name.
     pub id: ResourceId,
@@ -81,6 +85,8 @@ pub struct ResourceView {
     pub step: Option<Step>,
     /// The last permission to restart pods.
     pub grant: Option<Grant>,
+    /// The planner that wrote to it last, counted by take-overs from silent ones.
+    pub epoch: i64,
     /// The roles and the templates they should run.
     pub roles: Vec<RoleView>,
     /// A person's reason to leave it exactly as it is.
@@ -96,7 +102,7 @@ pub struct ResourceView {
 }
 
 /// One role of a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleView {
     /// Which.
     pub role: Role,
@@ -110,7 +116,7 @@ pub struct RoleView {
 }
 
 /// One node: a wanted pod, there or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeView {
     /// The pod's name.
     pub pod: String,
@@ -127,7 +133,7 @@ pub struct NodeView {
 }
 
 /// Why a node does not come up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stuck {
     /// The kubelet's word (`ImagePullBackOff`, …).
     pub reason: String,

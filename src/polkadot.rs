@@ -81,7 +81,7 @@ impl fmt::Display for Role {
 }
 
 /// A resource's place in its cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ResourceId {
     /// Its namespace.
     pub namespace: String,

@@ -31,6 +31,19 @@ pub type Place = (ClusterName, ResourceId);
 /// Resources with a write under way whose answer is not known: they count as in flight and get no other write.
 pub type Unsettled = BTreeSet<Place>;
 
+/// What the planner has to respect beside what it sees; by default nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Ground {
+    /// Resources with a write under way.
+    pub unsettled: Unsettled,
+    /// Why nothing may be written at all, if so.
+    pub no_steps: Option<gates::Veto>,
+    /// Members of which home does not know yet what a successor of ours would have to know.
+    pub unrecorded: BTreeSet<ClusterName>,
+    /// Resources with a lower epoch are marked with this one before a step is taken anywhere.
+    pub epoch: i64,
+}
+
 /// What to do now, and why everything else waits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -64,6 +77,8 @@ pub enum Write {
     Step(Step),
     /// Permission to restart a pod.
     Grant(Grant),
+    /// The planner that writes now, so that whatever a silent predecessor still had on its way is refused.
+    Epoch(i64),
     /// No permission any more: the last one is for a template that is not wanted. It could be wanted again one day.
     Revoke,
 }
@@ -84,6 +99,10 @@ pub struct Wait {
 #[allow(missing_docs)] // Each is explained by the words of the waits that carry it.
 pub enum Code {
     HomeUnreachable,
+    Standby,
+    TakingOver,
+    ClockSkew,
+    RecordPending,
     ClusterUnreachable,
     ClusterPaused,
     ClusterLost,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and the modules of ours that it may name.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("version", &[]),
     ("identity", &[]),
@@ -15,9 +15,11 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("desired", &["fleet", "identity", "observed", "polkadot", "version"]),
     ("telemetry", &["fleet", "identity"]),
     ("reconcile", &["desired", "fleet", "identity", "observed", "polkadot", "version"]),
-    ("cluster", &["clock", "fleet", "observed", "polkadot", "reconcile", "telemetry"]),
+    ("leader", &[]),
+    ("cluster", &["clock", "fleet", "leader", "observed", "polkadot", "reconcile", "telemetry"]),
+    ("home", &["clock", "cluster", "fleet", "leader", "observed"]),
     ("upgrade", &["clock", "fleet", "observed", "polkadot", "version"]),
-    ("daemon", &["clock", "cluster", "fleet", "observed", "upgrade"]),
+    ("daemon", &["clock", "cluster", "fleet", "home", "leader", "observed", "upgrade"]),
     ("sandbox", &["clock", "cluster", "fleet", "identity", "polkadot", "version"]),
     (
         "cli",
@@ -26,7 +28,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
 ];
 
 /// The one file of the planner that does I/O may also reach the clients and the traces.
-const EXECUTE: [&str; 3] = ["cluster", "reconcile", "telemetry"];
+const EXECUTE: [&str; 5] = ["cluster", "home", "leader", "reconcile", "telemetry"];
 
 /// Files that do I/O. All others are pure: no async, no client, no clock, no environment, no randomness.
 const IO: &[&str] = &[
@@ -45,6 +47,12 @@ const IO: &[&str] = &[
     "cluster/worker.rs",
     "daemon.rs",
     "fleet/watch.rs",
+    "home/kept.rs",
+    "home/lead.rs",
+    "leader.rs",
+    "leader/fence.rs",
+    "leader/keep.rs",
+    "leader/lease.rs",
     "reconcile.rs",
     "reconcile/apply.rs",
     "reconcile/claims.rs",

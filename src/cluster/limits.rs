@@ -17,6 +17,8 @@ pub struct Limits {
     pub first_pause: Duration,
     /// The longest pause before a session or a watch is tried again.
     pub longest_pause: Duration,
+    /// A Lease counts so many times shorter than the fleet file says.
+    pub lease_divisor: u32,
 }
 
 impl Default for Limits {
@@ -28,6 +30,7 @@ impl Default for Limits {
             watch_grace: Duration::from_secs(20),
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
+            lease_divisor: 1,
         }
     }
 }
@@ -43,6 +46,7 @@ impl Limits {
             watch_grace: self.watch_grace / times,
             first_pause: self.first_pause / times,
             longest_pause: self.longest_pause / times,
+            lease_divisor: self.lease_divisor * times,
         }
     }
 }

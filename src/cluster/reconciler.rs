@@ -16,6 +16,7 @@ use tracing::{Instrument as _, Span, debug, field, info_span, warn};
 
 use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName};
+use crate::leader::Hold;
 use crate::polkadot::{Polkadot, ResourceId, record};
 use crate::reconcile::observe::Caches;
 use crate::reconcile::{self, Inputs, Outcome};
@@ -39,6 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub(super) struct Context {
     name: ClusterName,
     client: Client,
+    hold: Hold,
     cluster: watch::Receiver<Arc<Cluster>>,
     board: BoardWriter,
     clock: Clock,
@@ -58,6 +60,7 @@ impl Context {
         Self {
             name: worker.name.clone(),
             client,
+            hold: worker.hold.clone(),
             cluster: worker.cluster.clone(),
             board: worker.board.clone(),
             clock: worker.clock.clone(),
@@ -93,13 +96,15 @@ pub(super) async fn control(scope: Scope, context: Arc<Context>, stop: Cancellat
     // An empty cluster is seen whole as well.
     context.reconciled.notify_one();
     // A jump of fleet time is a change as well: what was to be looked at later may be due.
-    let both = (context.cluster.clone(), context.clock.jumps());
-    let all_touched = futures::stream::unfold(both, |(mut cluster, mut jumps)| async move {
+    // So is a Lease that has come to us: what was only watched is now to be made so.
+    let all = (context.cluster.clone(), context.clock.jumps(), context.hold.follow());
+    let all_touched = futures::stream::unfold(all, |(mut cluster, mut jumps, mut held)| async move {
         tokio::select! {
             changed = cluster.changed() => if changed.is_err() { return None },
+            changed = held.changed() => if changed.is_err() { return None },
             () = jumps.next() => {}
         }
-        Some(((), (cluster, jumps)))
+        Some(((), (cluster, jumps, held)))
     });
     let shared = Arc::new((Arc::clone(&context), caches.clone()));
     Controller::for_stream(futures::stream::pending(), caches.polkadots)
@@ -129,7 +134,7 @@ async fn reconcile_one(polkadot: Arc<Polkadot>, shared: Arc<Shared>) -> Result<A
             client: &context.client,
             caches,
             settings: &cluster.settings,
-            paused: cluster.paused,
+            paused: cluster.paused || !context.hold.is_held(),
             now: context.clock.now(),
         };
         let outcome = reconcile::reconcile(&polkadot, &inputs).await;

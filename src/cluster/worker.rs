@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -18,21 +19,27 @@ use tracing::{Instrument as _, debug, info, warn};
 
 use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName};
+use crate::leader::fence::fenced;
+use crate::leader::keep::{Keeping, keep};
+use crate::leader::{Hold, MEMBER_LEASE, State};
 use crate::observed::ClusterState;
 use crate::polkadot::ResourceId;
 use crate::reconcile::observe::Caches;
 
-use super::Clients;
 use super::board::BoardWriter;
 use super::connect::Connect;
 use super::limits::Limits;
 use super::reconciler::{self, Context};
 use super::watches::{self, Report, Scope};
+use super::{Clients, LeasePlace, Leases, Lent};
 
 /// Answers missed in a row before a cluster counts as unreachable.
 const HEARTBEATS_MISSED: u32 = 2;
 /// What a stopping worker gives its reconciles to finish.
 const DRAIN_BOUND: Duration = Duration::from_secs(20);
+
+/// Numbers the sessions of all workers.
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
 /// What a worker is made of.
 pub(super) struct Worker {
@@ -42,6 +49,9 @@ pub(super) struct Worker {
     pub(super) board: BoardWriter,
     pub(super) clients: Clients,
     pub(super) clock: Clock,
+    pub(super) leases: Leases,
+    pub(super) lease: LeasePlace,
+    pub(super) hold: Hold,
     pub(super) stop: CancellationToken,
 }
 
@@ -50,6 +60,9 @@ pub(super) struct Worker {
 struct Tasks {
     watches: JoinSet<()>,
     controllers: JoinSet<()>,
+    lease: JoinSet<()>,
+    /// Ends the task that keeps the Lease, which lets it go.
+    let_go: CancellationToken,
 }
 
 /// Why a session ended.
@@ -86,6 +99,9 @@ impl Worker {
             self.clients.remove(&self.name);
             let Err(ended) = ended else {
                 self.drain(tasks.controllers).await;
+                // Last: until here what was begun could be finished.
+                tasks.let_go.cancel();
+                while tasks.lease.join_next().await.is_some() {}
                 return;
             };
             drop(tasks);
@@ -110,7 +126,12 @@ impl Worker {
         let limits = self.connect.limits();
         is_there(&client, &limits).await?;
         self.board.set_state(&self.name, &ClusterState::Syncing);
-        self.clients.insert(self.name.clone(), client.clone());
+        let unfenced = client;
+        let client = fenced(unfenced.clone(), &self.hold, MEMBER_LEASE);
+        let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let lent = Lent { client: client.clone(), unfenced: unfenced.clone(), session };
+        self.clients.insert(self.name.clone(), lent);
+        self.keep_lease(&unfenced, tasks);
 
         let (report, mut reports) = mpsc::channel(16);
         let namespaces: Vec<Option<&str>> = match &cluster.namespaces[..] {
@@ -131,6 +152,19 @@ impl Worker {
         self.attend(&client, &context, &caches, &mut reports, tasks).await
     }
 
+    /// Keeps the cluster's Lease, if the daemon that leads is this one.
+    fn keep_lease(&self, client: &Client, tasks: &mut Tasks) {
+        let keeping = Keeping {
+            namespace: self.lease.namespace.clone(),
+            name: MEMBER_LEASE,
+            me: self.leases.me.clone(),
+            duration: self.lease.duration,
+        };
+        let (hold, wish) = (self.hold.clone(), self.leases.wish.clone());
+        let keeping = keep(client.clone(), keeping, hold, wish, tasks.let_go.clone());
+        tasks.lease.spawn(keeping.in_current_span());
+    }
+
     /// Keeps the state on the Board true while the session lasts.
     async fn attend(
         &self,
@@ -145,11 +179,16 @@ impl Worker {
         let mut heartbeat = tokio::time::interval_at(Instant::now() + limits.heartbeat, limits.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut missed = 0;
+        let mut held = self.hold.follow();
         loop {
+            held.mark_unchanged();
             let lasting =
                 failing.values().find(|(_, since)| *since <= Instant::now()).map(|(state, _)| state.clone());
-            let state = lasting.unwrap_or_else(|| {
-                if context.all_seen(caches) { ClusterState::Ready } else { ClusterState::Syncing }
+            let state = lasting.unwrap_or_else(|| match self.hold.state() {
+                _ if !context.all_seen(caches) => ClusterState::Syncing,
+                State::Ours(_) => ClusterState::Ready,
+                State::Others(other) => ClusterState::Standby(format!("its Lease is with {other}")),
+                State::Unknown => ClusterState::Standby("waiting for its Lease".into()),
             });
             if self.board.set_state(&self.name, &state) {
                 info!(cluster = %self.name, %state, "The cluster's state changed.");
@@ -176,6 +215,7 @@ impl Worker {
                     None => return Err(Ended::Crashed("all watches ended".into())),
                 },
                 () = context.reconciled.notified() => {}
+                _ = held.changed() => {}
                 _ = heartbeat.tick() => match is_there(client, &limits).await {
                     Ok(()) => missed = 0,
                     Err(_) if missed + 1 < HEARTBEATS_MISSED => {
@@ -185,6 +225,7 @@ impl Worker {
                     Err(ended) => return Err(ended),
                 },
                 Some(ended) = tasks.watches.join_next() => return Err(Ended::crashed(ended)),
+                Some(ended) = tasks.lease.join_next() => return Err(Ended::crashed(ended)),
                 Some(ended) = tasks.controllers.join_next() => return Err(Ended::crashed(ended)),
             }
         }

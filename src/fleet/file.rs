@@ -39,6 +39,10 @@ pub(super) struct RawFleet {
     pub(super) version: Option<u32>,
     /// The cluster that must be reachable for any step to be taken; required with several clusters.
     pub(super) home: Option<String>,
+    /// Where in it, and in every member, the Leases are, and in home the records; default polkafleet.
+    pub(super) home_namespace: Option<String>,
+    /// How long a daemon that fell silent keeps its clusters.
+    pub(super) lease: RawLease,
     /// The members.
     pub(super) clusters: Vec<RawCluster>,
     /// What every cluster has unless its entry says otherwise.
@@ -236,6 +240,14 @@ pub(super) enum RawCount {
 pub(super) struct RawHealth {
     /// How long it must have been Ready at the target; default 3m.
     pub(super) stable_for: Option<String>,
+}
+
+/// The Leases of the daemons.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct RawLease {
+    /// After so long without a word another daemon takes over; from 3s to 5m, default 15s.
+    pub(super) duration: Option<String>,
 }
 
 /// Where traces go.

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use kube::config::Kubeconfig;
 
 use super::file::{self, RawFleet, Sources, Written, within};
@@ -90,6 +91,11 @@ pub(super) fn validate(
     if checker.problems.is_empty() { Ok(fleet) } else { Err(checker.problems) }
 }
 
+/// A shorter lease is lost to a slow answer.
+const SHORTEST_LEASE: SignedDuration = SignedDuration::from_secs(3);
+/// A longer one keeps a fleet without a daemon for too long.
+const LONGEST_LEASE: SignedDuration = SignedDuration::from_mins(5);
+
 /// Builds the fleet and collects what is wrong. With a problem, what was built stands in for what cannot be, so that
 /// the rest is looked at too; it is then thrown away.
 struct Checker<'a> {
@@ -162,7 +168,25 @@ impl Checker<'_> {
         self.unique("upgrades", upgrades.iter().map(|upgrade| upgrade.name.as_str()));
         let telemetry = self.telemetry(raw);
         let validators = Validators { max_unavailable: raw.validators.max_unavailable.unwrap_or(1) };
-        Fleet { home, clusters, validators, upgrades, telemetry }
+        let home_namespace = self.home_namespace(raw);
+        let lease = self.lease(raw);
+        Fleet { home, home_namespace, lease, clusters, validators, upgrades, telemetry }
+    }
+
+    fn home_namespace(&mut self, raw: &RawFleet) -> String {
+        let namespace = raw.home_namespace.clone().unwrap_or_else(|| "polkafleet".into());
+        self.dns_label("homeNamespace", &namespace);
+        namespace
+    }
+
+    fn lease(&mut self, raw: &RawFleet) -> std::time::Duration {
+        let duration = self.duration("lease.duration", raw.lease.duration.as_ref(), 15);
+        if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&duration) {
+            let remedy = "write something between 3s and 5m; 15s suits most";
+            let value = raw.lease.duration.clone();
+            self.problem("lease.duration", value.as_deref(), "is too short or too long", remedy);
+        }
+        duration.unsigned_abs()
     }
 
     fn unique<'n>(&mut self, list: &str, names: impl Iterator<Item = &'n str>) {

@@ -14,6 +14,10 @@ pub const GRANT_ANNOTATION: &str = "polkadot.swisscomblockchain.com/roll";
 /// The annotation that carries the upgrade's trace (W3C Trace Context) into the reconciles it causes.
 pub const TRACEPARENT_ANNOTATION: &str = "polkadot.swisscomblockchain.com/traceparent";
 
+/// The annotation that counts the planners that took over from a silent one: a write that such a one still had on its way
+/// is for another version of the resource, and is refused.
+pub const EPOCH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/epoch";
+
 /// One step of an upgrade: this resource was given this version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

@@ -83,6 +83,7 @@ pub fn view(
             .map(|step: record::Step| record::Step { at: step.at.min(now), ..step }),
         grant: record::read(polkadot.annotations(), record::GRANT_ANNOTATION)
             .map(|grant: record::Grant| record::Grant { at: grant.at.min(now), ..grant }),
+        epoch: record::read(polkadot.annotations(), record::EPOCH_ANNOTATION).unwrap_or(0),
         roles: found.roles.to_vec(),
         held: polkadot.spec.hold.clone(),
         trouble: found.trouble.as_ref().map(|(_, words)| words.clone()),

@@ -17,14 +17,17 @@ use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::clock::Clock;
 use crate::cluster::Clients;
-use crate::fleet::Fleet;
+use crate::fleet::{ClusterName, Fleet};
+use crate::home::{self, HomeView, NoSteps};
+use crate::leader::fence::{fenced, is_not_held};
+use crate::leader::{Hold, PLANNER_LEASE};
 use crate::observed::{Board, ResourceView};
-use crate::polkadot::record::{GRANT_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION};
+use crate::polkadot::record::{EPOCH_ANNOTATION, GRANT_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION};
 use crate::polkadot::{FIELD_MANAGER, Grant, Polkadot, Step, record};
 use crate::reconcile::REQUEST_BOUND;
 use crate::telemetry::traces;
 
-use super::{Action, Place, Plan, Unsettled, Write, plan};
+use super::{Action, Code, Ground, Place, Plan, Unsettled, Write, plan};
 
 /// The plan is made again at least this often, whatever the timers say.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -35,20 +38,21 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 /// Plans and acts until stopped; every plan is published.
 pub async fn run(
-    mut fleet: watch::Receiver<Arc<Fleet>>,
-    mut board: watch::Receiver<Arc<Board>>,
-    clients: Clients,
+    (mut fleet, mut board, mut home): Inputs,
+    reach: Reach,
     clock: Clock,
     plans: watch::Sender<Arc<Plan>>,
     stop: CancellationToken,
 ) {
     let mut executor =
-        Executor { clients, overlays: BTreeMap::new(), writes: JoinSet::new(), stop: stop.clone() };
+        Executor { reach, overlays: BTreeMap::new(), writes: JoinSet::new(), stop: stop.clone() };
     loop {
         let (current, seen) = (fleet.borrow_and_update().clone(), board.borrow_and_update().clone());
+        let known = home.borrow_and_update().clone();
         let now = clock.now();
-        let seen = executor.overlay(&seen);
-        let made = plan(&current, &seen, &executor.unsettled(), now);
+        let current = known.control.applied_to(&current);
+        let seen = executor.overlay(&home::record::remembered(&seen, &current, &known.records));
+        let made = plan(&current, &seen, &executor.ground(&current, &known), now);
         for action in &made.actions {
             executor.start(action);
         }
@@ -66,6 +70,7 @@ pub async fn run(
             () = stop.cancelled() => break,
             changed = fleet.changed() => if changed.is_err() { break },
             changed = board.changed() => if changed.is_err() { break },
+            changed = home.changed() => if changed.is_err() { break },
             Some(written) = executor.writes.join_next() => executor.finish(written.ok()),
             () = due => {}
             () = tokio::time::sleep(longest) => {}
@@ -73,6 +78,25 @@ pub async fn run(
     }
     // Each is bounded; what has begun is not cut off half-way.
     while executor.writes.join_next().await.is_some() {}
+}
+
+/// What the plan is made from: the fleet, what is seen of it, and what home says.
+pub type Inputs = (watch::Receiver<Arc<Fleet>>, watch::Receiver<Arc<Board>>, watch::Receiver<Arc<HomeView>>);
+
+/// The way to the clusters, as long as we lead.
+#[derive(Clone)]
+pub struct Reach {
+    /// The members' clients.
+    pub clients: Clients,
+    /// The planner's Lease: without it no write passes.
+    pub hold: Hold,
+}
+
+impl Reach {
+    fn client(&self, cluster: &ClusterName) -> Option<Client> {
+        let client = self.clients.get(cluster).map(|lent| lent.client.clone())?;
+        Some(fenced(client, &self.hold, PLANNER_LEASE))
+    }
 }
 
 /// What stands in for a resource's view until the watch has caught up.
@@ -99,10 +123,11 @@ struct Written {
     client_version: Option<String>,
     step: Option<Step>,
     grant: Option<Grant>,
+    epoch: i64,
 }
 
 struct Executor {
-    clients: Clients,
+    reach: Reach,
     overlays: BTreeMap<Place, Overlay>,
     writes: JoinSet<(Place, Option<Polkadot>)>,
     stop: CancellationToken,
@@ -134,19 +159,29 @@ impl Executor {
         board
     }
 
+    /// What the plan has to respect.
+    fn ground(&self, fleet: &Fleet, home: &HomeView) -> Ground {
+        let unrecorded = fleet.clusters.iter().map(|cluster| &cluster.name);
+        let unrecorded = unrecorded.filter(|name| !home.recorded.contains(name)).cloned().collect();
+        let no_steps = home.no_steps.as_ref().map(|why| (code(why), why.to_string()));
+        Ground { unsettled: self.unsettled(), no_steps, unrecorded, epoch: home.epoch }
+    }
+
     fn unsettled(&self) -> Unsettled {
         let open = self.overlays.iter().filter(|(_, overlay)| !matches!(overlay.answer, Answer::Written(_)));
         open.map(|(place, _)| place.clone()).collect()
     }
 
     fn start(&mut self, action: &Action) {
-        let Some(client) = self.clients.get(&action.place.0).map(|client| client.clone()) else { return };
+        if self.reach.client(&action.place.0).is_none() {
+            return;
+        }
         let overlay = Overlay { from: action.resource_version.clone(), answer: Answer::Open };
         self.overlays.insert(action.place.clone(), overlay);
         let action = action.clone();
-        let (clients, stop) = (Arc::clone(&self.clients), self.stop.clone());
+        let (reach, stop) = (self.reach.clone(), self.stop.clone());
         self.writes.spawn(async move {
-            let written = write(client, &action, &clients, &stop).await;
+            let written = write(&action, &reach, &stop).await;
             (action.place, written)
         });
     }
@@ -169,6 +204,7 @@ impl Written {
             client_version: polkadot.spec.client_version.clone(),
             step: record::read(polkadot.annotations(), STEP_ANNOTATION),
             grant: record::read(polkadot.annotations(), GRANT_ANNOTATION),
+            epoch: record::read(polkadot.annotations(), EPOCH_ANNOTATION).unwrap_or(0),
         }
     }
 
@@ -180,20 +216,16 @@ impl Written {
         view.client_version.clone_from(&self.client_version);
         view.step.clone_from(&self.step);
         view.grant.clone_from(&self.grant);
+        view.epoch = self.epoch;
     }
 }
 
 /// Makes one write; `None` where it did not take place. Returns only when it is known whether it did.
-async fn write(
-    client: Client,
-    action: &Action,
-    clients: &Clients,
-    stop: &CancellationToken,
-) -> Option<Polkadot> {
+async fn write(action: &Action, reach: &Reach, stop: &CancellationToken) -> Option<Polkadot> {
     let span = span(action);
     async {
         let (cluster, id) = &action.place;
-        let api: Api<Polkadot> = Api::namespaced(client, &id.namespace);
+        let api: Api<Polkadot> = Api::namespaced(reach.client(cluster)?, &id.namespace);
         let patch = Patch::Merge(patch(action, traces::traceparent(&Span::current())));
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         match tokio::time::timeout(REQUEST_BOUND, api.patch(&id.name, &params, &patch)).await {
@@ -205,12 +237,16 @@ async fn write(
                 debug!(%cluster, resource = %id, why = status.message, "A write was refused; it is planned anew.");
                 None
             }
+            Ok(Err(error)) if is_not_held(&error) => {
+                debug!(%cluster, resource = %id, "A write was not sent: the Lease is not ours.");
+                None
+            }
             unanswered => {
                 let why = unanswered.map_or("no answer".into(), |answer| {
                     answer.err().map(|error| error.to_string()).unwrap_or_default()
                 });
                 warn!(%cluster, resource = %id, why, "It is not known whether a step took place; reading it again.");
-                settle(action, clients, stop).await
+                settle(action, reach, stop).await
             }
         }
     }
@@ -220,7 +256,7 @@ async fn write(
 
 /// Reads until the server answers: the write's own time is over by then, so what is read is what it came to. The
 /// client is asked for anew each time: the cluster may come back under another address.
-async fn settle(action: &Action, clients: &Clients, stop: &CancellationToken) -> Option<Polkadot> {
+async fn settle(action: &Action, reach: &Reach, stop: &CancellationToken) -> Option<Polkadot> {
     let (cluster, id) = &action.place;
     loop {
         tokio::select! {
@@ -228,7 +264,7 @@ async fn settle(action: &Action, clients: &Clients, stop: &CancellationToken) ->
             // The next daemon reads what came of it.
             () = stop.cancelled() => return None,
         }
-        let Some(client) = clients.get(cluster).map(|client| client.clone()) else { continue };
+        let Some(client) = reach.client(cluster) else { continue };
         let api: Api<Polkadot> = Api::namespaced(client, &id.namespace);
         match tokio::time::timeout(REQUEST_BOUND, api.get_opt(&id.name)).await {
             Ok(Ok(Some(found))) if found.resource_version().as_ref() != Some(&action.resource_version) => {
@@ -239,6 +275,15 @@ async fn settle(action: &Action, clients: &Clients, stop: &CancellationToken) ->
             Ok(Err(kube::Error::Api(status))) if status.code < 500 => return None,
             _ => {}
         }
+    }
+}
+
+fn code(why: &NoSteps) -> Code {
+    match why {
+        NoSteps::Unseen(_) => Code::HomeUnreachable,
+        NoSteps::Standby(_) => Code::Standby,
+        NoSteps::TakingOver => Code::TakingOver,
+        NoSteps::ClockSkew(_) => Code::ClockSkew,
     }
 }
 
@@ -256,6 +301,7 @@ fn patch(action: &Action, traceparent: Option<String>) -> Value {
         Write::Grant(grant) => {
             annotations[GRANT_ANNOTATION] = json!(serde_json::to_string(grant).unwrap_or_default());
         }
+        Write::Epoch(epoch) => annotations[EPOCH_ANNOTATION] = json!(epoch.to_string()),
         Write::Revoke => annotations[GRANT_ANNOTATION] = Value::Null,
     }
     patch["metadata"]["annotations"] = annotations;
@@ -289,6 +335,9 @@ fn span(action: &Action) -> Span {
             role = %grant.role,
             ordinal = grant.ordinal,
         ),
+        Write::Epoch(_) => {
+            info_span!(parent: None, "mark epoch", k8s.cluster.name = %cluster, polkadot.name = id.name)
+        }
         Write::Revoke => {
             info_span!(parent: None, "revoke roll", k8s.cluster.name = %cluster, polkadot.name = id.name)
         }
@@ -304,6 +353,9 @@ fn say(action: &Action) {
         }
         Write::Grant(grant) => {
             info!(%cluster, resource = %id, role = %grant.role, ordinal = grant.ordinal, "Allowed a pod to restart.");
+        }
+        Write::Epoch(epoch) => {
+            debug!(%cluster, resource = %id, epoch, "Marked with the planner that writes now.")
         }
         Write::Revoke => info!(%cluster, resource = %id, "Took back an unused permission to restart."),
     }

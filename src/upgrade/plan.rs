@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::fleet::{ClusterName, Fleet, Upgrade};
+use crate::fleet::{Fleet, Upgrade};
 use crate::observed::{Board, ClusterState};
 use crate::polkadot::{Grant, Kind, Step};
 
@@ -10,49 +10,63 @@ use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
 use super::rolls::{self, Next};
 use super::standing::Standing;
 use super::survey::{Survey, Surveyed};
-use super::{Action, Code, Place, Plan, Progress, StageProgress, StageState, Unsettled, Wait, Write};
+use super::{Action, Code, Ground, Place, Plan, Progress, StageProgress, StageState, Wait, Write};
 
 /// Plans once. Everything that it needs to know is in its arguments; it never looks at the clock.
-pub fn plan(fleet: &Fleet, board: &Board, unsettled: &Unsettled, now: Timestamp) -> Plan {
-    plan_with(&STEP_GATES, fleet, board, unsettled, now)
+pub fn plan(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Plan {
+    plan_with(&STEP_GATES, fleet, board, ground, now)
 }
 
 /// [`plan`] with a given list of gates, so that tests can show what each of them is for.
-pub fn plan_with(
-    gates: &[Gate],
-    fleet: &Fleet,
-    board: &Board,
-    unsettled: &Unsettled,
-    now: Timestamp,
-) -> Plan {
-    let mut survey = Survey::new(fleet, board, unsettled, now);
+pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Plan {
+    let mut survey = Survey::new(fleet, board, ground, now);
     let mut plan = Plan::default();
-    if home_is_ready(fleet, board) {
+    let veto = ground.no_steps.clone().or_else(|| home_is_unseen(fleet, board)).or_else(|| {
+        let words = "taking over: what a predecessor still had on its way is ruled out first".to_owned();
+        mark_epoch(&survey, ground.epoch, &mut plan).then_some((Code::TakingOver, words))
+    });
+    if let Some((code, words)) = veto {
+        hold_all(&survey, code, &words, &mut plan);
+    } else {
         // What has begun is finished before anything begins.
         revoke_stale(&survey, &mut plan);
         grant_rolls(&mut survey, &mut plan);
         take_steps(gates, &mut survey, &mut plan);
-    } else {
-        let words = format!("the home cluster {} cannot be seen; no step is taken until it can", fleet.home);
-        for (place, resource) in &survey.resources {
-            let wants = resource.view.roll_pending() || candidate(resource).is_some();
-            if wants {
-                plan.waits.push(Wait {
-                    place: place.clone(),
-                    code: Code::HomeUnreachable,
-                    words: words.clone(),
-                });
-            }
-        }
     }
     plan.progress = fleet.upgrades.iter().map(|upgrade| progress(&survey, upgrade)).collect();
     plan.wake = wake(&survey);
     plan
 }
 
-fn home_is_ready(fleet: &Fleet, board: &Board) -> bool {
-    let home: &ClusterName = &fleet.home;
-    board.clusters.get(home).is_some_and(|view| view.state == ClusterState::Ready)
+fn home_is_unseen(fleet: &Fleet, board: &Board) -> Option<Veto> {
+    let home = board.clusters.get(&fleet.home);
+    let words = || format!("the home cluster {} cannot be seen; no step is taken until it can", fleet.home);
+    let ready = home.is_some_and(|view| view.state == ClusterState::Ready);
+    (!ready).then(|| (Code::HomeUnreachable, words()))
+}
+
+/// Everything that has somewhere to go waits for one and the same reason.
+fn hold_all(survey: &Survey<'_>, code: Code, words: &str, plan: &mut Plan) {
+    for (place, resource) in &survey.resources {
+        if resource.view.roll_pending() || candidate(resource).is_some() {
+            plan.waits.push(Wait { place: place.clone(), code, words: words.to_owned() });
+        }
+    }
+}
+
+/// Marks every resource that may be changed and bears the mark of an earlier planner; returns whether there are any.
+fn mark_epoch(survey: &Survey<'_>, epoch: i64, plan: &mut Plan) -> bool {
+    let mut any = false;
+    for (place, resource) in &survey.resources {
+        let open = gates::cluster_is_open(survey, resource.cluster).is_ok() && resource.view.held.is_none();
+        if open && resource.view.epoch < epoch {
+            any = true;
+            if !survey.is_unsettled(place) {
+                plan.actions.push(action(place.clone(), resource, Write::Epoch(epoch)));
+            }
+        }
+    }
+    any
 }
 
 /// Takes back permissions for templates that are no longer wanted and that no new permission will replace.
@@ -202,6 +216,10 @@ fn excluded(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Opti
 fn write_is_over(survey: &Survey<'_>, place: &Place) -> Result<(), Veto> {
     if survey.is_unsettled(place) {
         return Err((Code::WriteUnderWay, "the answer to the last write has not been seen yet".into()));
+    }
+    if !survey.is_recorded(&place.0) {
+        let words = format!("what cluster {} runs is being written down in home", place.0);
+        return Err((Code::RecordPending, words));
     }
     Ok(())
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::core::SelectorExt as _;
 
-use crate::fleet::{Cluster, Fleet, Stage, Upgrade};
+use crate::fleet::{Cluster, ClusterName, Fleet, Stage, Upgrade};
 use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
 use crate::polkadot::{ResourceId, Role};
 
 use super::standing::{Standing, has_validator, standing};
-use super::{Place, Unsettled};
+use super::{Ground, Place};
 
 /// How long a node must have been Ready, and how long it may take, where no upgrade owns the resource: the defaults
 /// of an upgrade.
@@ -55,23 +55,23 @@ pub struct Survey<'a> {
     /// Now.
     pub now: Timestamp,
     board: &'a Board,
-    unsettled: &'a Unsettled,
+    ground: &'a Ground,
 }
 
 impl<'a> Survey<'a> {
     /// Looks at everything once.
-    pub fn new(fleet: &'a Fleet, board: &'a Board, unsettled: &'a Unsettled, now: Timestamp) -> Self {
+    pub fn new(fleet: &'a Fleet, board: &'a Board, ground: &'a Ground, now: Timestamp) -> Self {
         let mut resources = BTreeMap::new();
         for cluster in &fleet.clusters {
             let Some(view) = board.clusters.get(&cluster.name) else { continue };
             for (id, resource) in &view.resources {
                 let place = (cluster.name.clone(), id.clone());
                 let owner = owner(fleet, cluster, resource, now);
-                let rolling = unsettled.contains(&place) || is_rolling(owner.as_ref(), resource, now);
+                let rolling = ground.unsettled.contains(&place) || is_rolling(owner.as_ref(), resource, now);
                 resources.insert(place, Surveyed { cluster, view: Arc::clone(resource), owner, rolling });
             }
         }
-        Self { fleet, resources, now, board, unsettled }
+        Self { fleet, resources, now, board, ground }
     }
 
     /// The cluster's view, where its worker has published one.
@@ -86,7 +86,12 @@ impl<'a> Survey<'a> {
 
     /// Whether a write is under way there.
     pub fn is_unsettled(&self, place: &Place) -> bool {
-        self.unsettled.contains(place)
+        self.ground.unsettled.contains(place)
+    }
+
+    /// Whether home knows all of a member that a step in it depends on.
+    pub fn is_recorded(&self, cluster: &ClusterName) -> bool {
+        !self.ground.unrecorded.contains(cluster)
     }
 
     /// The clusters of a stage; a cluster that two stages select belongs to the first.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::gates::{Gate, STEP_GATES};
 use super::plan::plan_with;
-use super::{Plan, Unsettled, Write};
+use super::{Ground, Plan, Unsettled, Write};
 use crate::fleet::{
     Cluster, ClusterName, Connection, Count, Fleet, Settings, Stage, Telemetry, Unreachable, Upgrade,
     Validators,
@@ -81,6 +81,8 @@ fn fleet(shape: &Shape) -> Fleet {
     });
     Fleet {
         home: ClusterName::from("c0"),
+        home_namespace: "polkafleet".into(),
+        lease: std::time::Duration::from_secs(15),
         clusters: clusters.collect(),
         validators: Validators { max_unavailable: 1 },
         upgrades: vec![Upgrade {
@@ -122,6 +124,7 @@ fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView {
         client_version: Some(OLD.into()),
         step: None,
         grant: None,
+        epoch: 0,
         roles: roles
             .map(|role| RoleView { role, hash: OLD.into(), nodes: vec![node(role)], volumes_added: false })
             .collect(),
@@ -198,6 +201,10 @@ impl Model {
                         view.step = Some(step);
                         view.settled_since = None;
                     });
+                }
+                Write::Epoch(epoch) => {
+                    let epoch = *epoch;
+                    self.edit(&cluster, &id, |view| view.epoch = epoch);
                 }
                 Write::Revoke => self.edit(&cluster, &id, |view| view.grant = None),
                 Write::Grant(grant) => {
@@ -310,11 +317,12 @@ fn roll_out(shape: &Shape, gates: &[Gate]) -> (Vec<&'static str>, Model) {
     let mut model = Model::new(shape);
     let mut broken = vec![];
     for _ in 0..500 {
-        let plan = plan_with(gates, &model.fleet, &model.board, &Unsettled::new(), model.now);
+        let plan = plan_with(gates, &model.fleet, &model.board, &Ground::default(), model.now);
         // A daemon that has just been started plans the same: nothing is kept between calls.
-        assert_eq!(plan, plan_with(gates, &model.fleet, &model.board, &Unsettled::new(), model.now));
+        assert_eq!(plan, plan_with(gates, &model.fleet, &model.board, &Ground::default(), model.now));
         // Until the answers are known nothing more may start: what is under way holds its slot and its budget.
-        let under_way: Unsettled = plan.actions.iter().map(|action| action.place.clone()).collect();
+        let unsettled: Unsettled = plan.actions.iter().map(|action| action.place.clone()).collect();
+        let under_way = Ground { unsettled, ..Ground::default() };
         let more = plan_with(gates, &model.fleet, &model.board, &under_way, model.now);
         assert_eq!(more.actions, vec![], "beside {:?}", plan.actions);
         broken.extend(model.violations(&plan));
@@ -378,7 +386,7 @@ fn one_canary() -> Model {
 }
 
 fn code_of(model: &Model) -> Option<super::Code> {
-    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), model.now);
     assert!(plan.actions.is_empty(), "{:?}", plan.actions);
     plan.waits.first().map(|wait| wait.code)
 }
@@ -418,7 +426,7 @@ fn what_must_not_move_does_not_and_says_why() {
 #[test]
 fn a_version_that_somebody_sets_back_is_contested_and_not_set_again() {
     let mut model = one_canary();
-    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), model.now);
     model.act(&plan);
     let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
     model.edit(&name, &id, |view| {
@@ -427,7 +435,7 @@ fn a_version_that_somebody_sets_back_is_contested_and_not_set_again() {
     });
     assert_eq!(code_of(&model), Some(super::Code::Contested));
     model.fleet.upgrades[0].attempt = 2;
-    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), model.now);
     assert_eq!(plan.actions.len(), 1, "a person raised the attempt");
 }
 
@@ -444,7 +452,7 @@ fn a_validator_waits_while_the_state_of_a_member_is_unknown_unless_it_is_declare
     model.board.clusters.remove(&ClusterName::from("c1"));
     assert_eq!(code_of(&model), Some(super::Code::FleetUnknown));
     model.fleet.clusters[1].lost = true;
-    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), model.now);
     assert_eq!(plan.actions.len(), 1);
 }
 
@@ -470,8 +478,8 @@ fn a_permission_that_was_not_used_is_taken_back_when_its_template_is_no_longer_w
     model.edit(&name, &id, |view| {
         view.grant = Some(Grant { role: Role::Validator, hash: "reverted".into(), ordinal: 0, at });
     });
-    let plan = super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now);
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), model.now);
     assert!(matches!(plan.actions[..], [super::Action { write: Write::Revoke, .. }]), "{plan:?}");
     model.act(&plan);
-    assert!(super::plan(&model.fleet, &model.board, &Unsettled::new(), model.now).actions.is_empty());
+    assert!(super::plan(&model.fleet, &model.board, &Ground::default(), model.now).actions.is_empty());
 }

@@ -160,7 +160,12 @@ impl Checker<'_> {
         })
     }
 
-    fn duration(&mut self, path: &str, raw: Option<&String>, default_seconds: i64) -> SignedDuration {
+    pub(super) fn duration(
+        &mut self,
+        path: &str,
+        raw: Option<&String>,
+        default_seconds: i64,
+    ) -> SignedDuration {
         let default = SignedDuration::from_secs(default_seconds);
         let Some(text) = raw else { return default };
         // A soak of two days is two times 24 hours, whatever the clocks do.

@@ -35,6 +35,9 @@ use super::{PATIENCE, eventually};
 /// How much faster than real time a simulated world's time runs.
 const SPEED: f64 = 200.0;
 
+/// How long a daemon that is killed keeps its clusters.
+const LEASE: &str = "3s";
+
 /// Where a world is.
 #[derive(Clone, Copy)]
 pub enum Place {
@@ -173,7 +176,10 @@ impl World {
                 })
             })
             .collect();
-        let mut fleet = json!({"version": 1, "home": self.members[0].name, "clusters": clusters});
+        let mut fleet = json!({
+            "version": 1, "home": self.members[0].name, "homeNamespace": self.namespace, "clusters": clusters,
+            "lease": {"duration": LEASE},
+        });
         fleet.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         self.write_text(&serde_yaml::to_string(&fleet).unwrap());
     }
@@ -248,11 +254,12 @@ impl Member {
             .collect()
     }
 
-    /// Requests of the daemon, as the server's audit log or the simulated cluster remembers them.
+    /// Requests of the daemon, but for those about its Leases, as the server's audit log or the simulated cluster remembers them.
     fn requests(&self) -> Vec<Asking> {
         match &self.gate {
             Gate::Simulated(cluster) => {
-                cluster.asked().iter().filter(|asked| asked.agent == AGENT).map(Asking::of).collect()
+                let ours = |asked: &&Asked| asked.agent == AGENT && !asked.uri.contains("/leases");
+                cluster.asked().iter().filter(ours).map(Asking::of).collect()
             }
             Gate::Proxy { audit, .. } => {
                 let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
@@ -260,7 +267,9 @@ impl Member {
                 log.lines()
                     .filter_map(|line| serde_json::from_str::<Value>(line).ok())
                     .filter(|event| {
-                        event["user"]["username"] == user.as_str() && event["stage"] == "ResponseComplete"
+                        event["user"]["username"] == user.as_str()
+                            && event["stage"] == "ResponseComplete"
+                            && event["objectRef"]["resource"] != "leases"
                     })
                     .map(|event| Asking {
                         verb: event["verb"].as_str().unwrap_or_default().into(),
@@ -285,7 +294,11 @@ impl Member {
         match &self.gate {
             Gate::Simulated(cluster) => {
                 let asked = cluster.asked();
-                let last = asked.iter().rev().filter(|asked| asked.agent == AGENT).take(8);
+                let last = asked
+                    .iter()
+                    .rev()
+                    .filter(|asked| asked.agent == AGENT && !asked.uri.contains("/leases"))
+                    .take(8);
                 last.map(|asked| format!("{} {} {}", asked.method, asked.uri, asked.code))
                     .collect::<Vec<_>>()
                     .join("\n")
@@ -420,13 +433,15 @@ async fn account(admin: &Client, namespace: &str) -> String {
     let object = serde_json::from_value(json!({"metadata": {"name": "polkafleet"}})).unwrap();
     accounts.create(&PostParams::default(), &object).await.unwrap();
     let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), namespace);
-    let object = serde_json::from_value(json!({
-        "metadata": {"name": "polkafleet"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "polkafleet"},
-        "subjects": [{"kind": "ServiceAccount", "name": "polkafleet", "namespace": namespace}],
-    }))
-    .unwrap();
-    bindings.create(&PostParams::default(), &object).await.unwrap();
+    for role in ["polkafleet", "polkafleet-home"] {
+        let object = serde_json::from_value(json!({
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": "polkafleet", "namespace": namespace}],
+        }))
+        .unwrap();
+        bindings.create(&PostParams::default(), &object).await.unwrap();
+    }
     let bindings: Api<ClusterRoleBinding> = Api::all(admin.clone());
     let object = serde_json::from_value(json!({
         "metadata": {"name": format!("polkafleet-nodes-{namespace}")},

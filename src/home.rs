@@ -1,0 +1,71 @@
+//! The home cluster: it keeps the few small things that cannot live in the cluster they are about.
+//!
+//! [`record`] is what is remembered of every member, [`control`] what people decided at the command line; both are
+//! ConfigMaps, kept by [`kept`]. [`lead`] holds the planner's Lease and says whether steps may be taken. Everything
+//! else goes on without home.
+
+pub mod control;
+pub mod kept;
+pub mod lead;
+pub mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::fleet::ClusterName;
+
+use self::control::Control;
+use self::kept::Remembered;
+
+/// What is known of home.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HomeView {
+    /// Why no step may be taken, if so: home cannot be seen, or another daemon leads.
+    pub no_steps: Option<NoSteps>,
+    /// What is remembered of the members, as it is kept in home.
+    pub records: BTreeMap<ClusterName, Remembered>,
+    /// Members of which home knows all that a step depends on.
+    pub recorded: BTreeSet<ClusterName>,
+    /// What people decided at the command line.
+    pub control: Control,
+    /// Resources must carry this epoch before a step is taken anywhere; 0 asks for nothing.
+    pub epoch: i64,
+}
+
+impl HomeView {
+    /// Before anything is known.
+    #[must_use]
+    pub fn unseen() -> Self {
+        Self { no_steps: Some(NoSteps::Unseen("it is not connected".into())), ..Self::default() }
+    }
+}
+
+/// Why no step may be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoSteps {
+    /// Home cannot be seen, or does not let us.
+    Unseen(String),
+    /// Another daemon leads.
+    Standby(String),
+    /// The one before us fell silent; its last writes may still be on their way.
+    TakingOver,
+    /// Our clock and home's differ by so many seconds.
+    ClockSkew(i64),
+}
+
+impl std::fmt::Display for NoSteps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unseen(why) => {
+                write!(f, "the home cluster cannot be used ({why}); no step is taken until it can")
+            }
+            Self::Standby(other) => write!(f, "the daemon {other} leads; this one stands by"),
+            Self::TakingOver => {
+                f.write_str("taking over from a daemon that fell silent; its last writes are waited for")
+            }
+            Self::ClockSkew(seconds) => write!(
+                f,
+                "this machine's clock and the home cluster's differ by {seconds} s; set the clock (NTP) and steps go on"
+            ),
+        }
+    }
+}

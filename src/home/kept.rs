@@ -1,0 +1,191 @@
+//! The ConfigMaps in home: what is kept there is watched, and written on condition that nobody was faster.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{ObjectMeta, PostParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+
+use crate::fleet::ClusterName;
+
+use super::control::Control;
+use super::record::Record;
+
+/// The ConfigMap of people's decisions.
+pub const CONTROL: &str = "polkafleet-control";
+/// The label of everything that is kept in home; its value is one of [`RECORD`] and [`DECISIONS`].
+pub const KEPT: &str = "polkadot.swisscomblockchain.com/kept";
+const RECORD: &str = "record";
+const DECISIONS: &str = "control";
+/// The prefix of the ConfigMap of a member.
+const RECORD_PREFIX: &str = "fleet-record-";
+/// The entry that holds the JSON.
+const ENTRY: &str = "json";
+
+/// What is kept in home, watched.
+pub struct Kept {
+    api: Api<ConfigMap>,
+    known: Mutex<Known>,
+}
+
+/// As it was last seen, or written by us.
+#[derive(Clone, Default)]
+struct Known {
+    records: BTreeMap<ClusterName, Remembered>,
+    control: Control,
+    is_filled: bool,
+}
+
+/// A record, and the version of its ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The precondition of the next write.
+    pub version: String,
+    /// What is remembered.
+    pub record: Arc<Record>,
+}
+
+impl Kept {
+    /// What is kept in a namespace of home; it is known as far as [`Kept::watch`] has come.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace), known: Mutex::default() }
+    }
+
+    /// Watches; `rings` at every change. Never ends by itself.
+    pub async fn watch(&self, rings: &Notify) {
+        let config = watcher::Config::default().labels(KEPT);
+        let mut stream = std::pin::pin!(watcher(self.api.clone(), config).default_backoff());
+        let mut listed = Known::default();
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed = Known::default(),
+                Ok(watcher::Event::InitApply(map)) => listed.see(&map),
+                Ok(watcher::Event::InitDone) => {
+                    *self.lock() = Known { is_filled: true, ..std::mem::take(&mut listed) };
+                }
+                Ok(watcher::Event::Apply(map)) => self.lock().see(&map),
+                Ok(watcher::Event::Delete(map)) => self.lock().forget(&map.name_any()),
+                Err(error) => debug!(%error, "Watching the home namespace failed; it is tried again."),
+            }
+            rings.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether everything was listed once.
+    pub fn is_filled(&self) -> bool {
+        self.lock().is_filled
+    }
+
+    /// The records, by member.
+    pub fn records(&self) -> BTreeMap<ClusterName, Remembered> {
+        self.lock().records.clone()
+    }
+
+    /// What people decided.
+    pub fn control(&self) -> Control {
+        self.lock().control.clone()
+    }
+
+    /// Remembers a member, on condition that its record is still the one that we know.
+    pub async fn remember(&self, cluster: &ClusterName, record: &Record) -> Result<(), kube::Error> {
+        let name = format!("{RECORD_PREFIX}{cluster}");
+        let known = self.lock().records.get(cluster).map(|known| known.version.clone());
+        let mut map = made(&name, RECORD, &serde_json::to_string(record).map_err(kube::Error::SerdeError)?);
+        let written = match known {
+            None => self.api.create(&PostParams::default(), &map).await?,
+            Some(version) => {
+                map.metadata.resource_version = Some(version);
+                self.api.replace(&name, &PostParams::default(), &map).await?
+            }
+        };
+        self.lock().see(&written);
+        Ok(())
+    }
+}
+
+impl Known {
+    fn see(&mut self, map: &ConfigMap) {
+        let name = map.name_any();
+        if name == CONTROL {
+            // What nobody can read may have been a pause.
+            self.control = read(map).unwrap_or_else(Control::unreadable);
+        } else if let Some(cluster) = name.strip_prefix(RECORD_PREFIX)
+            && let Some(record) = read(map)
+        {
+            let version = map.resource_version().unwrap_or_default();
+            let remembered = Remembered { version, record: Arc::new(record) };
+            self.records.insert(ClusterName(cluster.to_owned()), remembered);
+        }
+    }
+
+    fn forget(&mut self, name: &str) {
+        if name == CONTROL {
+            self.control = Control::default();
+        } else if let Some(cluster) = name.strip_prefix(RECORD_PREFIX) {
+            self.records.remove(&ClusterName(cluster.to_owned()));
+        }
+    }
+}
+
+/// Changes people's decisions: reads, changes, and writes on condition that nobody was faster; tries again if so.
+///
+/// # Errors
+/// Where home cannot be reached, or does not let us.
+pub async fn decide(
+    client: &Client,
+    namespace: &str,
+    change: impl Fn(&mut Control),
+) -> Result<Control, kube::Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    loop {
+        let known = api.get_opt(CONTROL).await?;
+        let mut control: Control = known.as_ref().and_then(read).unwrap_or_default();
+        change(&mut control);
+        let text = serde_json::to_string(&control).map_err(kube::Error::SerdeError)?;
+        let mut map = made(CONTROL, DECISIONS, &text);
+        let written = match known {
+            None => api.create(&PostParams::default(), &map).await,
+            Some(known) => {
+                map.metadata.resource_version = known.metadata.resource_version;
+                api.replace(CONTROL, &PostParams::default(), &map).await
+            }
+        };
+        match written {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            written => return written.map(|_| control),
+        }
+    }
+}
+
+fn made(name: &str, what: &str, text: &str) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name.into()),
+            labels: Some([(KEPT.to_owned(), what.to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        data: Some([(ENTRY.to_owned(), text.to_owned())].into()),
+        ..ConfigMap::default()
+    }
+}
+
+/// What does not parse counts as absent; it is told, and not overwritten by mistake: a write has its version.
+fn read<T: DeserializeOwned>(map: &ConfigMap) -> Option<T> {
+    let text = map.data.as_ref().and_then(|data| data.get(ENTRY)).map_or("", String::as_str);
+    serde_json::from_str(text)
+        .inspect_err(
+            |error| warn!(configmap = map.name_any(), %error, "What is kept in home cannot be read."),
+        )
+        .ok()
+}

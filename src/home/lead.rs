@@ -1,0 +1,332 @@
+//! Who plans: holds the planner's Lease in home, keeps the records there, and says what the planner may do.
+//!
+//! Home is a cluster like any other and may be away: then nothing new is planned, the workers go on, and this begins
+//! again when its worker has a client.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kube::Client;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, info, info_span, warn};
+
+use crate::clock::Clock;
+use crate::cluster::Clients;
+use crate::fleet::{ClusterName, Fleet};
+use crate::leader::keep::{Keeping, keep};
+use crate::leader::lease::Wish;
+use crate::leader::{Hold, PLANNER_LEASE, State};
+use crate::observed::{Board, ClusterState, ClusterView};
+
+use super::kept::Kept;
+use super::record::Record;
+use super::{HomeView, NoSteps};
+
+/// How often home is asked for its time.
+const CLOCK_LOOK: Duration = Duration::from_secs(60);
+/// What it may take to say it.
+const CLOCK_BOUND: Duration = Duration::from_secs(5);
+/// A larger difference stops the steps: soaks and deadlines would be measured wrongly.
+const LARGEST_SKEW: SignedDuration = SignedDuration::from_secs(30);
+/// A record that could not be written is tried again after this time.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// What leading needs.
+pub struct Lead {
+    /// The fleet, as it changes.
+    pub fleet: watch::Receiver<Arc<Fleet>>,
+    /// What the workers see.
+    pub board: watch::Receiver<Arc<Board>>,
+    /// The members' clients.
+    pub clients: Clients,
+    /// Fleet time; it is corrected by home's.
+    pub clock: Clock,
+    /// Who we are.
+    pub me: String,
+    /// The planner's Lease, as far as we have it.
+    pub hold: Hold,
+    /// It counts so many times shorter than the fleet file says.
+    pub lease_divisor: u32,
+}
+
+impl Lead {
+    /// Leads, or stands by, until `stop`; then lets the Lease go. `views` gets what the planner needs to know, `wishes`
+    /// what the workers want with the Leases of their clusters.
+    pub async fn run(
+        mut self,
+        views: watch::Sender<Arc<HomeView>>,
+        wishes: watch::Sender<Wish>,
+        stop: CancellationToken,
+    ) {
+        while !stop.is_cancelled() {
+            let name = self.fleet.borrow_and_update().home.clone();
+            let found = self.clients.get(&name).map(|lent| (lent.session, lent.unfenced.clone()));
+            let Some((session, client)) = found else {
+                publish(&views, &wishes, self.unseen("it is not connected"));
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _ = self.board.changed() => {}
+                    _ = self.fleet.changed() => {}
+                }
+                continue;
+            };
+            let span = info_span!(target: "polkafleet::log", "home", name = %name);
+            self.session(&name, session, client, (&views, &wishes), &stop).instrument(span).await;
+        }
+    }
+
+    fn unseen(&self, why: &str) -> (HomeView, Wish) {
+        (HomeView { no_steps: Some(NoSteps::Unseen(why.into())), ..HomeView::default() }, Wish::Have)
+    }
+
+    /// As long as home is that cluster, with that client.
+    async fn session(
+        &mut self,
+        name: &ClusterName,
+        session: u64,
+        client: Client,
+        (views, wishes): (&watch::Sender<Arc<HomeView>>, &watch::Sender<Wish>),
+        stop: &CancellationToken,
+    ) {
+        let (namespace, duration) = {
+            let fleet = self.fleet.borrow();
+            (fleet.home_namespace.clone(), fleet.lease / self.lease_divisor)
+        };
+        let keeping =
+            Keeping { namespace: namespace.clone(), name: PLANNER_LEASE, me: self.me.clone(), duration };
+        let let_go = stop.child_token();
+        let wants = watch::Sender::new(Wish::Have);
+        let keeper = keep(client.clone(), keeping, self.hold.clone(), wants.subscribe(), let_go.clone());
+        let keeper = tokio::spawn(keeper.in_current_span());
+        let rings = Notify::new();
+        let kept = Arc::new(Kept::new(client.clone(), &namespace));
+        let mut watching = std::pin::pin!(kept.watch(&rings));
+        let mut records = Records::default();
+        let mut skew = None;
+        let mut look_at_clock = tokio::time::interval(CLOCK_LOOK);
+        look_at_clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut held = self.hold.follow();
+        loop {
+            let current = self.fleet.borrow_and_update().clone();
+            let same = self.clients.get(name).is_some_and(|lent| lent.session == session);
+            let moved = current.home != *name
+                || current.home_namespace != namespace
+                || current.lease / self.lease_divisor != duration;
+            if moved || !same || stop.is_cancelled() {
+                break;
+            }
+            held.mark_unchanged();
+            let state = self.hold.state();
+            let seen = self.board.borrow_and_update().clone();
+            let recorded = records.compare(&kept, &current, &seen);
+            let (view, again) = self.view(&kept, recorded, &state, skew);
+            if matches!(state, State::Ours(_)) && kept.is_filled() {
+                records.keep(&kept, &current, &seen, &view, &self.clock);
+            }
+            let wish = match state {
+                State::Ours(_) => Wish::Insist,
+                State::Others(_) => Wish::Yield,
+                State::Unknown => Wish::Have,
+            };
+            publish(views, wishes, (view, wish));
+            let again = again.or(records.retry);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = &mut watching => {}
+                () = rings.notified() => {}
+                _ = held.changed() => {}
+                _ = self.board.changed() => {}
+                _ = self.fleet.changed() => {}
+                Some(written) = records.writes.join_next() => records.finish(written.ok()),
+                () = until(again) => records.retry = None,
+                _ = look_at_clock.tick() => skew = self.look_at_clock(&client).await,
+            }
+        }
+        while records.writes.join_next().await.is_some() {}
+        let_go.cancel();
+        let _ = keeper.await;
+    }
+
+    /// What the planner needs to know, and when to look again although nothing happens.
+    fn view(
+        &self,
+        kept: &Kept,
+        recorded: BTreeSet<ClusterName>,
+        state: &State,
+        skew: Option<SignedDuration>,
+    ) -> (HomeView, Option<Instant>) {
+        if !kept.is_filled() {
+            return (self.unseen("its records are being read").0, None);
+        }
+        let (records, control) = (kept.records(), kept.control());
+        let mut view = HomeView { recorded, records, control, ..HomeView::default() };
+        let mut again = None;
+        view.no_steps = match state {
+            State::Unknown => Some(NoSteps::Unseen("its Lease is not ours yet".into())),
+            State::Others(other) => Some(NoSteps::Standby(other.clone())),
+            State::Ours(ours) => {
+                view.epoch = ours.epoch;
+                let settled = ours.since + ours.patience;
+                if ours.from_silent && Instant::now() < settled {
+                    again = Some(settled);
+                    Some(NoSteps::TakingOver)
+                } else {
+                    skew.filter(|skew| skew.abs() > LARGEST_SKEW)
+                        .map(|skew| NoSteps::ClockSkew(skew.as_secs()))
+                }
+            }
+        };
+        (view, again)
+    }
+
+    /// How far home's clock is from ours; small differences are corrected.
+    async fn look_at_clock(&self, client: &Client) -> Option<SignedDuration> {
+        let request = http::Request::get("/version").body(kube::client::Body::empty()).ok()?;
+        let answer = tokio::time::timeout(CLOCK_BOUND, client.send(request)).await.ok()?.ok()?;
+        let date = answer.headers().get(http::header::DATE)?.to_str().ok()?;
+        let skew = skew(date, self.clock.now())?;
+        if skew.abs() > LARGEST_SKEW {
+            warn!(
+                seconds = skew.as_secs(),
+                "This machine's clock and home's differ; no steps are taken until they agree."
+            );
+        } else {
+            self.clock.correct(skew);
+        }
+        Some(skew)
+    }
+}
+
+/// How far a server's `Date` (RFC 9110, section 6.6.1; whole seconds) is ahead of `now`.
+fn skew(date: &str, now: jiff::Timestamp) -> Option<SignedDuration> {
+    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
+    Some(theirs.duration_since(now))
+}
+
+fn publish(
+    views: &watch::Sender<Arc<HomeView>>,
+    wishes: &watch::Sender<Wish>,
+    (view, wish): (HomeView, Wish),
+) {
+    views.send_if_modified(|known| {
+        if **known == view {
+            return false;
+        }
+        if known.no_steps != view.no_steps {
+            match &view.no_steps {
+                Some(why) => info!(%why, "No steps are taken."),
+                None => info!(epoch = view.epoch, "This daemon leads: steps are taken."),
+            }
+        }
+        *known = Arc::new(view);
+        true
+    });
+    wishes.send_if_modified(|known| std::mem::replace(known, wish) != wish);
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The writing of records: one at a time for each member.
+#[derive(Default)]
+struct Records {
+    /// Whether a view agrees with a version of its record; both are immutable.
+    compared: BTreeMap<ClusterName, (Arc<ClusterView>, String, bool)>,
+    writes: JoinSet<(ClusterName, bool)>,
+    under_way: BTreeSet<ClusterName>,
+    /// When to try again what failed.
+    retry: Option<Instant>,
+}
+
+impl Records {
+    /// Members that are seen whole and of which home knows all that a step depends on.
+    fn compare(&mut self, kept: &Kept, fleet: &Fleet, board: &Board) -> BTreeSet<ClusterName> {
+        let records = kept.records();
+        let mut recorded = BTreeSet::new();
+        for cluster in &fleet.clusters {
+            let name = &cluster.name;
+            let (Some(view), Some(known)) = (board.clusters.get(name), records.get(name)) else { continue };
+            if view.state != ClusterState::Ready {
+                continue;
+            }
+            let before = self.compared.get(name);
+            let agrees = match before {
+                Some((seen, version, agrees)) if Arc::ptr_eq(seen, view) && *version == known.version => {
+                    *agrees
+                }
+                _ => known.record.agrees_with(view),
+            };
+            self.compared.insert(name.clone(), (Arc::clone(view), known.version.clone(), agrees));
+            if agrees {
+                recorded.insert(name.clone());
+            }
+        }
+        recorded
+    }
+
+    /// Writes the records of members that are seen whole and are not as home remembers them.
+    fn keep(&mut self, kept: &Arc<Kept>, fleet: &Fleet, board: &Board, view: &HomeView, clock: &Clock) {
+        if self.retry.is_some() {
+            return;
+        }
+        for cluster in &fleet.clusters {
+            let name = &cluster.name;
+            let Some(seen) = board.clusters.get(name).filter(|view| view.state == ClusterState::Ready) else {
+                continue;
+            };
+            if view.recorded.contains(name) || !self.under_way.insert(name.clone()) {
+                continue;
+            }
+            let (kept, name, record) = (Arc::clone(kept), name.clone(), Record::of(seen, clock.now()));
+            self.writes.spawn(async move {
+                let written = tokio::time::timeout(CLOCK_BOUND, kept.remember(&name, &record)).await;
+                match written {
+                    Ok(Ok(())) => return (name, true),
+                    // Our cache is behind: the watch brings the newer one.
+                    Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
+                    Ok(Err(error)) => {
+                        warn!(cluster = %name, %error, "A member's record could not be written to home.")
+                    }
+                    Err(_) => {
+                        debug!(cluster = %name, "Home did not answer in time; the record is written again.")
+                    }
+                }
+                (name, false)
+            });
+        }
+    }
+
+    fn finish(&mut self, written: Option<(ClusterName, bool)>) {
+        let Some((name, well)) = written else {
+            self.under_way.clear();
+            return;
+        };
+        self.under_way.remove(&name);
+        if !well {
+            self.retry = Some(Instant::now() + AFTER_FAILURE);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_skew_of_a_clock_is_read_from_the_servers_date() {
+        let now = "2026-11-25T12:00:00Z".parse().unwrap();
+        assert_eq!(skew("Wed, 25 Nov 2026 12:00:45 GMT", now), Some(SignedDuration::from_secs(45)));
+        assert_eq!(skew("Wed, 25 Nov 2026 11:59:58 GMT", now), Some(SignedDuration::from_secs(-2)));
+        assert_eq!(skew("soon", now), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! What is remembered of a member: its resources, as far as a step elsewhere depends on them. Pure.
+//!
+//! A daemon that starts while a member is down knows from here which validators it has, at which versions, and what
+//! failed there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::{ClusterName, Fleet};
+use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
+
+use super::kept::Remembered;
+
+/// A member as it was when it was last seen whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// When what is remembered was last found to be otherwise than before.
+    pub seen: Timestamp,
+    /// Its resources.
+    pub resources: Vec<ResourceView>,
+}
+
+impl Record {
+    /// What is to be remembered of a view.
+    #[must_use]
+    pub fn of(view: &ClusterView, now: Timestamp) -> Self {
+        Self { seen: now, resources: view.resources.values().map(|resource| lasting(resource)).collect() }
+    }
+
+    /// Whether it remembers what is to be remembered of a view.
+    #[must_use]
+    pub fn agrees_with(&self, view: &ClusterView) -> bool {
+        let now = view.resources.values().map(|resource| lasting(resource));
+        self.resources.len() == view.resources.len()
+            && now.zip(&self.resources).all(|(now, known)| now == *known)
+    }
+}
+
+/// A resource without what changes from one moment to the next: remembered, it is not known to run.
+fn lasting(resource: &ResourceView) -> ResourceView {
+    let mut resource = resource.clone();
+    resource.resource_version = String::new();
+    for node in resource.roles.iter_mut().flat_map(|role| &mut role.nodes) {
+        node.ready_since = None;
+        node.stuck = None;
+    }
+    resource
+}
+
+/// The Board, with what is remembered of the members that were not seen since the start.
+#[must_use]
+pub fn remembered(board: &Board, fleet: &Fleet, records: &BTreeMap<ClusterName, Remembered>) -> Board {
+    let mut board = board.clone();
+    for cluster in &fleet.clusters {
+        let Some(known) = records.get(&cluster.name) else { continue };
+        let view = board.clusters.entry(cluster.name.clone()).or_insert_with(|| {
+            let resources = BTreeMap::new();
+            Arc::new(ClusterView { state: ClusterState::Connecting, seen: false, resources })
+        });
+        if !view.seen {
+            let view = Arc::make_mut(view);
+            view.seen = true;
+            let resources = known.record.resources.iter().map(|one| (one.id.clone(), Arc::new(one.clone())));
+            view.resources = resources.collect();
+        }
+    }
+    board
+}

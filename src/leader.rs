@@ -1,0 +1,121 @@
+//! Leases: which daemon may write in a cluster, and which one plans. One is active, others stand by.
+//!
+//! A [`Hold`] is what we know of one Lease: whether it is ours, and until when by our own monotonic clock. [`lease`]
+//! decides the next move (pure), [`keep`] makes it, [`fence`] lets no write pass without a hold. Times of other machines
+//! are never compared with ours: a Lease has expired when we have seen it unchanged for as long as its holder promised.
+
+pub mod fence;
+pub mod keep;
+pub mod lease;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// The planner's Lease, in the home cluster.
+pub const PLANNER_LEASE: &str = "polkafleet-planner";
+/// The Lease that the active daemon holds in every member.
+pub const MEMBER_LEASE: &str = "polkafleet";
+
+/// What we know of a Lease; clones share it.
+#[derive(Clone)]
+pub struct Hold {
+    state: Arc<watch::Sender<State>>,
+    /// The writes that are under way because of it.
+    writes: TaskTracker,
+}
+
+/// Whose a Lease is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nobody could be asked yet, or no more.
+    #[default]
+    Unknown,
+    /// Another daemon's.
+    Others(String),
+    /// Ours.
+    Ours(Ours),
+}
+
+/// A Lease that is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ours {
+    /// Until then, unless it is renewed.
+    pub until: Instant,
+    /// Since when.
+    pub since: Instant,
+    /// Whether it was taken from a daemon that had fallen silent, whose last writes may still be on their way.
+    pub from_silent: bool,
+    /// Counts the times that it was taken from a silent daemon; it never falls.
+    pub epoch: i64,
+    /// How long the one before us had promised to be gone after falling silent.
+    pub patience: Duration,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        let writes = TaskTracker::new();
+        Self { state: Arc::new(watch::Sender::new(State::Unknown)), writes }
+    }
+}
+
+impl Hold {
+    /// Until when we may write; `None` if we may not.
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        match &*self.state.borrow() {
+            State::Ours(ours) => Some(ours.until).filter(|until| *until > Instant::now()),
+            _ => None,
+        }
+    }
+
+    /// Whether we may write.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.until().is_some()
+    }
+
+    /// What is known, as of now: a hold that has run out is none.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match &*self.state.borrow() {
+            State::Ours(ours) if ours.until <= Instant::now() => State::Unknown,
+            state => state.clone(),
+        }
+    }
+
+    /// Follows whose it is; renewals are no news.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    fn set(&self, state: State) {
+        self.state.send_if_modified(|known| {
+            let news = match (&*known, &state) {
+                (State::Ours(known), State::Ours(now)) => known.epoch != now.epoch,
+                (known, now) => known != now,
+            };
+            *known = state;
+            news
+        });
+    }
+
+    /// A hold that never ends, for tests and tools that are the only writer.
+    #[must_use]
+    pub fn forever() -> Self {
+        let hold = Self::default();
+        let now = Instant::now();
+        hold.set(State::Ours(Ours {
+            until: now + Duration::from_secs(60 * 60 * 24 * 365 * 30),
+            since: now,
+            from_silent: false,
+            epoch: 0,
+            patience: Duration::ZERO,
+        }));
+        hold
+    }
+}

@@ -1,0 +1,298 @@
+//! Keeps one Lease: reads it, makes the next move, and says in its [`Hold`] what came of it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::lease::{Move, Seen, Wish, next};
+use super::{Hold, Ours, State};
+
+/// The annotation by which a daemon asks for a Lease.
+const WANTED_BY: &str = "polkadot.swisscomblockchain.com/wanted-by";
+/// The annotation that counts the times that a Lease was taken from a silent daemon.
+const EPOCH: &str = "polkadot.swisscomblockchain.com/epoch";
+/// A held Lease is renewed so many times before it would run out.
+const RENEWALS: u32 = 3;
+
+/// Which Lease, and how it is kept.
+#[derive(Clone)]
+pub struct Keeping {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: &'static str,
+    /// Who we are; no other daemon, not even an earlier one on this machine, may have the same name.
+    pub me: String,
+    /// How long it counts as held after its last renewal.
+    pub duration: Duration,
+}
+
+/// Keeps it until `stop`, then lets it go. Returns when it is let go.
+pub async fn keep(
+    client: Client,
+    keeping: Keeping,
+    hold: Hold,
+    mut wish: watch::Receiver<Wish>,
+    stop: CancellationToken,
+) {
+    let mut keeper = Keeper {
+        api: Api::namespaced(client.clone(), &keeping.namespace),
+        client,
+        keeping,
+        hold,
+        seen: None,
+    };
+    let pause = keeper.keeping.duration / RENEWALS;
+    let mut told = false;
+    loop {
+        let wanted = *wish.borrow_and_update();
+        let bound = tokio::time::timeout(pause * 2, keeper.turn(wanted));
+        let failed = match bound.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        keeper.expire();
+        if let Some(why) = &failed {
+            // What is there now is not known.
+            keeper.seen = keeper.seen.take().map(|seen| Known { is_current: false, ..seen });
+            if told {
+                debug!(lease = keeper.keeping.name, why, "The Lease could not be looked after.");
+            } else {
+                warn!(
+                    lease = keeper.keeping.name,
+                    why, "The Lease could not be looked after; it is tried again."
+                );
+            }
+        }
+        told = failed.is_some();
+        let pause = pause.mul_f64(rand::random_range(0.8..=1.0));
+        let pause = if failed.is_some() { pause / 4 } else { pause };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(pause) => {}
+            changed = wish.changed() => if changed.is_err() { break },
+        }
+    }
+    let _ = tokio::time::timeout(pause * 2, keeper.turn(Wish::Yield)).await;
+    keeper.hold.set(State::Unknown);
+}
+
+/// A Lease as it was last seen.
+struct Known {
+    object: Lease,
+    /// When it was first seen like that.
+    since: Instant,
+    /// Whether nothing has gone wrong since; otherwise it is read again.
+    is_current: bool,
+}
+
+struct Keeper {
+    client: Client,
+    api: Api<Lease>,
+    keeping: Keeping,
+    hold: Hold,
+    seen: Option<Known>,
+}
+
+impl Keeper {
+    /// Looks, unless we wrote it ourselves the last time, and makes one move.
+    async fn turn(&mut self, wish: Wish) -> Result<(), kube::Error> {
+        let ours =
+            |known: &Known| known.is_current && holder(&known.object).as_deref() == Some(&self.keeping.me);
+        if !self.seen.as_ref().is_some_and(ours) {
+            self.look().await?;
+        }
+        let view = self.seen.as_ref().map(|known| seen(&known.object));
+        let since = self.seen.as_ref().map_or_else(Instant::now, |known| known.since);
+        let decided = next(&self.keeping.me, wish, view.as_ref(), since, Instant::now());
+        self.make(decided).await
+    }
+
+    async fn look(&mut self) -> Result<(), kube::Error> {
+        let found = self.api.get_opt(self.keeping.name).await?;
+        self.saw(found);
+        Ok(())
+    }
+
+    /// Remembers a Lease, and since when it is as it is.
+    fn saw(&mut self, found: Option<Lease>) {
+        let known = self.seen.take();
+        self.seen = found.map(|object| {
+            let same = |known: &Known| known.object.resource_version() == object.resource_version();
+            let since = known.filter(same).map_or_else(Instant::now, |known| known.since);
+            Known { object, since, is_current: true }
+        });
+    }
+
+    async fn make(&mut self, decided: Move) -> Result<(), kube::Error> {
+        let started = Instant::now();
+        match decided {
+            Move::Wait => {
+                let other = self.seen.as_ref().and_then(|known| holder(&known.object));
+                self.hold.set(other.map_or(State::Unknown, State::Others));
+                Ok(())
+            }
+            Move::Create => {
+                let lease = Lease {
+                    metadata: ObjectMeta { name: Some(self.keeping.name.into()), ..ObjectMeta::default() },
+                    spec: Some(self.spec(None)),
+                };
+                let made = match self.api.create(&PostParams::default(), &lease).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => {
+                        self.make_namespace().await?;
+                        self.api.create(&PostParams::default(), &lease).await
+                    }
+                    made => made,
+                };
+                self.written(made, started, decided)
+            }
+            Move::Renew | Move::Take | Move::TakeFromSilent | Move::Ask | Move::Release => {
+                let Some(known) = &self.seen else { return Ok(()) };
+                let lease = self.changed(&known.object, decided);
+                if decided == Move::Release {
+                    self.let_go().await;
+                }
+                // The version in it is the precondition.
+                let made = self.api.replace(self.keeping.name, &PostParams::default(), &lease).await;
+                self.written(made, started, decided)
+            }
+        }
+    }
+
+    /// No write of ours may pass any more, and those under way are waited for.
+    async fn let_go(&self) {
+        self.hold.set(State::Unknown);
+        self.hold.writes.close();
+        self.hold.writes.wait().await;
+        self.hold.writes.reopen();
+    }
+
+    fn written(
+        &mut self,
+        made: Result<Lease, kube::Error>,
+        started: Instant,
+        decided: Move,
+    ) -> Result<(), kube::Error> {
+        let lease = match made {
+            // Somebody was faster, or asks for it: the next turn reads it.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                self.seen = self.seen.take().map(|known| Known { is_current: false, ..known });
+                return Ok(());
+            }
+            made => made?,
+        };
+        let epoch = epoch(&lease);
+        self.saw(Some(lease));
+        let name = self.keeping.name;
+        let held = |from_silent| Ours {
+            until: started + self.keeping.duration,
+            since: started,
+            from_silent,
+            epoch,
+            patience: self.keeping.duration,
+        };
+        let state = match (decided, self.hold.state()) {
+            (Move::Renew, State::Ours(known)) => {
+                State::Ours(Ours { until: started + self.keeping.duration, ..known })
+            }
+            // It had run out, but nobody has taken it meanwhile.
+            (Move::Renew | Move::Create | Move::Take, _) => State::Ours(held(false)),
+            (Move::TakeFromSilent, _) => {
+                info!(lease = name, epoch, "Took over the Lease of a daemon that has fallen silent.");
+                State::Ours(held(true))
+            }
+            (Move::Release | Move::Wait, _) => State::Unknown,
+            (Move::Ask, state) => state,
+        };
+        self.hold.set(state);
+        Ok(())
+    }
+
+    /// The hold ends by itself; this tells who follows it.
+    fn expire(&self) {
+        if self.hold.state() == State::Unknown {
+            self.hold.set(State::Unknown);
+        }
+    }
+
+    fn changed(&self, known: &Lease, decided: Move) -> Lease {
+        let mut lease = known.clone();
+        let annotations = lease.annotations_mut();
+        match decided {
+            Move::Ask => {
+                annotations.insert(WANTED_BY.into(), self.keeping.me.clone());
+                return lease;
+            }
+            Move::Release => {
+                lease.spec.get_or_insert_default().holder_identity = None;
+                return lease;
+            }
+            Move::TakeFromSilent => {
+                let next = epoch(known) + 1;
+                annotations.insert(EPOCH.into(), next.to_string());
+                annotations.remove(WANTED_BY);
+            }
+            _ => drop(annotations.remove(WANTED_BY)),
+        }
+        lease.spec = Some(self.spec(known.spec.as_ref()));
+        lease
+    }
+
+    fn spec(&self, known: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = MicroTime(jiff::Timestamp::now());
+        let is_ours = known.is_some_and(|known| known.holder_identity.as_ref() == Some(&self.keeping.me));
+        let transitions = known.and_then(|known| known.lease_transitions).unwrap_or(0);
+        LeaseSpec {
+            holder_identity: Some(self.keeping.me.clone()),
+            // Whole seconds, rounded up: the promise may be longer than what we keep to, never shorter.
+            lease_duration_seconds: i32::try_from(self.keeping.duration.as_millis().div_ceil(1000)).ok(),
+            acquire_time: known
+                .filter(|_| is_ours)
+                .and_then(|known| known.acquire_time.clone())
+                .or(Some(now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(if is_ours { transitions } else { transitions.saturating_add(1) }),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// For a first try on a cluster without `scripts/init`; where we may not, the error says what is missing.
+    async fn make_namespace(&self) -> Result<(), kube::Error> {
+        let namespace = Namespace {
+            metadata: ObjectMeta { name: Some(self.keeping.namespace.clone()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        match Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            made => {
+                made.map(|_| info!(namespace = self.keeping.namespace, "Made the namespace of the Leases."))
+            }
+        }
+    }
+}
+
+fn holder(lease: &Lease) -> Option<String> {
+    lease.spec.as_ref()?.holder_identity.clone().filter(|holder| !holder.is_empty())
+}
+
+fn epoch(lease: &Lease) -> i64 {
+    lease.annotations().get(EPOCH).and_then(|epoch| epoch.parse().ok()).unwrap_or(0)
+}
+
+fn seen(lease: &Lease) -> Seen {
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
+    Seen {
+        holder: holder(lease),
+        wanted_by: lease.annotations().get(WANTED_BY).cloned(),
+        duration: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+    }
+}
