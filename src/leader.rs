@@ -96,7 +96,10 @@ impl Hold {
     fn set(&self, state: State) {
         self.state.send_if_modified(|known| {
             let news = match (&*known, &state) {
-                (State::Ours(known), State::Ours(now)) => known.epoch != now.epoch,
+                // One that had run out was none meanwhile, and somebody may have seen that.
+                (State::Ours(known), State::Ours(now)) => {
+                    known.epoch != now.epoch || known.until <= Instant::now()
+                }
                 (known, now) => known != now,
             };
             *known = state;

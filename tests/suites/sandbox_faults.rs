@@ -111,7 +111,7 @@ async fn a_cluster_that_hangs_takes_requests_and_never_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_cluster_answers_late_and_is_looked_after_all_the_same() {
     let (world, _daemon) = fleet(1).await;
-    let delay = Duration::from_millis(200);
+    let delay = Duration::from_millis(50);
     fail(&world.members[0], ApiFault::Slow(delay));
     let begun = Instant::now();
     assert!(asked(&world, &world.members[0], "/version").await.starts_with("HTTP/1.1 200"));
