@@ -162,7 +162,7 @@ impl Registry {
             clock: self.clock.clone(),
             leases: self.leases.clone(),
             lease: lease.clone(),
-            hold: Hold::default(),
+            hold: Hold::new(&self.leases.me),
             stop: stop.clone(),
         };
         let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);

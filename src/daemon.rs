@@ -38,6 +38,8 @@ pub struct Daemon {
     /// Who plans goes last: until then no other daemon may begin.
     lead: TaskTracker,
     let_go: CancellationToken,
+    /// The name by which other daemons know it: the holder of its Leases.
+    pub name: String,
     /// What the workers see.
     pub board: watch::Receiver<Arc<Board>>,
     /// What the planner makes of it.
@@ -49,7 +51,8 @@ pub struct Daemon {
 impl Daemon {
     /// Starts every part; they run until [`Daemon::stop`].
     pub fn start(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>, clock: &Clock) -> Self {
-        info!(clusters = fleet.clusters.len(), upgrades = fleet.upgrades.len(), home = %fleet.home, "Starting.");
+        let fleet_size = (fleet.clusters.len(), fleet.upgrades.len());
+        let home_name = fleet.home.clone();
         let stop = CancellationToken::new();
         let (fleet, followed) = watch::channel(Arc::new(fleet));
         let (writer, board) = BoardWriter::new();
@@ -59,7 +62,9 @@ impl Daemon {
         let tasks = TaskTracker::new();
         let (wishes, wish) = watch::channel(Wish::default());
         let (views, home) = watch::channel(Arc::new(HomeView::unseen()));
-        let (me, hold) = (identity(), Hold::default());
+        let me = identity();
+        let hold = Hold::new(&me);
+        info!(daemon = me, clusters = fleet_size.0, upgrades = fleet_size.1, home = %home_name, "Starting.");
         let lead = Lead {
             fleet: followed.clone(),
             board: board.clone(),
@@ -73,7 +78,7 @@ impl Daemon {
         let leading = TaskTracker::new();
         leading.spawn(lead.run(views, wishes, let_go.clone()));
         leading.close();
-        let leases = Leases { me, wish };
+        let leases = Leases { me: me.clone(), wish };
         let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone(), leases);
         tasks.spawn(registry.follow(followed.clone(), stop.clone()));
         let inputs = (followed, board.clone(), home.clone());
@@ -81,7 +86,7 @@ impl Daemon {
         tasks.spawn(execute::run(inputs, reach, clock.clone(), made, stop.clone()));
         tasks.spawn(follow(sources, fleet, stop.clone()));
         tasks.close();
-        Self { tasks, stop, lead: leading, let_go, board, plans, home }
+        Self { name: me, tasks, stop, lead: leading, let_go, board, plans, home }
     }
 
     /// Stops every part; returns when all have finished what was in flight.

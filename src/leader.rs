@@ -26,6 +26,8 @@ pub struct Hold {
     state: Arc<watch::Sender<State>>,
     /// The writes that are under way because of it.
     writes: TaskTracker,
+    /// The user agent of what goes through the fence: an audit log tells the daemons apart by it.
+    agent: Arc<str>,
 }
 
 /// Whose a Lease is.
@@ -55,14 +57,17 @@ pub struct Ours {
     pub patience: Duration,
 }
 
-impl Default for Hold {
-    fn default() -> Self {
-        let writes = TaskTracker::new();
-        Self { state: Arc::new(watch::Sender::new(State::Unknown)), writes }
-    }
-}
-
 impl Hold {
+    /// Nothing is known yet. `me` is who we are.
+    #[must_use]
+    pub fn new(me: &str) -> Self {
+        Self {
+            state: Arc::new(watch::Sender::new(State::Unknown)),
+            writes: TaskTracker::new(),
+            agent: format!("polkafleet/{me}").into(),
+        }
+    }
+
     /// Until when we may write; `None` if we may not.
     #[must_use]
     pub fn until(&self) -> Option<Instant> {
@@ -105,20 +110,5 @@ impl Hold {
             *known = state;
             news
         });
-    }
-
-    /// A hold that never ends, for tests and tools that are the only writer.
-    #[must_use]
-    pub fn forever() -> Self {
-        let hold = Self::default();
-        let now = Instant::now();
-        hold.set(State::Ours(Ours {
-            until: now + Duration::from_secs(60 * 60 * 24 * 365 * 30),
-            since: now,
-            from_silent: false,
-            epoch: 0,
-            patience: Duration::ZERO,
-        }));
-        hold
     }
 }

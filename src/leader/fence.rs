@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use http::header::USER_AGENT;
 use http::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
@@ -53,8 +54,11 @@ impl Service<Request<Body>> for Fence {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let inner = self.inner.clone();
+        if let Ok(agent) = self.hold.agent.parse() {
+            request.headers_mut().entry(USER_AGENT).or_insert(agent);
+        }
         if matches!(*request.method(), Method::GET | Method::HEAD) {
             return Box::pin(async move { Ok(inner.send(request).await?) });
         }

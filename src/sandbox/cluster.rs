@@ -35,6 +35,8 @@ pub type Body = UnsyncBoxBody<Bytes, Cut>;
 pub struct Asked {
     /// The program that asked.
     pub agent: String,
+    /// The whole of its user agent.
+    pub by: String,
     /// The HTTP method.
     pub method: String,
     /// Path and query.
@@ -233,7 +235,7 @@ impl Cluster {
         tower::service_fn(move |mut request: Request<kube::client::Body>| {
             let cluster = cluster.clone();
             if let Ok(agent) = agent.parse() {
-                request.headers_mut().insert(header::USER_AGENT, agent);
+                request.headers_mut().entry(header::USER_AGENT).or_insert(agent);
             }
             async move {
                 let (parts, body) = request.into_parts();
@@ -265,13 +267,14 @@ impl Cluster {
 
     fn remember(&self, request: &Request<Bytes>, code: u16) {
         let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let agent = agent.unwrap_or_default().split('/').next().unwrap_or_default().to_owned();
+        let by = agent.unwrap_or_default().to_owned();
+        let agent = by.split('/').next().unwrap_or_default().to_owned();
         let (method, uri) = (request.method().to_string(), request.uri().to_string());
         let mut asked = lock(&self.0.asked);
         if asked.len() == REMEMBERED {
             asked.pop_front();
         }
-        asked.push_back(Asked { agent, method, uri, code });
+        asked.push_back(Asked { agent, by, method, uri, code });
     }
 
     /// What a fault does to a request: a refusal, a delay, or no answer.

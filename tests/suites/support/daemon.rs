@@ -52,7 +52,8 @@ impl Write for Log {
 impl Daemon {
     /// Starts it on a fleet file; what it says goes to a file beside that.
     pub fn process(fleet: &Path) -> Self {
-        let log = fleet.with_extension("log");
+        // Two daemons on one file do not write into one log.
+        let log = fleet.with_extension(format!("{:08x}.log", rand::random::<u32>()));
         let out = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let child = command()
             .args(["run", "--fleet"])
@@ -103,6 +104,23 @@ impl Daemon {
             Self::Process { log, .. } => std::fs::read_to_string(log).unwrap_or_default(),
             Self::Inside { log, .. } => String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned(),
         }
+    }
+
+    /// The name by which other daemons know it.
+    pub fn name(&self) -> Option<String> {
+        if let Self::Inside { daemon, .. } = self {
+            return Some(daemon.name.clone());
+        }
+        let said = self.said();
+        let (_, rest) = said.split_once("\"daemon\":\"")?;
+        rest.split_once('"').map(|(name, _)| name.to_owned())
+    }
+
+    /// SIGSTOP, SIGCONT: it does nothing, and does not know it.
+    pub fn signal(&self, signal: &str) {
+        let Self::Process { child, .. } = self else { panic!("only a process can be stopped") };
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// SIGKILL, or what comes nearest to it: nothing of it runs on, and nobody is told.

@@ -286,6 +286,43 @@ impl Member {
         }
     }
 
+    /// Who made each write that took place, Leases and what is kept in home aside, in their order.
+    pub fn writers(&self) -> Vec<String> {
+        let agent = |by: &str| by.strip_prefix("polkafleet/").map(str::to_owned);
+        match &self.gate {
+            Gate::Simulated(cluster) => cluster
+                .asked()
+                .iter()
+                .filter(|asked| asked.method != "GET" && (200..300).contains(&asked.code))
+                .filter(|asked| !["/leases", "/configmaps"].iter().any(|kind| asked.uri.contains(kind)))
+                .filter_map(|asked| agent(&asked.by))
+                .collect(),
+            Gate::Proxy { audit, .. } => {
+                let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
+                let log = std::fs::read_to_string(audit).unwrap();
+                let mut writes: Vec<(String, String)> = log
+                    .lines()
+                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                    .filter(|event| {
+                        let resource = event["objectRef"]["resource"].as_str().unwrap_or_default();
+                        let verb = event["verb"].as_str().unwrap_or_default();
+                        event["user"]["username"] == user.as_str()
+                            && event["stage"] == "ResponseComplete"
+                            && !["get", "list", "watch"].contains(&verb)
+                            && !["leases", "configmaps"].contains(&resource)
+                            && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
+                    })
+                    .filter_map(|event| {
+                        let at = event["requestReceivedTimestamp"].as_str()?.to_owned();
+                        Some((at, agent(event["userAgent"].as_str()?)?))
+                    })
+                    .collect();
+                writes.sort();
+                writes.into_iter().map(|(_, by)| by).collect()
+            }
+        }
+    }
+
     /// The daemon's requests that are neither watches, lists nor probes.
     pub fn busy_requests(&self) -> usize {
         let idle = |asking: &Asking| matches!(&*asking.verb, "watch" | "list") || asking.is_version;
