@@ -19,7 +19,7 @@ use crate::cluster::connect::Connect;
 use crate::cluster::{Clients, Registry};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
-use crate::fleet::watch::follow;
+use crate::fleet::watch::{self as files, follow};
 use crate::observed::Board;
 use crate::upgrade::{Plan, execute};
 
@@ -41,6 +41,8 @@ impl Daemon {
     pub fn start(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>, clock: &Clock) -> Self {
         info!(clusters = fleet.clusters.len(), upgrades = fleet.upgrades.len(), home = %fleet.home, "Starting.");
         let stop = CancellationToken::new();
+        // Nobody follows them yet: a changed kubeconfig is seen at the next session of its clusters.
+        let (credentials, _) = watch::channel(files::credentials(&fleet));
         let (fleet, followed) = watch::channel(Arc::new(fleet));
         let (writer, board) = BoardWriter::new();
         let clients = Clients::default();
@@ -50,7 +52,7 @@ impl Daemon {
         let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone());
         tasks.spawn(registry.follow(followed.clone(), stop.clone()));
         tasks.spawn(execute::run(followed, board.clone(), clients, clock.clone(), made, stop.clone()));
-        tasks.spawn(follow(sources, fleet, stop.clone()));
+        tasks.spawn(follow(sources, fleet, credentials, stop.clone()));
         tasks.close();
         Self { tasks, stop, board, plans }
     }

@@ -45,6 +45,8 @@ const IO: &[&str] = &[
     "cluster/worker.rs",
     "daemon.rs",
     "fleet/watch.rs",
+    "fleet/watch/credentials.rs",
+    "fleet/watch/folders.rs",
     "reconcile.rs",
     "reconcile/apply.rs",
     "reconcile/claims.rs",

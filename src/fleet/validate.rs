@@ -23,43 +23,33 @@ pub type Contexts<'a> = &'a dyn Fn(Option<&Path>) -> Result<Vec<String>, String>
 pub(super) struct Loaded {
     /// The fleet, or all that is wrong.
     pub(super) fleet: Result<Fleet, Vec<Problem>>,
-    /// The kubeconfigs that were asked for, whether they could be read or not.
-    pub(super) kubeconfigs: BTreeSet<PathBuf>,
+    /// The kubeconfigs that were asked for, and why if one cannot be read.
+    pub(super) kubeconfigs: BTreeMap<Option<PathBuf>, Result<(), String>>,
 }
 
 /// Reads and validates. Blocks on files.
 pub fn load(sources: &Sources) -> Result<Fleet, Vec<Problem>> {
-    load_all(sources).fleet
+    load_all(sources, &[]).fleet
 }
 
-/// As [`load`], for those who follow the files too. Each kubeconfig is read once, however many clusters it is for.
-pub(super) fn load_all(sources: &Sources) -> Loaded {
+/// As [`load`], for those who follow the files too: the kubeconfigs of the `running` connections are read in any case,
+/// and one that cannot be read takes none of them away. Each kubeconfig is read once, however many clusters it is for.
+pub(super) fn load_all(sources: &Sources, running: &[Connection]) -> Loaded {
     let read = RefCell::new(BTreeMap::<Option<PathBuf>, Result<Vec<String>, String>>::new());
     let once = |path: Option<&Path>| {
         read.borrow_mut().entry(path.map(Path::to_owned)).or_insert_with(|| contexts(path)).clone()
     };
+    for connection in running {
+        if let Connection::Kubeconfig { path, .. } = connection {
+            drop(once(path.as_deref()));
+        }
+    }
     let folder = sources.file.as_deref().and_then(Path::parent);
     let fleet = file::read(sources)
         .map_err(|problem| vec![problem])
-        .and_then(|written| validate(&written, folder, &once));
-    let kubeconfigs = read.into_inner().into_keys();
-    Loaded {
-        fleet,
-        kubeconfigs: kubeconfigs
-            .flat_map(|path| path.map_or_else(usual_kubeconfigs, |path| vec![path]))
-            .collect(),
-    }
-}
-
-/// Where `Kubeconfig::read` looks.
-fn usual_kubeconfigs() -> Vec<PathBuf> {
-    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
-    let listed: Vec<PathBuf> =
-        std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
-    if !listed.is_empty() {
-        return listed;
-    }
-    std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect()
+        .and_then(|written| validate(&written, folder, &once, running));
+    let kubeconfigs = read.into_inner().into_iter().map(|(path, read)| (path, read.map(drop))).collect();
+    Loaded { fleet, kubeconfigs }
 }
 
 /// The contexts of a real kubeconfig.
@@ -74,6 +64,7 @@ pub(super) fn validate(
     written: &Written,
     folder: Option<&Path>,
     contexts: Contexts<'_>,
+    running: &[Connection],
 ) -> Result<Fleet, Vec<Problem>> {
     let (raw, problems) = shape::check(written);
     let misshapen = problems.len();
@@ -81,6 +72,7 @@ pub(super) fn validate(
         written,
         folder: folder.unwrap_or(Path::new("")),
         contexts,
+        running,
         problems,
         misshapen,
         connections: vec![],
@@ -96,6 +88,8 @@ struct Checker<'a> {
     written: &'a Written,
     folder: &'a Path,
     contexts: Contexts<'a>,
+    /// What was good when it was last read: it stays so while its kubeconfig cannot be read.
+    running: &'a [Connection],
     problems: Vec<Problem>,
     /// So many of the problems, the first, are about the shape.
     misshapen: usize,

@@ -93,15 +93,16 @@ impl Checker<'_> {
             }
         };
         let path = cluster.kubeconfig.as_ref().map(|path| self.folder.join(expand_home(path)));
-        match (self.contexts)(path.as_deref()) {
-            Ok(known) if known.contains(context) => {
-                Some(Connection::Kubeconfig { path, context: context.clone() })
-            }
+        let read = (self.contexts)(path.as_deref());
+        let connection = Connection::Kubeconfig { path: path.clone(), context: context.clone() };
+        match read {
+            Ok(known) if known.contains(context) => Some(connection),
             Ok(known) => {
                 let remedy = suggestion(context, &known, &format!("it has {}", known.join(", ")));
                 self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
                 None
             }
+            Err(_) if self.running.contains(&connection) => Some(connection),
             Err(why) => {
                 self.unreadable(index, path.as_ref(), &why);
                 None

@@ -17,7 +17,7 @@ fn check_with(text: &str, env: &[(&str, &str)]) -> Result<Fleet, Vec<String>> {
         Ok(written) => written,
         Err(problem) => return Err(vec![problem.to_string()]),
     };
-    validate(&written, None, &fake_contexts)
+    validate(&written, None, &fake_contexts, &[])
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
@@ -367,7 +367,7 @@ fn a_kubeconfig_is_read_once_for_all_its_clusters() {
     )
     .unwrap();
     std::fs::write(folder.path().join("k"), "{contexts: [{name: a}, {name: b}]}").unwrap();
-    let loaded = load_all(&Sources { file: Some(file), ..Sources::default() });
+    let loaded = load_all(&Sources { file: Some(file), ..Sources::default() }, &[]);
     assert!(loaded.fleet.is_ok());
-    assert_eq!(loaded.kubeconfigs, [folder.path().join("k")].into());
+    assert_eq!(loaded.kubeconfigs, [(Some(folder.path().join("k")), Ok(()))].into());
 }
