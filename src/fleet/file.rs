@@ -1,20 +1,19 @@
-//! The fleet file as it is written: raw shape, JSON Schema, and loading by figment (file, environment, flags).
+//! The fleet file as it is written: its JSON Schema, and loading by figment (file, environment, flags).
 //!
-//! Nobody but [`super::validate`] sees the raw shape. YAML stays behind this file. Whether what is written makes
-//! sense is decided there; here it is only read, and compared with the schema.
+//! YAML stays behind this file. Whether what is written makes sense is decided in [`super::validate`]; here it is only
+//! read.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Yaml};
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
+use super::raw::RawFleet;
 
 mod environment;
 mod plain;
@@ -28,233 +27,6 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// What flags say, in the file's own shape; wins over the rest.
     pub flags: Option<Value>,
-}
-
-/// `fleet.yaml`, version 1.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawFleet {
-    /// The version of the file's format: 1.
-    #[schemars(range(min = 1, max = 1))]
-    pub(super) version: Option<u32>,
-    /// The cluster that must be reachable for any step to be taken; required with several clusters.
-    pub(super) home: Option<String>,
-    /// The members.
-    pub(super) clusters: Vec<RawCluster>,
-    /// What every cluster has unless its entry says otherwise.
-    pub(super) defaults: RawSettings,
-    /// Fleet-wide limits on validators.
-    pub(super) validators: RawValidators,
-    /// Client versions on their way; the first whose selector matches a resource owns it.
-    pub(super) upgrades: Vec<RawUpgrade>,
-    /// Where traces go.
-    pub(super) telemetry: RawTelemetry,
-}
-
-/// A member cluster.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawCluster {
-    /// A unique DNS label; default: the context's name.
-    pub(super) name: Option<String>,
-    /// A context of the kubeconfig; or `inCluster: true`.
-    pub(super) context: Option<String>,
-    /// Use the service account of the pod that the daemon runs in.
-    pub(super) in_cluster: bool,
-    /// Default: `$KUBECONFIG`, then `~/.kube/config`; relative to the fleet file.
-    pub(super) kubeconfig: Option<String>,
-    /// Labels that stages select on.
-    pub(super) labels: BTreeMap<String, String>,
-    /// The namespaces to watch; default: all.
-    pub(super) namespaces: Vec<String>,
-    /// Watch and report, change nothing.
-    pub(super) paused: bool,
-    /// It will not come back soon: out of order and budget.
-    pub(super) lost: bool,
-    /// Overrides `defaults.image`.
-    pub(super) image: Option<String>,
-    /// Overrides `defaults.ports`.
-    pub(super) ports: RawPorts,
-    /// Overrides `defaults.networkPolicy`.
-    pub(super) network_policy: RawNetworkPolicy,
-    /// Overrides `defaults.maxNodesInFlight`.
-    #[schemars(range(min = 1))]
-    pub(super) max_nodes_in_flight: Option<u32>,
-}
-
-/// Settings of a cluster's nodes.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawSettings {
-    /// The client's image, without a tag.
-    pub(super) image: Option<String>,
-    /// The client's ports.
-    pub(super) ports: RawPorts,
-    /// The wall around validators.
-    pub(super) network_policy: RawNetworkPolicy,
-    /// Resources of one cluster that may be rolling at once.
-    #[schemars(range(min = 1))]
-    pub(super) max_nodes_in_flight: Option<u32>,
-}
-
-/// Ports of the client and its Services.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawPorts {
-    /// Peer to peer.
-    #[schemars(range(min = 1))]
-    pub(super) p2p: Option<u16>,
-    /// The Service's HTTP-RPC port.
-    #[schemars(range(min = 1))]
-    pub(super) rpc: Option<u16>,
-    /// WebSocket RPC.
-    #[schemars(range(min = 1))]
-    pub(super) ws: Option<u16>,
-    /// Prometheus metrics.
-    #[schemars(range(min = 1))]
-    pub(super) metrics: Option<u16>,
-}
-
-/// The wall around validators.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawNetworkPolicy {
-    /// CIDRs that may reach the metrics port; default: any. The API servers must be among them.
-    pub(super) metrics_from: Option<Vec<String>>,
-}
-
-/// Fleet-wide limits on validators.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawValidators {
-    /// Per chain, over the whole fleet, whatever the cause; default 1.
-    #[schemars(range(min = 1))]
-    pub(super) max_unavailable: Option<u32>,
-}
-
-/// A client version on its way through the fleet.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawUpgrade {
-    /// A unique name.
-    pub(super) name: Option<String>,
-    /// The target, a release tag; never one that moves.
-    pub(super) client_version: Option<String>,
-    /// Which resources, by their labels; default: all.
-    pub(super) selector: RawSelector,
-    /// Raising it tries again what failed; default 1.
-    #[schemars(range(min = 1))]
-    pub(super) attempt: Option<u32>,
-    /// Starts nothing while true.
-    pub(super) paused: bool,
-    /// An older version than the running one is wanted.
-    pub(super) allow_downgrade: bool,
-    /// May restart validators that keep no keystore on a volume.
-    pub(super) allow_ephemeral: bool,
-    /// No soak, no approval, for exactly one version.
-    pub(super) expedite: Option<RawExpedite>,
-    /// The stages, in order.
-    pub(super) stages: Vec<RawStage>,
-    /// Failed resources tolerated, a count or a percentage; default 0.
-    pub(super) max_failures: Option<RawCount>,
-    /// From a step to healthy; default 30m.
-    pub(super) progress_deadline: Option<String>,
-    /// What an unreachable cluster does to its stage; default wait.
-    #[schemars(extend("enum" = ["wait", "skip"]))]
-    pub(super) unreachable: Option<String>,
-    /// When a node counts as healthy.
-    pub(super) health: RawHealth,
-}
-
-/// Selects by labels, as everywhere in Kubernetes; empty selects all.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawSelector {
-    /// Labels and their values.
-    pub(super) match_labels: BTreeMap<String, String>,
-    /// Conditions on labels; all must hold.
-    pub(super) match_expressions: Vec<RawExpression>,
-}
-
-/// A condition on one label. Kubernetes' own type would read a missing key as an empty one.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawExpression {
-    /// The label's key.
-    pub(super) key: String,
-    /// `In` and `NotIn` need values, `Exists` and `DoesNotExist` take none.
-    #[schemars(extend("enum" = ["In", "NotIn", "Exists", "DoesNotExist"]))]
-    pub(super) operator: String,
-    /// The values.
-    pub(super) values: Vec<String>,
-}
-
-/// The fast lane for a security release.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawExpedite {
-    /// Exactly this version.
-    pub(super) version: String,
-    /// Why, for the record.
-    pub(super) reason: String,
-}
-
-/// A group of clusters.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawStage {
-    /// A name, unique in the upgrade.
-    pub(super) name: Option<String>,
-    /// Which clusters, by their labels.
-    pub(super) clusters: RawSelector,
-    /// May be empty.
-    pub(super) optional: bool,
-    /// Clusters in flight at once, a count or a percentage (rounded down, at least 1); default 1.
-    pub(super) max_concurrent: Option<RawCount>,
-    /// How long the stage must have been healthy before the next one starts; default none.
-    pub(super) soak: Option<String>,
-    /// `required`: a person has to approve the version.
-    #[schemars(extend("enum" = ["required"]))]
-    pub(super) approval: Option<String>,
-    /// The version that was approved.
-    pub(super) approved_version: Option<String>,
-}
-
-/// A count, or a percentage such as `25%`.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum RawCount {
-    /// So many.
-    Number(u32),
-    /// A share.
-    Percent(String),
-}
-
-/// When a node counts as healthy.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawHealth {
-    /// How long it must have been Ready at the target; default 3m.
-    pub(super) stable_for: Option<String>,
-}
-
-/// Where traces go.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawTelemetry {
-    /// An OTLP receiver.
-    pub(super) otlp: Option<RawOtlp>,
-}
-
-/// An OTLP receiver.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub(super) struct RawOtlp {
-    /// For example `http://127.0.0.1:4317`.
-    pub(super) endpoint: String,
-    /// `grpc`, so far.
-    #[schemars(extend("enum" = ["grpc"]))]
-    pub(super) protocol: Option<String>,
 }
 
 /// The JSON Schema of the file (draft 2020-12).

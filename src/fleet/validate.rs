@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 
 use kube::config::Kubeconfig;
 
-use super::file::{self, RawFleet, Sources, Written, within};
+use super::file::{self, Sources, Written, within};
 use super::problem::Problem;
-use super::shape::{self, suggestion};
-use super::{Cluster, ClusterName, Connection, Fleet, Telemetry, Upgrade, Validators};
+use super::raw::RawFleet;
+use super::shape;
+use super::{Cluster, Connection, Fleet, Upgrade};
 
 mod clusters;
+mod fleetwide;
+mod quantities;
 mod upgrades;
 mod words;
 
@@ -154,9 +157,16 @@ impl Checker<'_> {
         let upgrades: Vec<Upgrade> =
             raw.upgrades.iter().enumerate().map(|(index, upgrade)| self.upgrade(index, upgrade)).collect();
         self.unique("upgrades", upgrades.iter().map(|upgrade| upgrade.name.as_str()));
-        let telemetry = self.telemetry(raw);
-        let validators = Validators { max_unavailable: raw.validators.max_unavailable.unwrap_or(1) };
-        Fleet { home, clusters, validators, upgrades, telemetry }
+        Fleet {
+            home,
+            home_namespace: self.home_namespace(raw),
+            clusters,
+            validators: fleetwide::validators(raw),
+            upgrades,
+            lease: self.lease(raw),
+            telemetry: self.telemetry(raw),
+            admin: self.admin(raw),
+        }
     }
 
     fn unique<'n>(&mut self, list: &str, names: impl Iterator<Item = &'n str>) {
@@ -172,36 +182,6 @@ impl Checker<'_> {
                 );
             }
         }
-    }
-
-    fn home(&mut self, raw: &RawFleet, clusters: &[Cluster]) -> ClusterName {
-        let known: Vec<String> = clusters.iter().map(|cluster| cluster.name.0.clone()).collect();
-        match (&raw.home, known.as_slice()) {
-            (Some(home), known) if !known.contains(home) && !known.is_empty() => {
-                let remedy = suggestion(home, known, &format!("choose one of {}", known.join(", ")));
-                self.problem("home", Some(home), "is not a cluster of this file", remedy);
-            }
-            (None, [_, _, ..]) => {
-                let remedy = "with several clusters, name the one that has to be reachable";
-                self.problem("home", None, "is missing", remedy);
-            }
-            _ => {}
-        }
-        ClusterName(raw.home.as_ref().or(known.first()).cloned().unwrap_or_default())
-    }
-
-    fn telemetry(&mut self, raw: &RawFleet) -> Telemetry {
-        let endpoint = raw.telemetry.otlp.as_ref().map(|otlp| otlp.endpoint.clone());
-        if let Some(endpoint) = &endpoint {
-            let usable = endpoint
-                .parse::<http::Uri>()
-                .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
-            if !usable {
-                let remedy = "write it as http://127.0.0.1:4317 (gRPC without TLS, so far)";
-                self.problem("telemetry.otlp.endpoint", Some(endpoint), "is not an endpoint", remedy);
-            }
-        }
-        Telemetry { otlp_endpoint: endpoint }
     }
 }
 

@@ -171,37 +171,30 @@ impl Follower {
 
     /// Passes on what changed in the kubeconfigs of the fleet in force. Those that cannot be read keep their numbers.
     fn take_kubeconfigs(&mut self, read: &BTreeMap<Option<PathBuf>, Result<(), String>>) {
-        let in_force: BTreeSet<Option<PathBuf>> = self.running().into_iter().filter_map(kubeconfig).collect();
+        let in_force: BTreeSet<_> = kubeconfigs(&self.fleet.borrow());
         self.unreadable.retain(|path, _| in_force.contains(path));
         let known = self.credentials.borrow().clone();
         let mut new = Credentials::new();
         for path in in_force {
             let files = credentials::files_at(path.as_ref());
-            let shown = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-            match read.get(&path) {
-                Some(Err(why)) => {
-                    new.extend(files.iter().filter_map(|file| known.get_key_value(file)).map(owned));
-                    if self.unreadable.insert(path, why.clone()).as_ref() != Some(why) {
-                        error!(
-                            kubeconfig = shown,
-                            why, "The kubeconfig cannot be read; what is connected goes on."
-                        );
-                    }
+            let kubeconfig =
+                files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+            if let Some(Err(why)) = read.get(&path) {
+                let kept = files.into_iter().filter_map(|file| Some((*known.get(&file)?, file)));
+                new.extend(kept.map(|(number, file)| (file, number)));
+                if self.unreadable.insert(path, why.clone()).as_ref() != Some(why) {
+                    error!(kubeconfig, why, "The kubeconfig cannot be read; what is connected goes on.");
                 }
-                Some(Ok(())) | None => {
-                    let content = files.into_iter().filter_map(|file| Some((self.loaded.get(&file)?, file)));
-                    new.extend(
-                        content.filter_map(|(digest, file)| Some((file, credentials::number((*digest)?)))),
-                    );
-                    if self.unreadable.remove(&path).is_some() {
-                        info!(kubeconfig = shown, "The kubeconfig can be read again.");
-                    }
-                }
+                continue;
+            }
+            let read = files.into_iter().filter_map(|file| Some(((*self.loaded.get(&file)?)?, file)));
+            new.extend(read.map(|(digest, file)| (file, credentials::number(digest))));
+            if self.unreadable.remove(&path).is_some() {
+                info!(kubeconfig, "The kubeconfig can be read again.");
             }
         }
-        for (file, _) in
-            new.iter().filter(|(file, number)| known.get(*file).is_some_and(|old| old != *number))
-        {
+        let changed = |(file, number): &(&PathBuf, &u64)| known.get(*file).is_some_and(|old| old != *number);
+        for (file, _) in new.iter().filter(changed) {
             info!(kubeconfig = %file.display(), "The kubeconfig changed.");
         }
         self.credentials.send_if_modified(|current| {
@@ -212,15 +205,15 @@ impl Follower {
     }
 }
 
-fn kubeconfig(connection: Connection) -> Option<Option<PathBuf>> {
-    match connection {
-        Connection::Kubeconfig { path, .. } => Some(path),
-        Connection::InCluster => None,
-    }
-}
-
-fn owned((file, number): (&PathBuf, &u64)) -> (PathBuf, u64) {
-    (file.clone(), *number)
+/// The paths of the kubeconfigs that `fleet` names; `None` is the usual one.
+fn kubeconfigs(fleet: &Fleet) -> BTreeSet<Option<PathBuf>> {
+    let connections = fleet.clusters.iter().map(|cluster| &cluster.connection);
+    connections
+        .filter_map(|connection| match connection {
+            Connection::Kubeconfig { path, .. } => Some(path.clone()),
+            Connection::InCluster => None,
+        })
+        .collect()
 }
 
 fn replace(fleet: &watch::Sender<Arc<Fleet>>, new: Fleet) {
