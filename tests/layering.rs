@@ -31,6 +31,7 @@ const EXECUTE: [&str; 3] = ["cluster", "reconcile", "telemetry"];
 /// Files that do I/O. All others are pure: no async, no client, no clock, no environment, no randomness.
 const IO: &[&str] = &[
     "cli.rs",
+    "cli/choose.rs",
     "cli/crd.rs",
     "cli/run.rs",
     "cli/sandbox.rs",

@@ -62,6 +62,11 @@ fn contexts(path: Option<&Path>) -> Result<Vec<String>, String> {
     Ok(kubeconfig.contexts.into_iter().map(|context| context.name).collect())
 }
 
+/// What the only cluster of a fleet without a file is called.
+pub fn cluster_name(context: &str) -> &str {
+    if words::is_dns_label(context) { context } else { "cluster" }
+}
+
 /// Validates what was written in a file of `folder`.
 pub(super) fn validate(
     written: &Written,

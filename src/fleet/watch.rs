@@ -29,7 +29,7 @@ use super::{Connection, Fleet, diff};
 mod credentials;
 mod folders;
 
-pub use credentials::{Credentials, generation, read as credentials};
+pub use credentials::{Credentials, generation, read as credentials, usual_kubeconfigs};
 
 /// Events can be missed (network file systems); content is not.
 const POLL: Duration = Duration::from_secs(2);

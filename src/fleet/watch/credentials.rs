@@ -42,9 +42,11 @@ pub(super) fn files_of(connection: &Connection) -> Vec<PathBuf> {
 
 /// The file at `path`, or where `Kubeconfig::read` looks.
 pub(super) fn files_at(path: Option<&PathBuf>) -> Vec<PathBuf> {
-    if let Some(path) = path {
-        return vec![path.clone()];
-    }
+    path.map_or_else(usual_kubeconfigs, |path| vec![path.clone()])
+}
+
+/// Where `Kubeconfig::read` looks.
+pub fn usual_kubeconfigs() -> Vec<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
     let listed: Vec<PathBuf> =
         std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
