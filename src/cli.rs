@@ -1,16 +1,16 @@
 //! The command line: one subcommand per file, and the exit codes. 0 is well, 1 is a failure, 2 is a wrong fleet file.
 
+mod choose;
 mod crd;
 mod run;
 mod sandbox;
 mod validate;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::fleet::file::Sources;
+use self::choose::{FleetArgs, NoFleet};
 use crate::fleet::problem::Problem;
 
 /// One daemon that looks after Polkadot nodes on many Kubernetes clusters.
@@ -34,39 +34,6 @@ enum Command {
     Schema,
 }
 
-/// Which fleet: a file, or one cluster; without any of these, the kubeconfig's current context.
-#[derive(Args)]
-struct FleetArgs {
-    /// The fleet file.
-    #[arg(long, value_name = "FILE", env = "POLKAFLEET_FILE", conflicts_with_all = ["context", "in_cluster"])]
-    fleet: Option<PathBuf>,
-    /// Instead of a fleet file: one cluster, by its kubeconfig context.
-    #[arg(long, value_name = "CONTEXT")]
-    context: Option<String>,
-    /// Instead of a fleet file: the cluster that this pod runs in.
-    #[arg(long, conflicts_with = "context")]
-    in_cluster: bool,
-}
-
-impl FleetArgs {
-    /// What is read: the file, or a fleet of one; `None` where nothing names a cluster.
-    fn sources(self) -> Option<Sources> {
-        use serde_json::json;
-        let cluster = match (&self.fleet, self.context, self.in_cluster) {
-            (Some(_), _, _) => None,
-            (None, Some(context), _) => Some(json!({"name": "cluster", "context": context})),
-            (None, None, true) => Some(json!({"name": "cluster", "inCluster": true})),
-            (None, None, false) => Some(json!({"name": "cluster", "context": current_context()?})),
-        };
-        let flags = cluster.map(|cluster| json!({"version": 1, "clusters": [cluster]}));
-        Some(Sources { file: self.fleet, env: std::env::vars().collect(), flags })
-    }
-}
-
-fn current_context() -> Option<String> {
-    kube::config::Kubeconfig::read().ok()?.current_context
-}
-
 /// Parses the arguments and runs what they ask for.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
@@ -78,11 +45,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stderr)]
-fn no_fleet() -> ExitCode {
-    eprintln!(
-        "error: no fleet: give --fleet FILE, --context CONTEXT or --in-cluster, or a kubeconfig with a current context"
-    );
+#[allow(clippy::print_stderr, clippy::needless_pass_by_value)]
+fn no_fleet(why: NoFleet) -> ExitCode {
+    eprintln!("error: {why}");
     ExitCode::from(2)
 }
 

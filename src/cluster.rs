@@ -113,7 +113,7 @@ impl Registry {
     /// Makes the set of workers that of `fleet`: only those whose cluster changed are touched, and only a changed
     /// connection makes a new worker.
     fn engage(&mut self, fleet: &Fleet, stop: &CancellationToken) {
-        let duration = fleet.lease / self.connect.limits().lease_divisor;
+        let duration = fleet.lease.unsigned_abs() / self.connect.limits().lease_divisor;
         let lease = LeasePlace { namespace: fleet.home_namespace.clone(), duration };
         let gone: Vec<_> = self
             .workers

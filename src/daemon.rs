@@ -19,7 +19,7 @@ use crate::cluster::connect::Connect;
 use crate::cluster::{Clients, Leases, Registry};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
-use crate::fleet::watch::follow;
+use crate::fleet::watch::{self as files, follow};
 use crate::home::HomeView;
 use crate::home::lead::Lead;
 use crate::leader::Hold;
@@ -54,6 +54,8 @@ impl Daemon {
         let fleet_size = (fleet.clusters.len(), fleet.upgrades.len());
         let home_name = fleet.home.clone();
         let stop = CancellationToken::new();
+        // Nobody follows them yet: a changed kubeconfig is seen at the next session of its clusters.
+        let (credentials, _) = watch::channel(files::credentials(&fleet));
         let (fleet, followed) = watch::channel(Arc::new(fleet));
         let (writer, board) = BoardWriter::new();
         let clients = Clients::default();
@@ -84,7 +86,7 @@ impl Daemon {
         let inputs = (followed, board.clone(), home.clone());
         let reach = Reach { clients, hold };
         tasks.spawn(execute::run(inputs, reach, clock.clone(), made, stop.clone()));
-        tasks.spawn(follow(sources, fleet, stop.clone()));
+        tasks.spawn(follow(sources, fleet, credentials, stop.clone()));
         tasks.close();
         Self { name: me, tasks, stop, lead: leading, let_go, board, plans, home }
     }

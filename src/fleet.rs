@@ -1,24 +1,27 @@
 //! The fleet: which clusters, which settings, which upgrades — validated, immutable, plain data.
 //!
-//! A [`Fleet`] is made by [`mod@file`] (raw shape, figment) and [`validate`] (all problems at once); it is compared
+//! A [`Fleet`] is made by [`mod@file`] (figment) and [`validate`] (all problems at once); it is compared
 //! with its successor by [`diff`] and followed on disk by [`watch`]. Nothing here knows Kubernetes objects or a
 //! client: a cluster is a name and the way to connect to it.
 
 pub mod diff;
 pub mod file;
 pub mod problem;
+mod raw;
 mod shape;
+mod upgrade;
 pub mod validate;
 pub mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::SignedDuration;
-use kube::core::Selector;
 use serde::Serialize;
+
+pub use upgrade::{Count, Expedite, Health, Stage, Unreachable, Upgrade};
 
 /// A cluster's unique name in the fleet: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -41,18 +44,20 @@ impl From<&str> for ClusterName {
 pub struct Fleet {
     /// The cluster whose API server must be reachable for any step to be taken.
     pub home: ClusterName,
-    /// Where in it, and in every member, our Leases are, and in home what has to outlive a cluster.
+    /// The namespace in home for the records that cannot live in the cluster they are about.
     pub home_namespace: String,
-    /// How long a daemon that fell silent keeps its clusters.
-    pub lease: Duration,
     /// The members, in the file's order; names are unique.
     pub clusters: Vec<Cluster>,
     /// Fleet-wide limits on validators.
     pub validators: Validators,
     /// The upgrades, in order: the first whose selector matches a resource owns it.
     pub upgrades: Vec<Upgrade>,
+    /// How long a daemon that fell silent keeps its clusters.
+    pub lease: SignedDuration,
     /// Where traces go.
     pub telemetry: Telemetry,
+    /// Where the status page and the metrics are; `None` is nowhere.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Fleet {
@@ -60,6 +65,45 @@ impl Fleet {
     #[must_use]
     pub fn cluster(&self, name: &ClusterName) -> Option<&Cluster> {
         self.clusters.iter().find(|cluster| &cluster.name == name)
+    }
+
+    /// What the file may say and this version does not do yet, a line for each: nobody should rely on it.
+    #[must_use]
+    pub fn without_effect(&self) -> Vec<String> {
+        let (settings, upgrades) = (Settings::default(), !self.upgrades.is_empty());
+        let some = |differs: fn(&Settings, &Settings) -> bool| {
+            self.clusters.iter().any(|cluster| differs(&cluster.settings, &settings))
+        };
+        let all = [
+            (
+                self.clusters.len() > 1,
+                "validators.guard: one validator identity in two clusters is not noticed yet; do not give two resources one key",
+            ),
+            (
+                upgrades,
+                "upgrades[].health: of the chain's health (minPeers, maxSyncLag, maxFinalityLag) nothing is looked at yet; \
+                 stableFor counts from when the pods are Ready",
+            ),
+            (
+                upgrades && self.upgrades.iter().any(|upgrade| upgrade.prepull),
+                "upgrades[].prepull: no version is tried before it is used yet",
+            ),
+            (some(|one, usual| one.probe != usual.probe), "defaults.probe: nodes are not probed yet"),
+            (
+                some(|one, _| one.install_crd),
+                "defaults.installCrd: the CRD is not installed by the daemon yet; apply what polkafleet crd prints",
+            ),
+            (
+                self.telemetry.otlp_protocol == OtlpProtocol::Http,
+                "telemetry.otlp.protocol: http is not spoken yet; traces are sent by gRPC",
+            ),
+            (self.telemetry.trace_url.is_some(), "telemetry.traceUrl: nothing links to traces yet"),
+            (
+                self.admin.is_some(),
+                "admin.listen: there is no status page and no metrics yet; nothing listens",
+            ),
+        ];
+        all.into_iter().filter(|(says, _)| *says).map(|(_, line)| line.to_owned()).collect()
     }
 }
 
@@ -105,8 +149,12 @@ pub struct Settings {
     pub ports: Ports,
     /// CIDRs that may reach a validator's metrics port through its NetworkPolicy; empty means any.
     pub metrics_from: Vec<String>,
+    /// How nodes are asked for their health.
+    pub probe: Probe,
     /// Resources of one cluster that may be rolling at once.
     pub max_nodes_in_flight: u32,
+    /// Whether the daemon writes the CRD itself.
+    pub install_crd: bool,
 }
 
 impl Default for Settings {
@@ -115,8 +163,25 @@ impl Default for Settings {
             image: "parity/polkadot".into(),
             ports: Ports::default(),
             metrics_from: vec![],
+            probe: Probe::default(),
             max_nodes_in_flight: 1,
+            install_crd: false,
         }
+    }
+}
+
+/// How nodes are asked for their health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// How often.
+    pub interval: SignedDuration,
+    /// How long an answer may take; less than the interval.
+    pub timeout: SignedDuration,
+}
+
+impl Default for Probe {
+    fn default() -> Self {
+        Self { interval: SignedDuration::from_secs(60), timeout: SignedDuration::from_secs(5) }
     }
 }
 
@@ -145,99 +210,37 @@ impl Default for Ports {
 pub struct Validators {
     /// Validators of one chain that may be unavailable at once, over the whole fleet, whatever the cause.
     pub max_unavailable: u32,
+    /// What is asked before a new validator is started.
+    pub guard: Guard,
 }
 
-/// A client version on its way through the fleet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upgrade {
-    /// Unique in the file.
-    pub name: String,
-    /// The target: an image tag, never a floating one.
-    pub client_version: String,
-    /// Which Polkadot resources, by their labels.
-    pub selector: Selector,
-    /// Raising it tries again what failed.
-    pub attempt: u32,
-    /// Starts nothing while true; what is in flight finishes.
-    pub paused: bool,
-    /// A person's word that an older version than the running one is wanted.
-    pub allow_downgrade: bool,
-    /// May restart validators that keep no keystore on a volume.
-    pub allow_ephemeral: bool,
-    /// No soak and no approval, for exactly this version.
-    pub expedite: Option<Expedite>,
-    /// The stages, in order.
-    pub stages: Vec<Stage>,
-    /// Failed resources tolerated; one more halts the upgrade.
-    pub max_failures: Count,
-    /// How long a resource may take from its step to healthy.
-    pub progress_deadline: SignedDuration,
-    /// What an unreachable cluster does to the stage it is in.
-    pub unreachable: Unreachable,
-    /// How long a node must have been Ready at the target before it counts as healthy.
-    pub stable_for: SignedDuration,
-}
-
-/// The fast lane for a security release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expedite {
-    /// The version it is for; any other version is not expedited.
-    pub version: String,
-    /// Why, for the record.
-    pub reason: String,
-}
-
-/// A group of clusters that are upgraded together.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stage {
-    /// Unique in the upgrade.
-    pub name: String,
-    /// Which clusters, by their labels. A cluster in two stages belongs to the first.
-    pub clusters: Selector,
-    /// May be empty; otherwise an empty stage holds the upgrade.
-    pub optional: bool,
-    /// Clusters of the stage in flight at once.
-    pub max_concurrent: Count,
-    /// How long the whole stage must have been healthy before the next one starts.
-    pub soak: SignedDuration,
-    /// A person has to approve the exact version first.
-    pub approval_required: bool,
-    /// The version that was approved.
-    pub approved_version: Option<String>,
-}
-
-/// A number of things, or a share of all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
-    /// Exactly so many.
-    Number(u32),
-    /// So many of a hundred, rounded down.
-    Percent(u32),
-}
-
-impl Count {
-    /// The count out of `total`, rounded down; may be 0.
-    #[must_use]
-    pub fn of(self, total: usize) -> usize {
-        match self {
-            Self::Number(number) => number as usize,
-            Self::Percent(percent) => total * percent as usize / 100,
-        }
-    }
-}
-
-/// What an unreachable cluster does to the stage it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreachable {
-    /// The stage waits for it.
-    Wait,
-    /// The stage goes on; the cluster is caught up when it returns.
-    Skip,
+/// What is asked before a new validator is started: it must not run anywhere else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Not while some cluster of the fleet cannot be seen.
+    #[default]
+    Strict,
+    /// What can be seen suffices.
+    Relaxed,
 }
 
 /// Where traces go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Telemetry {
-    /// An OTLP endpoint over gRPC, for example `http://127.0.0.1:4317`; `None` exports nothing.
+    /// An OTLP endpoint, for example `http://127.0.0.1:4317`; `None` exports nothing.
     pub otlp_endpoint: Option<String>,
+    /// What is spoken there.
+    pub otlp_protocol: OtlpProtocol,
+    /// Where a person looks at a trace: an address with `{traceId}` in it.
+    pub trace_url: Option<String>,
+}
+
+/// The two ways of OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// gRPC.
+    #[default]
+    Grpc,
+    /// HTTP with protobuf.
+    Http,
 }

@@ -33,6 +33,7 @@ const EXECUTE: [&str; 5] = ["cluster", "home", "leader", "reconcile", "telemetry
 /// Files that do I/O. All others are pure: no async, no client, no clock, no environment, no randomness.
 const IO: &[&str] = &[
     "cli.rs",
+    "cli/choose.rs",
     "cli/crd.rs",
     "cli/run.rs",
     "cli/sandbox.rs",
@@ -47,6 +48,8 @@ const IO: &[&str] = &[
     "cluster/worker.rs",
     "daemon.rs",
     "fleet/watch.rs",
+    "fleet/watch/credentials.rs",
+    "fleet/watch/folders.rs",
     "home/kept.rs",
     "home/lead.rs",
     "leader.rs",

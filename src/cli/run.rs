@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tracing::warn;
+
 use crate::cluster::connect::Kubernetes;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
@@ -22,6 +24,9 @@ pub(super) fn run(sources: Sources) -> ExitCode {
         }
     };
     let guard = runtime.block_on(async { telemetry::init(&fleet.telemetry) });
+    for line in fleet.without_effect() {
+        warn!("Without effect in this version: {line}.");
+    }
     let ended = runtime.block_on(daemon::run(fleet, sources, Arc::new(Kubernetes)));
     guard.flush();
     runtime.shutdown_background();

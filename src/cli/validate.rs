@@ -15,6 +15,9 @@ pub(super) fn run(sources: &Sources) -> ExitCode {
                 fleet.home,
                 fleet.upgrades.len()
             );
+            for line in fleet.without_effect() {
+                println!("without effect in this version: {line}");
+            }
             ExitCode::SUCCESS
         }
         Err(problems) => super::refuse(&problems),

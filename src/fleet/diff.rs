@@ -2,7 +2,7 @@
 
 use super::{ClusterName, Fleet};
 
-/// The difference in words, one line per cluster, and one for the upgrades.
+/// The difference in words, one line per cluster that changed, and one for each other part of the file.
 pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
     let mut lines = vec![];
     for cluster in &new.clusters {
@@ -27,8 +27,20 @@ pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
     if old.upgrades != new.upgrades {
         lines.push("the upgrades changed".into());
     }
-    if old.validators != new.validators || old.home != new.home {
-        lines.push("home or the validators' budget changed".into());
+    if old.validators != new.validators {
+        lines.push("the limits on validators changed".into());
+    }
+    if (&old.home, &old.home_namespace, old.lease) != (&new.home, &new.home_namespace, new.lease) {
+        lines.push(format!(
+            "home is {}, its namespace {}, the lease {:#}",
+            new.home, new.home_namespace, new.lease
+        ));
+    }
+    if old.telemetry != new.telemetry || old.admin != new.admin {
+        lines.push("telemetry or admin changed: that takes effect at the next start of the daemon".into());
     }
     lines
 }
+
+#[cfg(test)]
+mod tests;

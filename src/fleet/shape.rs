@@ -8,8 +8,9 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::paths::{Location, LocationSegment};
 use serde_json::{Value, json};
 
-use super::file::{RawFleet, Written, json_schema};
+use super::file::{Written, json_schema};
 use super::problem::Problem;
+use super::raw::RawFleet;
 
 /// The raw fleet without what does not fit its shape, and what does not.
 pub(super) fn check(written: &Written) -> (RawFleet, Vec<Problem>) {

@@ -5,15 +5,17 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use jiff::SignedDuration;
 use kube::config::Kubeconfig;
 
-use super::file::{self, RawFleet, Sources, Written, within};
+use super::file::{self, Sources, Written, within};
 use super::problem::Problem;
-use super::shape::{self, suggestion};
-use super::{Cluster, ClusterName, Connection, Fleet, Telemetry, Upgrade, Validators};
+use super::raw::RawFleet;
+use super::shape;
+use super::{Cluster, Connection, Fleet, Upgrade};
 
 mod clusters;
+mod fleetwide;
+mod quantities;
 mod upgrades;
 mod words;
 
@@ -24,43 +26,33 @@ pub type Contexts<'a> = &'a dyn Fn(Option<&Path>) -> Result<Vec<String>, String>
 pub(super) struct Loaded {
     /// The fleet, or all that is wrong.
     pub(super) fleet: Result<Fleet, Vec<Problem>>,
-    /// The kubeconfigs that were asked for, whether they could be read or not.
-    pub(super) kubeconfigs: BTreeSet<PathBuf>,
+    /// The kubeconfigs that were asked for, and why if one cannot be read.
+    pub(super) kubeconfigs: BTreeMap<Option<PathBuf>, Result<(), String>>,
 }
 
 /// Reads and validates. Blocks on files.
 pub fn load(sources: &Sources) -> Result<Fleet, Vec<Problem>> {
-    load_all(sources).fleet
+    load_all(sources, &[]).fleet
 }
 
-/// As [`load`], for those who follow the files too. Each kubeconfig is read once, however many clusters it is for.
-pub(super) fn load_all(sources: &Sources) -> Loaded {
+/// As [`load`], for those who follow the files too: the kubeconfigs of the `running` connections are read in any case,
+/// and one that cannot be read takes none of them away. Each kubeconfig is read once, however many clusters it is for.
+pub(super) fn load_all(sources: &Sources, running: &[Connection]) -> Loaded {
     let read = RefCell::new(BTreeMap::<Option<PathBuf>, Result<Vec<String>, String>>::new());
     let once = |path: Option<&Path>| {
         read.borrow_mut().entry(path.map(Path::to_owned)).or_insert_with(|| contexts(path)).clone()
     };
+    for connection in running {
+        if let Connection::Kubeconfig { path, .. } = connection {
+            drop(once(path.as_deref()));
+        }
+    }
     let folder = sources.file.as_deref().and_then(Path::parent);
     let fleet = file::read(sources)
         .map_err(|problem| vec![problem])
-        .and_then(|written| validate(&written, folder, &once));
-    let kubeconfigs = read.into_inner().into_keys();
-    Loaded {
-        fleet,
-        kubeconfigs: kubeconfigs
-            .flat_map(|path| path.map_or_else(usual_kubeconfigs, |path| vec![path]))
-            .collect(),
-    }
-}
-
-/// Where `Kubeconfig::read` looks.
-fn usual_kubeconfigs() -> Vec<PathBuf> {
-    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
-    let listed: Vec<PathBuf> =
-        std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
-    if !listed.is_empty() {
-        return listed;
-    }
-    std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect()
+        .and_then(|written| validate(&written, folder, &once, running));
+    let kubeconfigs = read.into_inner().into_iter().map(|(path, read)| (path, read.map(drop))).collect();
+    Loaded { fleet, kubeconfigs }
 }
 
 /// The contexts of a real kubeconfig.
@@ -70,11 +62,17 @@ fn contexts(path: Option<&Path>) -> Result<Vec<String>, String> {
     Ok(kubeconfig.contexts.into_iter().map(|context| context.name).collect())
 }
 
+/// What the only cluster of a fleet without a file is called.
+pub fn cluster_name(context: &str) -> &str {
+    if words::is_dns_label(context) { context } else { "cluster" }
+}
+
 /// Validates what was written in a file of `folder`.
 pub(super) fn validate(
     written: &Written,
     folder: Option<&Path>,
     contexts: Contexts<'_>,
+    running: &[Connection],
 ) -> Result<Fleet, Vec<Problem>> {
     let (raw, problems) = shape::check(written);
     let misshapen = problems.len();
@@ -82,6 +80,7 @@ pub(super) fn validate(
         written,
         folder: folder.unwrap_or(Path::new("")),
         contexts,
+        running,
         problems,
         misshapen,
         connections: vec![],
@@ -91,17 +90,14 @@ pub(super) fn validate(
     if checker.problems.is_empty() { Ok(fleet) } else { Err(checker.problems) }
 }
 
-/// A shorter lease is lost to a slow answer.
-const SHORTEST_LEASE: SignedDuration = SignedDuration::from_secs(3);
-/// A longer one keeps a fleet without a daemon for too long.
-const LONGEST_LEASE: SignedDuration = SignedDuration::from_mins(5);
-
 /// Builds the fleet and collects what is wrong. With a problem, what was built stands in for what cannot be, so that
 /// the rest is looked at too; it is then thrown away.
 struct Checker<'a> {
     written: &'a Written,
     folder: &'a Path,
     contexts: Contexts<'a>,
+    /// What was good when it was last read: it stays so while its kubeconfig cannot be read.
+    running: &'a [Connection],
     problems: Vec<Problem>,
     /// So many of the problems, the first, are about the shape.
     misshapen: usize,
@@ -166,27 +162,16 @@ impl Checker<'_> {
         let upgrades: Vec<Upgrade> =
             raw.upgrades.iter().enumerate().map(|(index, upgrade)| self.upgrade(index, upgrade)).collect();
         self.unique("upgrades", upgrades.iter().map(|upgrade| upgrade.name.as_str()));
-        let telemetry = self.telemetry(raw);
-        let validators = Validators { max_unavailable: raw.validators.max_unavailable.unwrap_or(1) };
-        let home_namespace = self.home_namespace(raw);
-        let lease = self.lease(raw);
-        Fleet { home, home_namespace, lease, clusters, validators, upgrades, telemetry }
-    }
-
-    fn home_namespace(&mut self, raw: &RawFleet) -> String {
-        let namespace = raw.home_namespace.clone().unwrap_or_else(|| "polkafleet".into());
-        self.dns_label("homeNamespace", &namespace);
-        namespace
-    }
-
-    fn lease(&mut self, raw: &RawFleet) -> std::time::Duration {
-        let duration = self.duration("lease.duration", raw.lease.duration.as_ref(), 15);
-        if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&duration) {
-            let remedy = "write something between 3s and 5m; 15s suits most";
-            let value = raw.lease.duration.clone();
-            self.problem("lease.duration", value.as_deref(), "is too short or too long", remedy);
+        Fleet {
+            home,
+            home_namespace: self.home_namespace(raw),
+            clusters,
+            validators: fleetwide::validators(raw),
+            upgrades,
+            lease: self.lease(raw),
+            telemetry: self.telemetry(raw),
+            admin: self.admin(raw),
         }
-        duration.unsigned_abs()
     }
 
     fn unique<'n>(&mut self, list: &str, names: impl Iterator<Item = &'n str>) {
@@ -202,36 +187,6 @@ impl Checker<'_> {
                 );
             }
         }
-    }
-
-    fn home(&mut self, raw: &RawFleet, clusters: &[Cluster]) -> ClusterName {
-        let known: Vec<String> = clusters.iter().map(|cluster| cluster.name.0.clone()).collect();
-        match (&raw.home, known.as_slice()) {
-            (Some(home), known) if !known.contains(home) && !known.is_empty() => {
-                let remedy = suggestion(home, known, &format!("choose one of {}", known.join(", ")));
-                self.problem("home", Some(home), "is not a cluster of this file", remedy);
-            }
-            (None, [_, _, ..]) => {
-                let remedy = "with several clusters, name the one that has to be reachable";
-                self.problem("home", None, "is missing", remedy);
-            }
-            _ => {}
-        }
-        ClusterName(raw.home.as_ref().or(known.first()).cloned().unwrap_or_default())
-    }
-
-    fn telemetry(&mut self, raw: &RawFleet) -> Telemetry {
-        let endpoint = raw.telemetry.otlp.as_ref().map(|otlp| otlp.endpoint.clone());
-        if let Some(endpoint) = &endpoint {
-            let usable = endpoint
-                .parse::<http::Uri>()
-                .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some());
-            if !usable {
-                let remedy = "write it as http://127.0.0.1:4317 (gRPC without TLS, so far)";
-                self.problem("telemetry.otlp.endpoint", Some(endpoint), "is not an endpoint", remedy);
-            }
-        }
-        Telemetry { otlp_endpoint: endpoint }
     }
 }
 

@@ -4,14 +4,15 @@
 //! shorten the wait: what counts is the content of the file and of the kubeconfigs that it names, which is read again
 //! every [`POLL`]. It is loaded when it has changed, and only once it has stood still: half of a file is often a valid
 //! file with fewer clusters in it.
+//!
+//! A kubeconfig that changes while the fleet file does not is news, too: [`Credentials`] says which. One that cannot be
+//! read takes nothing away that was good, be it the fleet file's other edits or the connections that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -19,24 +20,36 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::folders::Folders;
 use super::file::Sources;
 use super::problem::Problem;
-use super::validate::load_all;
-use super::{Fleet, diff};
+use super::validate::{Loaded, load_all};
+use super::{Connection, Fleet, diff};
+
+mod credentials;
+mod folders;
+
+pub use credentials::{Credentials, generation, read as credentials, usual_kubeconfigs};
 
 /// Events can be missed (network file systems); content is not.
 const POLL: Duration = Duration::from_secs(2);
 /// An editor writes a file in several steps; content that stood still for so long is taken to be whole.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
-/// Runs until `stop`, and sends every fleet that is valid and differs from the last one.
-pub async fn follow(sources: Sources, fleet: watch::Sender<Arc<Fleet>>, stop: CancellationToken) {
+/// Runs until `stop`, and sends every fleet that is valid and differs from the last one, and every change of the
+/// kubeconfigs of the fleet that is in force.
+pub async fn follow(
+    sources: Sources,
+    fleet: watch::Sender<Arc<Fleet>>,
+    credentials: watch::Sender<Credentials>,
+    stop: CancellationToken,
+) {
     let touched = Arc::new(Notify::new());
     let mut folders = Folders::new(&touched);
     let mut hangup = signal(SignalKind::hangup())
         .inspect_err(|why| warn!(%why, "SIGHUP cannot be received; edits are seen all the same."))
         .ok();
-    let mut follower = Follower::new(sources, fleet);
+    let mut follower = Follower::new(sources, fleet, credentials);
     // The file may have changed since it was loaded for the start.
     let mut asked = true;
     loop {
@@ -45,6 +58,7 @@ pub async fn follow(sources: Sources, fleet: watch::Sender<Arc<Fleet>>, stop: Ca
             () = stop.cancelled() => return,
             () = follower.look(asked) => {}
         }
+        folders.watch(&follower.files);
         asked = tokio::select! {
             () = stop.cancelled() => return,
             () = touched.notified() => false,
@@ -67,18 +81,26 @@ type Content = BTreeMap<PathBuf, Option<[u8; 32]>>;
 struct Follower {
     sources: Sources,
     fleet: watch::Sender<Arc<Fleet>>,
-    /// The fleet file and the kubeconfigs that it named when it was last loaded, well or not.
+    credentials: watch::Sender<Credentials>,
+    /// The fleet file and the kubeconfigs that it and the fleet in force name.
     files: BTreeSet<PathBuf>,
-    /// What they held then.
+    /// What they held when they were last loaded, well or not.
     loaded: Content,
     /// Why that was refused; empty if it was not.
     rejected: Vec<Problem>,
+    /// Kubeconfigs of the fleet in force that cannot be read, and why.
+    unreadable: BTreeMap<Option<PathBuf>, String>,
 }
 
 impl Follower {
-    fn new(sources: Sources, fleet: watch::Sender<Arc<Fleet>>) -> Self {
+    fn new(
+        sources: Sources,
+        fleet: watch::Sender<Arc<Fleet>>,
+        credentials: watch::Sender<Credentials>,
+    ) -> Self {
         let files = sources.file.iter().cloned().collect();
-        Self { sources, fleet, files, loaded: Content::new(), rejected: vec![] }
+        let (rejected, unreadable) = (vec![], BTreeMap::new());
+        Self { sources, fleet, credentials, files, loaded: Content::new(), rejected, unreadable }
     }
 
     /// Loads the files if they have changed, or if a person `asked` for it.
@@ -94,8 +116,8 @@ impl Follower {
                 before = now;
                 continue;
             }
-            let sources = self.sources.clone();
-            let loaded = match spawn_blocking(move || load_all(&sources)).await {
+            let (sources, running) = (self.sources.clone(), self.running());
+            let loaded = match spawn_blocking(move || load_all(&sources, &running)).await {
                 Ok(loaded) => loaded,
                 Err(why) => {
                     error!(%why, "Loading the fleet file failed; the last good fleet goes on unchanged.");
@@ -109,19 +131,25 @@ impl Follower {
                 continue;
             }
             // A kubeconfig that was not known yet has not been seen to stand still.
-            let files: BTreeSet<_> = self.sources.file.iter().cloned().chain(loaded.kubeconfigs).collect();
+            let kubeconfigs = loaded.kubeconfigs.keys().flat_map(|path| credentials::files_at(path.as_ref()));
+            let files: BTreeSet<_> = self.sources.file.iter().cloned().chain(kubeconfigs).collect();
             if files != self.files {
                 before = content(files.clone()).await;
                 self.files = files;
                 continue;
             }
             self.loaded = before;
-            return self.take(loaded.fleet, asked);
+            return self.take(loaded, asked);
         }
     }
 
-    fn take(&mut self, loaded: Result<Fleet, Vec<Problem>>, asked: bool) {
-        match loaded {
+    /// The connections of the fleet in force.
+    fn running(&self) -> Vec<Connection> {
+        self.fleet.borrow().clusters.iter().map(|cluster| cluster.connection.clone()).collect()
+    }
+
+    fn take(&mut self, loaded: Loaded, asked: bool) {
+        match loaded.fleet {
             Ok(new) => {
                 if !std::mem::take(&mut self.rejected).is_empty() {
                     info!("The fleet file is valid again.");
@@ -138,7 +166,54 @@ impl Follower {
                 self.rejected = problems;
             }
         }
+        self.take_kubeconfigs(&loaded.kubeconfigs);
     }
+
+    /// Passes on what changed in the kubeconfigs of the fleet in force. Those that cannot be read keep their numbers.
+    fn take_kubeconfigs(&mut self, read: &BTreeMap<Option<PathBuf>, Result<(), String>>) {
+        let in_force: BTreeSet<_> = kubeconfigs(&self.fleet.borrow());
+        self.unreadable.retain(|path, _| in_force.contains(path));
+        let known = self.credentials.borrow().clone();
+        let mut new = Credentials::new();
+        for path in in_force {
+            let files = credentials::files_at(path.as_ref());
+            let kubeconfig =
+                files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+            if let Some(Err(why)) = read.get(&path) {
+                let kept = files.into_iter().filter_map(|file| Some((*known.get(&file)?, file)));
+                new.extend(kept.map(|(number, file)| (file, number)));
+                if self.unreadable.insert(path, why.clone()).as_ref() != Some(why) {
+                    error!(kubeconfig, why, "The kubeconfig cannot be read; what is connected goes on.");
+                }
+                continue;
+            }
+            let read = files.into_iter().filter_map(|file| Some(((*self.loaded.get(&file)?)?, file)));
+            new.extend(read.map(|(digest, file)| (file, credentials::number(digest))));
+            if self.unreadable.remove(&path).is_some() {
+                info!(kubeconfig, "The kubeconfig can be read again.");
+            }
+        }
+        let changed = |(file, number): &(&PathBuf, &u64)| known.get(*file).is_some_and(|old| old != *number);
+        for (file, _) in new.iter().filter(changed) {
+            info!(kubeconfig = %file.display(), "The kubeconfig changed.");
+        }
+        self.credentials.send_if_modified(|current| {
+            let changed = *current != new;
+            *current = new;
+            changed
+        });
+    }
+}
+
+/// The paths of the kubeconfigs that `fleet` names; `None` is the usual one.
+fn kubeconfigs(fleet: &Fleet) -> BTreeSet<Option<PathBuf>> {
+    let connections = fleet.clusters.iter().map(|cluster| &cluster.connection);
+    connections
+        .filter_map(|connection| match connection {
+            Connection::Kubeconfig { path, .. } => Some(path.clone()),
+            Connection::InCluster => None,
+        })
+        .collect()
 }
 
 fn replace(fleet: &watch::Sender<Arc<Fleet>>, new: Fleet) {
@@ -161,50 +236,6 @@ async fn content(files: BTreeSet<PathBuf>) -> Content {
     };
     // A panic there would be one of the standard library; no content is then unlike any other.
     spawn_blocking(read).await.unwrap_or_default()
-}
-
-/// The folders of the followed files, watched for as long as this is kept.
-struct Folders {
-    watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
-}
-
-impl Folders {
-    fn new(touched: &Arc<Notify>) -> Self {
-        let touched = Arc::clone(touched);
-        let wake = move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| is_write(event.kind)) {
-                touched.notify_one();
-            }
-        };
-        let watcher = notify::recommended_watcher(wake).inspect_err(
-            |why| warn!(%why, "Folders cannot be watched; files are read every {} s.", POLL.as_secs()),
-        );
-        Self { watcher: watcher.ok(), watched: BTreeSet::new() }
-    }
-
-    /// Each folder is tried once: what cannot be watched is still polled.
-    fn watch(&mut self, files: &BTreeSet<PathBuf>) {
-        let Some(watcher) = &mut self.watcher else { return };
-        for folder in files.iter().map(|file| folder_of(file)) {
-            if !self.watched.insert(folder.to_owned()) {
-                continue;
-            }
-            if let Err(why) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                let folder = folder.display();
-                warn!(%folder, %why, "The folder cannot be watched; its files are read every {} s.", POLL.as_secs());
-            }
-        }
-    }
-}
-
-fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Our own reading is an event too: without this, every look would cause the next.
-fn is_write(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl Lead {
     ) {
         let (namespace, duration) = {
             let fleet = self.fleet.borrow();
-            (fleet.home_namespace.clone(), fleet.lease / self.lease_divisor)
+            (fleet.home_namespace.clone(), fleet.lease.unsigned_abs() / self.lease_divisor)
         };
         let keeping =
             Keeping { namespace: namespace.clone(), name: PLANNER_LEASE, me: self.me.clone(), duration };
@@ -116,7 +116,7 @@ impl Lead {
             let same = self.clients.get(name).is_some_and(|lent| lent.session == session);
             let moved = current.home != *name
                 || current.home_namespace != namespace
-                || current.lease / self.lease_divisor != duration;
+                || current.lease.unsigned_abs() / self.lease_divisor != duration;
             if moved || !same || stop.is_cancelled() {
                 break;
             }

@@ -67,7 +67,7 @@ fn is_healthy(owner: Option<&Upgrade>, role: &RoleView, node: &NodeView, now: Ti
 
 /// How long a node must have been Ready.
 pub fn stable_for(owner: Option<&Upgrade>) -> SignedDuration {
-    owner.map_or(STABLE_FOR, |upgrade| upgrade.stable_for)
+    owner.map_or(STABLE_FOR, |upgrade| upgrade.health.stable_for)
 }
 
 /// Whether a permission is being used, or more of the same roll is to come.

@@ -119,7 +119,7 @@ pub fn healthy_at(upgrade: &Upgrade, resource: &ResourceView) -> Option<Timestam
     let version = resource.client_version.as_deref()?;
     let runs = |role: &RoleView| role.nodes.iter().all(|node| node.version.as_deref() == Some(version));
     let since = resource.settled_since.filter(|_| resource.roles.iter().all(runs))?;
-    Some(since + upgrade.stable_for)
+    Some(since + upgrade.health.stable_for)
 }
 
 /// A node on the wanted template that waiting will not start.

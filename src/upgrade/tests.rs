@@ -11,8 +11,8 @@ use super::gates::{Gate, STEP_GATES};
 use super::plan::plan_with;
 use super::{Ground, Plan, Unsettled, Write};
 use crate::fleet::{
-    Cluster, ClusterName, Connection, Count, Fleet, Settings, Stage, Telemetry, Unreachable, Upgrade,
-    Validators,
+    Cluster, ClusterName, Connection, Count, Fleet, Guard, Health, Settings, Stage, Telemetry, Unreachable,
+    Upgrade, Validators,
 };
 use crate::observed::{Board, ClusterState, ClusterView, NodeView, ResourceView, RoleView};
 use crate::polkadot::{Kind, ResourceId, Role};
@@ -82,9 +82,8 @@ fn fleet(shape: &Shape) -> Fleet {
     Fleet {
         home: ClusterName::from("c0"),
         home_namespace: "polkafleet".into(),
-        lease: std::time::Duration::from_secs(15),
         clusters: clusters.collect(),
-        validators: Validators { max_unavailable: 1 },
+        validators: Validators { max_unavailable: 1, guard: Guard::Strict },
         upgrades: vec![Upgrade {
             name: "u".into(),
             client_version: NEW.into(),
@@ -98,9 +97,12 @@ fn fleet(shape: &Shape) -> Fleet {
             max_failures: Count::Number(0),
             progress_deadline: SignedDuration::from_secs(1800),
             unreachable: Unreachable::Wait,
-            stable_for: SignedDuration::from_secs(STABLE),
+            health: Health { stable_for: SignedDuration::from_secs(STABLE), ..Health::default() },
+            prepull: false,
         }],
+        lease: SignedDuration::from_secs(15),
         telemetry: Telemetry::default(),
+        admin: None,
     }
 }
 

@@ -1,3 +1,5 @@
-//! The fleet at run time: its file, its workers, and the daemons that take turns.
+//! The fleet at run time: its file and the edits of it, its workers, and the daemons that take turns.
 
+mod file;
+mod reload;
 mod takeover;

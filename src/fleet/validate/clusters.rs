@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
+
 use super::words::{as_dns_label, is_bare_image, is_cidr, is_dns_label, is_label_key, is_label_value};
 use super::{Checker, expand_home};
-use crate::fleet::file::{RawCluster, RawFleet, RawPorts};
+use crate::fleet::raw::{RawCluster, RawFleet, RawPorts, RawProbe};
 use crate::fleet::shape::suggestion;
-use crate::fleet::{Cluster, ClusterName, Connection, Ports, Settings};
+use crate::fleet::{Cluster, ClusterName, Connection, Ports, Probe, Settings};
+
+/// More often helps nobody and costs every API server.
+const SHORTEST_PROBES: SignedDuration = SignedDuration::from_secs(1);
 
 impl Checker<'_> {
     /// The member, also if something is wrong with it: the others keep their places, and home may name it.
@@ -93,15 +98,16 @@ impl Checker<'_> {
             }
         };
         let path = cluster.kubeconfig.as_ref().map(|path| self.folder.join(expand_home(path)));
-        match (self.contexts)(path.as_deref()) {
-            Ok(known) if known.contains(context) => {
-                Some(Connection::Kubeconfig { path, context: context.clone() })
-            }
+        let read = (self.contexts)(path.as_deref());
+        let connection = Connection::Kubeconfig { path: path.clone(), context: context.clone() };
+        match read {
+            Ok(known) if known.contains(context) => Some(connection),
             Ok(known) => {
                 let remedy = suggestion(context, &known, &format!("it has {}", known.join(", ")));
                 self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
                 None
             }
+            Err(_) if self.running.contains(&connection) => Some(connection),
             Err(why) => {
                 self.unreadable(index, path.as_ref(), &why);
                 None
@@ -159,11 +165,45 @@ impl Checker<'_> {
             image: image.clone(),
             ports: self.ports(index, &cluster.ports, &raw.defaults.ports),
             metrics_from,
+            probe: self.probe(index, &cluster.probe, &raw.defaults.probe),
             max_nodes_in_flight: cluster
                 .max_nodes_in_flight
                 .or(raw.defaults.max_nodes_in_flight)
                 .unwrap_or(1),
+            install_crd: cluster.install_crd.or(raw.defaults.install_crd).unwrap_or(false),
         }
+    }
+
+    fn probe(&mut self, index: usize, own: &RawProbe, defaults: &RawProbe) -> Probe {
+        let usual = Probe::default();
+        let place = |own: bool, key: &str| {
+            if own { format!("clusters[{index}].probe.{key}") } else { format!("defaults.probe.{key}") }
+        };
+        let interval_at = place(own.interval.is_some(), "interval");
+        let timeout_at = place(own.timeout.is_some(), "timeout");
+        let interval = own.interval.as_ref().or(defaults.interval.as_ref());
+        let timeout = own.timeout.as_ref().or(defaults.timeout.as_ref());
+        let probe = Probe {
+            interval: self.duration(&interval_at, interval, usual.interval),
+            timeout: self.duration(&timeout_at, timeout, usual.timeout),
+        };
+        let shown = |given: Option<&String>, usual: &str| given.map_or(usual.to_owned(), Clone::clone);
+        if probe.interval < SHORTEST_PROBES {
+            let remedy = "write how often a node is asked, at least 1s";
+            self.once(interval_at, Some(&shown(interval, "60s")), "is too short", remedy);
+        } else if probe.timeout.is_zero() {
+            let remedy = "write how long a node may take to answer, for example 5s";
+            self.once(timeout_at, Some(&shown(timeout, "5s")), "would fail every probe", remedy);
+        } else if probe.timeout >= probe.interval {
+            // It is told at what was written: one of the two may be usual.
+            let (at, value) = if timeout.is_some() { (timeout_at, timeout) } else { (interval_at, interval) };
+            let what = format!(
+                "leaves no time: the interval is {:#}, the timeout {:#}",
+                probe.interval, probe.timeout
+            );
+            self.once(at, value.map(String::as_str), &what, "make the timeout shorter than the interval");
+        }
+        probe
     }
 
     fn ports(&mut self, index: usize, own: &RawPorts, defaults: &RawPorts) -> Ports {

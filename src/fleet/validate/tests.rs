@@ -1,10 +1,14 @@
 use super::*;
-use crate::fleet::Settings;
+use crate::fleet::{ClusterName, Guard, Health, OtlpProtocol, Settings};
 
 fn fake_contexts(path: Option<&Path>) -> Result<Vec<String>, String> {
     match path {
         Some(path) if path.ends_with("missing.yaml") => Err("no such file".into()),
-        _ => Ok(["kind-eu-canary", "kind-eu-1", "kind-us-1", "minikube"].map(String::from).to_vec()),
+        _ => Ok(["kind-eu-canary", "kind-eu-1", "kind-us-1", "minikube"]
+            .map(String::from)
+            .into_iter()
+            .chain((1..=12).map(|number| format!("prod-{number}")))
+            .collect()),
     }
 }
 
@@ -17,7 +21,7 @@ fn check_with(text: &str, env: &[(&str, &str)]) -> Result<Fleet, Vec<String>> {
         Ok(written) => written,
         Err(problem) => return Err(vec![problem.to_string()]),
     };
-    validate(&written, None, &fake_contexts)
+    validate(&written, None, &fake_contexts, &[])
         .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
@@ -29,11 +33,66 @@ const ONE: &str = "{version: 1, clusters: [{context: minikube}]}";
 
 #[test]
 fn the_shipped_examples_are_valid() {
-    for example in [include_str!("../../../fleet/fleet.yaml"), include_str!("../../../fleet/minikube.yaml")] {
-        if let Err(problems) = check(example) {
-            panic!("{problems:#?}");
+    let schema = file::json_schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fleet");
+    let mut seen = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
         }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# yaml-language-server: $schema=./fleet.schema.json\n"), "{path:?}");
+        if let Err(problems) = check(&text) {
+            panic!("{path:?}: {problems:#?}");
+        }
+        let written: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+        let wrong: Vec<String> = validator.iter_errors(&written).map(|error| error.to_string()).collect();
+        assert!(wrong.is_empty(), "{path:?}: {wrong:?}");
+        seen.insert(path.file_name().unwrap().to_owned());
     }
+    let names = ["big.yaml", "fleet.yaml", "in-cluster.yaml", "minikube.yaml"];
+    assert_eq!(seen, names.into_iter().map(Into::into).collect());
+}
+
+/// Every key of the schema, with the keys above it.
+fn keys(schema: &serde_json::Value, at: &serde_json::Value, above: &str, found: &mut BTreeSet<String>) {
+    let at = at["$ref"].as_str().map_or(at, |to| schema.pointer(&to[1..]).unwrap());
+    if at["items"].is_object() {
+        keys(schema, &at["items"], above, found);
+    }
+    for (key, below) in at["properties"].as_object().into_iter().flatten() {
+        let path = format!("{above}.{key}");
+        keys(schema, below, &path, found);
+        found.insert(path);
+    }
+}
+
+/// Every key of what is written, with the keys above it.
+fn written_keys(at: &serde_json::Value, above: &str, found: &mut BTreeSet<String>) {
+    for item in at.as_array().into_iter().flatten() {
+        written_keys(item, above, found);
+    }
+    for (key, below) in at.as_object().into_iter().flatten() {
+        let path = format!("{above}.{key}");
+        written_keys(below, &path, found);
+        found.insert(path);
+    }
+}
+
+#[test]
+fn the_example_that_explains_every_field_has_every_field() {
+    let (schema, mut known, mut written) = (file::json_schema(), BTreeSet::new(), BTreeSet::new());
+    keys(&schema, &schema, "", &mut known);
+    let text = include_str!("../../../fleet/fleet.yaml");
+    written_keys(&serde_yaml::from_str(text).unwrap(), "", &mut written);
+    // What a cluster may override is explained where it stands for all of them.
+    let elsewhere = |key: &&String| {
+        key.strip_prefix(".clusters").is_some_and(|key| written.contains(&format!(".defaults{key}")))
+    };
+    let missing: Vec<_> = known.difference(&written).filter(|key| !elsewhere(key)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 #[test]
@@ -331,7 +390,7 @@ fn versions_of_all_kinds_must_be_releases_and_must_matter() {
 fn durations_may_be_days_and_deadlines_may_not_be_nothing() {
     let fleet = check(&upgrade("progressDeadline: 1d 2h, health: {stableFor: 90s}")).unwrap();
     assert_eq!(fleet.upgrades[0].progress_deadline.as_secs(), 26 * 3600);
-    assert_eq!(fleet.upgrades[0].stable_for.as_secs(), 90);
+    assert_eq!(fleet.upgrades[0].health.stable_for.as_secs(), 90);
     for wrong in ["0s", "-5m", "30", "1 month", "400d", "soon"] {
         exactly(&upgrade(&format!("progressDeadline: '{wrong}'")), &[], &["upgrades[0].progressDeadline"]);
     }
@@ -367,7 +426,98 @@ fn a_kubeconfig_is_read_once_for_all_its_clusters() {
     )
     .unwrap();
     std::fs::write(folder.path().join("k"), "{contexts: [{name: a}, {name: b}]}").unwrap();
-    let loaded = load_all(&Sources { file: Some(file), ..Sources::default() });
+    let loaded = load_all(&Sources { file: Some(file), ..Sources::default() }, &[]);
     assert!(loaded.fleet.is_ok());
-    assert_eq!(loaded.kubeconfigs, [folder.path().join("k")].into());
+    assert_eq!(loaded.kubeconfigs, [(Some(folder.path().join("k")), Ok(()))].into());
+}
+
+/// Everything of the file's head that is said once for the whole fleet.
+fn with(more: &str) -> String {
+    format!("{{version: 1, clusters: [{{context: minikube}}], {more}}}")
+}
+
+#[test]
+fn what_is_not_said_has_its_usual_value() {
+    let fleet = check(&upgrade("")).unwrap();
+    assert_eq!((fleet.home_namespace.as_str(), fleet.lease.as_secs(), fleet.admin), ("polkafleet", 15, None));
+    assert_eq!((fleet.validators.max_unavailable, fleet.validators.guard), (1, Guard::Strict));
+    assert_eq!((fleet.telemetry.otlp_protocol, fleet.telemetry.trace_url), (OtlpProtocol::Grpc, None));
+    assert_eq!((fleet.upgrades[0].health, fleet.upgrades[0].prepull), (Health::default(), true));
+    let settings = &fleet.clusters[0].settings;
+    let probe = (settings.probe.interval.as_secs(), settings.probe.timeout.as_secs());
+    assert_eq!((probe, settings.install_crd), ((60, 5), false));
+}
+
+#[test]
+fn what_is_said_of_the_whole_fleet_is_taken() {
+    let fleet = check(&with(
+        "homeNamespace: ops, lease: {duration: 1m}, validators: {guard: relaxed}, admin: {listen: '[::1]:9100'}, \
+         telemetry: {otlp: {endpoint: 'http://[::1]:4318', protocol: http}, traceUrl: 'https://x.example/{traceId}'}",
+    ))
+    .unwrap();
+    assert_eq!((fleet.home_namespace.as_str(), fleet.lease.as_secs()), ("ops", 60));
+    assert_eq!((fleet.validators.guard, fleet.telemetry.otlp_protocol), (Guard::Relaxed, OtlpProtocol::Http));
+    assert_eq!(fleet.admin.unwrap().port(), 9100);
+    let fleet =
+        check(&upgrade("prepull: false, health: {minPeers: 0, maxSyncLag: 1, maxFinalityLag: 2}")).unwrap();
+    let health = Health { min_peers: 0, max_sync_lag: 1, max_finality_lag: 2, ..Health::default() };
+    assert_eq!((fleet.upgrades[0].health, fleet.upgrades[0].prepull), (health, false));
+}
+
+#[test]
+fn what_is_wrong_of_the_whole_fleet_is_told_at_its_place() {
+    exactly(&with("homeNamespace: A"), &[], &["homeNamespace: \"A\": is not a DNS label"]);
+    for wrong in ["2s", "6m"] {
+        exactly(&with(&format!("lease: {{duration: {wrong}}}")), &[], &["lease.duration"]);
+    }
+    exactly(&with("lease: {duration: soon}"), &[], &["lease.duration: \"soon\": is not a duration"]);
+    exactly(&with("validators: {guard: strickt}"), &[], &["did you mean strict?"]);
+    exactly(
+        &with("telemetry: {otlp: {endpoint: 'http://a:1', protocol: htp}}"),
+        &[],
+        &["did you mean http?"],
+    );
+    for wrong in ["https://x.example/", "{traceId}", "ftp://x.example/{traceId}"] {
+        exactly(&with(&format!("telemetry: {{traceUrl: '{wrong}'}}")), &[], &["telemetry.traceUrl"]);
+    }
+    for wrong in ["9100", "':9100'", "localhost:9100", "127.0.0.1:0"] {
+        exactly(&with(&format!("admin: {{listen: {wrong}}}")), &[], &["admin.listen"]);
+    }
+}
+
+#[test]
+fn probes_are_overridden_key_by_key_and_must_leave_time() {
+    let text = |defaults: &str, own: &str| {
+        format!(
+            "{{version: 1, home: a, defaults: {{installCrd: true, probe: {{{defaults}}}}}, clusters: [{{name: a, \
+             context: minikube}}, {{name: b, context: kind-eu-1, installCrd: false, probe: {{{own}}}}}]}}"
+        )
+    };
+    let fleet = check(&text("interval: 30s", "timeout: 10s")).unwrap();
+    let of = |index: usize| {
+        let settings = &fleet.clusters[index].settings;
+        (settings.probe.interval.as_secs(), settings.probe.timeout.as_secs(), settings.install_crd)
+    };
+    assert_eq!((of(0), of(1)), ((30, 5, true), (30, 10, false)));
+    exactly(&text("interval: 5s", ""), &[], &["defaults.probe.interval: \"5s\": leaves no time"]);
+    exactly(&text("", "timeout: 60s"), &[], &["clusters[1].probe.timeout: \"60s\": leaves no time"]);
+    exactly(&text("interval: 0s, timeout: 0s", ""), &[], &["defaults.probe.interval: \"0s\": is too short"]);
+    exactly(&text("timeout: 0s", ""), &[], &["defaults.probe.timeout: \"0s\": would fail every probe"]);
+    exactly(&text("timeout: soon", ""), &[], &["defaults.probe.timeout: \"soon\": is not a duration"]);
+}
+
+#[test]
+fn what_has_no_effect_yet_is_said_in_a_line_each() {
+    assert_eq!(check(ONE).unwrap().without_effect(), Vec::<String>::new());
+    let fleet = check(include_str!("../../../fleet/fleet.yaml")).unwrap();
+    let lines = fleet.without_effect();
+    for part in ["guard", "health", "prepull", "traceUrl", "admin.listen"] {
+        assert!(lines.iter().any(|line| line.contains(part)), "{part} in {lines:#?}");
+    }
+    let fleet = check(&with(
+        "defaults: {probe: {interval: 1h}, installCrd: true}, \
+         telemetry: {otlp: {endpoint: 'http://a:1', protocol: http}}",
+    ))
+    .unwrap();
+    assert_eq!(fleet.without_effect().len(), 3, "{:?}", fleet.without_effect());
 }

@@ -1,15 +1,14 @@
 //! The upgrades: versions, selectors, stages, counts, durations. Pure.
 
-use jiff::{SignedDuration, Span, SpanRelativeTo};
+use jiff::SignedDuration;
 use kube::core::{Expression, Selector};
 
 use super::Checker;
 use super::words::{is_label_key, is_label_value, is_release};
-use crate::fleet::file::{RawCount, RawExpedite, RawExpression, RawSelector, RawStage, RawUpgrade};
-use crate::fleet::{Count, Expedite, Stage, Unreachable, Upgrade};
+use crate::fleet::raw::{RawExpedite, RawExpression, RawHealth, RawSelector, RawStage, RawUpgrade};
+use crate::fleet::{Expedite, Health, Stage, Unreachable, Upgrade};
 
-/// A year: longer is a slip, and times must not overflow.
-const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
+const PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 
 impl Checker<'_> {
     pub(super) fn upgrade(&mut self, index: usize, raw: &RawUpgrade) -> Upgrade {
@@ -24,7 +23,7 @@ impl Checker<'_> {
             raw.stages.iter().enumerate().map(|(number, stage)| self.stage(index, number, stage)).collect();
         self.unique(&at("stages"), stages.iter().map(|stage| stage.name.as_str()));
         let progress_deadline =
-            self.duration(&at("progressDeadline"), raw.progress_deadline.as_ref(), 30 * 60);
+            self.duration(&at("progressDeadline"), raw.progress_deadline.as_ref(), PROGRESS_DEADLINE);
         if progress_deadline.is_zero() {
             let remedy = "write how long a node may take, for example 30m";
             self.problem(at("progressDeadline"), Some("0s"), "would fail every node at once", remedy);
@@ -45,7 +44,18 @@ impl Checker<'_> {
                 Some("skip") => Unreachable::Skip,
                 _ => Unreachable::Wait,
             },
-            stable_for: self.duration(&at("health.stableFor"), raw.health.stable_for.as_ref(), 3 * 60),
+            health: self.health(&at("health.stableFor"), &raw.health),
+            prepull: raw.prepull.unwrap_or(true),
+        }
+    }
+
+    fn health(&mut self, at: &str, raw: &RawHealth) -> Health {
+        let usual = Health::default();
+        Health {
+            min_peers: raw.min_peers.unwrap_or(usual.min_peers),
+            max_sync_lag: raw.max_sync_lag.unwrap_or(usual.max_sync_lag),
+            max_finality_lag: raw.max_finality_lag.unwrap_or(usual.max_finality_lag),
+            stable_for: self.duration(at, raw.stable_for.as_ref(), usual.stable_for),
         }
     }
 
@@ -68,7 +78,7 @@ impl Checker<'_> {
             clusters: self.selector(&at("clusters"), &raw.clusters),
             optional: raw.optional,
             max_concurrent: self.count(&at("maxConcurrent"), raw.max_concurrent.as_ref(), 1, 1),
-            soak: self.duration(&at("soak"), raw.soak.as_ref(), 0),
+            soak: self.duration(&at("soak"), raw.soak.as_ref(), SignedDuration::ZERO),
             approval_required: raw.approval.is_some(),
             approved_version: raw.approved_version.clone(),
         }
@@ -135,52 +145,6 @@ impl Checker<'_> {
                 let remedy = "give In and NotIn at least one value, Exists and DoesNotExist none";
                 self.problem(format!("{at}.values"), None, format!("does not go with {operator}"), remedy);
                 None
-            }
-        }
-    }
-
-    fn count(&mut self, path: &str, raw: Option<&RawCount>, default: u32, least: u32) -> Count {
-        let count = match raw {
-            None => return Count::Number(default),
-            Some(RawCount::Number(number)) => Some(Count::Number(*number)).filter(|_| *number >= least),
-            Some(RawCount::Percent(text)) => {
-                let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
-                number.filter(|percent| (1..=100).contains(percent)).map(Count::Percent)
-            }
-        };
-        count.unwrap_or_else(|| {
-            let value = match raw {
-                Some(RawCount::Percent(text)) => text.clone(),
-                Some(RawCount::Number(number)) => number.to_string(),
-                None => String::new(),
-            };
-            let remedy = format!("write a number from {least}, or a percentage from 1% to 100%");
-            self.problem(path, Some(&value), "is neither a count nor a percentage", remedy);
-            Count::Number(default)
-        })
-    }
-
-    pub(super) fn duration(
-        &mut self,
-        path: &str,
-        raw: Option<&String>,
-        default_seconds: i64,
-    ) -> SignedDuration {
-        let default = SignedDuration::from_secs(default_seconds);
-        let Some(text) = raw else { return default };
-        // A soak of two days is two times 24 hours, whatever the clocks do.
-        let span =
-            text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
-        match span {
-            Ok(duration) if !duration.is_negative() && duration <= LONGEST => duration,
-            _ => {
-                self.problem(
-                    path,
-                    Some(text),
-                    "is not a duration",
-                    "write it as 90s, 30m, 1h 30m or 2d, at most a year",
-                );
-                default
             }
         }
     }

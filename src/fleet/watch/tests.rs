@@ -3,6 +3,8 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use notify::event::AccessKind;
+use notify::{EventKind, RecursiveMode, Watcher as _};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
@@ -14,6 +16,7 @@ const BOUND: Duration = Duration::from_secs(10);
 struct World {
     folder: tempfile::TempDir,
     fleet: watch::Receiver<Arc<Fleet>>,
+    credentials: watch::Receiver<Credentials>,
     log: Log,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -72,11 +75,13 @@ impl World {
     fn follow(folder: tempfile::TempDir) -> Self {
         use tracing::instrument::WithSubscriber as _;
         let sources = Sources { file: Some(folder.path().join("fleet.yaml")), ..Sources::default() };
-        let (sender, fleet) = watch::channel(Arc::new(load(&sources).unwrap()));
+        let loaded = load(&sources).unwrap();
+        let (numbers, credentials) = watch::channel(super::credentials(&loaded));
+        let (sender, fleet) = watch::channel(Arc::new(loaded));
         let (log, stop) = (Log::default(), CancellationToken::new());
         let logger = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-        let task = tokio::spawn(follow(sources, sender, stop.clone()).with_subscriber(logger));
-        Self { folder, fleet, log, stop, task }
+        let task = tokio::spawn(follow(sources, sender, numbers, stop.clone()).with_subscriber(logger));
+        Self { folder, fleet, credentials, log, stop, task }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -90,6 +95,11 @@ impl World {
     async fn has(&mut self, clusters: usize) {
         let right = self.fleet.wait_for(|fleet| fleet.clusters.len() == clusters);
         tokio::time::timeout(BOUND, right).await.expect("the edit arrives").unwrap();
+    }
+
+    async fn is(&mut self, what: &str, right: impl FnMut(&Arc<Fleet>) -> bool) {
+        let right = self.fleet.wait_for(right);
+        drop(tokio::time::timeout(BOUND, right).await.expect(what).unwrap());
     }
 
     async fn end(self) {
@@ -166,13 +176,59 @@ async fn a_file_that_is_gone_keeps_the_last_good_fleet() {
 }
 
 #[tokio::test]
-async fn a_broken_kubeconfig_is_told_and_its_mending_is_seen() {
+async fn a_broken_kubeconfig_is_told_once_takes_nothing_away_and_its_mending_is_told() {
     let mut world = World::new();
+    let before = world.credentials.borrow().clone();
     fs::write(world.path("k"), "{contexts: [").unwrap();
-    world.log.says("clusters[0].kubeconfig", 1).await;
+    world.log.says("The kubeconfig cannot be read", 1).await;
+    // Edits go on meanwhile, but what is new in the broken file is not known.
+    world.write(&of(&["a"]).replace("{context", "{paused: true, context"));
+    world.is("paused", |fleet| fleet.clusters[0].paused).await;
     world.write(&of(&["a", "b"]));
+    world.log.says("clusters[1].kubeconfig", 1).await;
+    assert_eq!(*world.credentials.borrow(), before, "what was last good is kept");
     fs::write(world.path("k"), KUBECONFIG).unwrap();
     world.has(2).await;
+    world.log.says("The kubeconfig can be read again", 1).await;
+    assert_eq!(world.log.count("The kubeconfig cannot be read"), 1);
+    assert_eq!(*world.credentials.borrow(), before, "it is the same again");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_changed_kubeconfig_is_news_also_while_the_fleet_file_is_wrong() {
+    let mut world = World::new();
+    let path = world.path("k");
+    let connection = Connection::Kubeconfig { path: Some(path.clone()), context: "a".into() };
+    let generation = |world: &World| super::generation(&world.credentials.borrow(), &connection);
+    for (wrong, more) in [(false, "# 1"), (true, "# 2"), (true, "# 3")] {
+        if wrong {
+            world.write("clusters: [");
+            world.log.says("cannot be parsed", 1).await;
+        }
+        let before = generation(&world);
+        fs::write(&path, format!("{KUBECONFIG} {more}")).unwrap();
+        tokio::time::timeout(BOUND, world.credentials.changed()).await.expect("it is seen").unwrap();
+        assert_ne!(generation(&world), before);
+    }
+    assert!(!world.fleet.has_changed().unwrap(), "the fleet is the same");
+    world.end().await;
+}
+
+/// The kubeconfigs of clusters that have left are forgotten.
+#[tokio::test]
+async fn credentials_are_those_of_the_fleet_in_force() {
+    let mut world = World::new();
+    fs::write(world.path("other"), KUBECONFIG).unwrap();
+    let names = |world: &World| -> Vec<PathBuf> { world.credentials.borrow().keys().cloned().collect() };
+    world.write(&format!("{}- {{context: b, kubeconfig: other}}\n", of(&["a"])));
+    world.has(2).await;
+    let both = world.credentials.wait_for(|all| all.len() == 2);
+    drop(tokio::time::timeout(BOUND, both).await.expect("both are known").unwrap());
+    world.write(&of(&["a"]).replace("k}", "other}"));
+    let one = world.credentials.wait_for(|all| all.len() == 1);
+    drop(tokio::time::timeout(BOUND, one).await.expect("one is left").unwrap());
+    assert_eq!(names(&world), [world.path("other")]);
     world.end().await;
 }
 
