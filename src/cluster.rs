@@ -157,7 +157,7 @@ impl Registry {
             name: cluster.name.clone(),
             cluster: receiver,
             connect: Arc::clone(&self.connect),
-            board: self.board.clone(),
+            board: self.board.until(stop.clone()),
             clients: Arc::clone(&self.clients),
             clock: self.clock.clone(),
             leases: self.leases.clone(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::fleet::ClusterName;
 use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
@@ -10,14 +11,24 @@ use crate::polkadot::ResourceId;
 
 /// The writing side. A reader holds a [`watch::Receiver`] and takes a whole Board at a time.
 #[derive(Clone)]
-pub struct BoardWriter(Arc<watch::Sender<Arc<Board>>>);
+pub struct BoardWriter {
+    board: Arc<watch::Sender<Arc<Board>>>,
+    /// When this is cancelled, nothing more is written: the cluster may have left, or have another worker.
+    until: CancellationToken,
+}
 
 impl BoardWriter {
     /// An empty Board and its first reader.
     #[must_use]
     pub fn new() -> (Self, watch::Receiver<Arc<Board>>) {
         let (sender, receiver) = watch::channel(Arc::new(Board::default()));
-        (Self(Arc::new(sender)), receiver)
+        (Self { board: Arc::new(sender), until: CancellationToken::new() }, receiver)
+    }
+
+    /// The same Board, for a worker that ends with `until`: what it still has to say then is of no interest.
+    #[must_use]
+    pub fn until(&self, until: CancellationToken) -> Self {
+        Self { board: Arc::clone(&self.board), until }
     }
 
     /// Where a worker stands; readers wake only if that is news. Returns whether it was.
@@ -53,11 +64,15 @@ impl BoardWriter {
 
     /// A cluster that is no longer a member.
     pub fn remove(&self, cluster: &ClusterName) {
-        self.0.send_if_modified(|board| Arc::make_mut(board).clusters.remove(cluster).is_some());
+        self.board.send_if_modified(|board| Arc::make_mut(board).clusters.remove(cluster).is_some());
     }
 
     fn change(&self, cluster: &ClusterName, change: impl FnOnce(&mut ClusterView) -> bool) -> bool {
-        self.0.send_if_modified(|board| {
+        self.board.send_if_modified(|board| {
+            // Asked while the Board is locked: whoever takes the cluster off it cancels first.
+            if self.until.is_cancelled() {
+                return false;
+            }
             let view = Arc::make_mut(board).clusters.entry(cluster.clone()).or_insert_with(|| {
                 Arc::new(ClusterView {
                     state: ClusterState::Connecting,

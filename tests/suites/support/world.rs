@@ -257,11 +257,11 @@ impl Member {
             .collect()
     }
 
-    /// Requests of the daemon, but for those about its Leases, as the server's audit log or the simulated cluster remembers them.
+    /// Requests of the daemon, but for those about its Leases and what it keeps in home, as the server's audit log or the simulated cluster remembers them.
     fn requests(&self) -> Vec<Asking> {
         match &self.gate {
             Gate::Simulated(cluster) => {
-                let ours = |asked: &&Asked| asked.agent == AGENT && !asked.uri.contains("/leases");
+                let ours = |asked: &&Asked| asked.agent == AGENT && !is_keeping(&asked.uri);
                 cluster.asked().iter().filter(ours).map(Asking::of).collect()
             }
             Gate::Proxy { audit, .. } => {
@@ -272,7 +272,7 @@ impl Member {
                     .filter(|event| {
                         event["user"]["username"] == user.as_str()
                             && event["stage"] == "ResponseComplete"
-                            && event["objectRef"]["resource"] != "leases"
+                            && !event["requestURI"].as_str().is_some_and(is_keeping)
                     })
                     .map(|event| Asking {
                         verb: event["verb"].as_str().unwrap_or_default().into(),
@@ -294,7 +294,7 @@ impl Member {
                 .asked()
                 .iter()
                 .filter(|asked| asked.method != "GET" && (200..300).contains(&asked.code))
-                .filter(|asked| !["/leases", "/configmaps"].iter().any(|kind| asked.uri.contains(kind)))
+                .filter(|asked| !is_keeping(&asked.uri))
                 .filter_map(|asked| agent(&asked.by))
                 .collect(),
             Gate::Proxy { audit, .. } => {
@@ -337,7 +337,7 @@ impl Member {
                 let last = asked
                     .iter()
                     .rev()
-                    .filter(|asked| asked.agent == AGENT && !asked.uri.contains("/leases"))
+                    .filter(|asked| asked.agent == AGENT && !is_keeping(&asked.uri))
                     .take(8);
                 last.map(|asked| format!("{} {} {}", asked.method, asked.uri, asked.code))
                     .collect::<Vec<_>>()
@@ -359,6 +359,11 @@ impl Member {
             .filter(|asking| matches!(&*asking.verb, "watch" | "list") && !asking.is_version)
             .count()
     }
+}
+
+/// Whether a request is about Leases, or about what is kept in home.
+fn is_keeping(uri: &str) -> bool {
+    uri.contains("/leases") || uri.contains("/configmaps")
 }
 
 /// A request, as far as the tests ask about it.
