@@ -97,14 +97,14 @@ fn of_pod() -> Value {
 mod tests {
     use super::*;
 
-    fn found(current: Option<&str>) -> Found {
-        Ok((current.map(String::from), vec!["minikube".into(), "kind-a".into()]))
+    fn found(current: Option<&str>) -> (Option<String>, Vec<String>) {
+        (current.map(String::from), vec!["minikube".into(), "kind-a".into()])
     }
 
     #[test]
     fn a_kubeconfig_comes_before_the_pod() {
         let expected = json!({"name": "minikube", "context": "minikube"});
-        assert_eq!(usual(true, Some(found(Some("minikube")))), Ok(expected));
+        assert_eq!(usual(true, Some(Ok(found(Some("minikube"))))), Ok(expected));
         assert_eq!(usual(true, None), Ok(json!({"name": "cluster", "inCluster": true})));
     }
 
@@ -112,7 +112,7 @@ mod tests {
     fn a_context_that_is_no_dns_label_is_called_cluster() {
         let context = "arn:aws:eks:eu-1:1:cluster/prod";
         let expected = json!({"name": "cluster", "context": context});
-        assert_eq!(usual(false, Some(found(Some(context)))), Ok(expected));
+        assert_eq!(usual(false, Some(Ok(found(Some(context))))), Ok(expected));
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
         let says = |in_pod, kubeconfig| usual(in_pod, kubeconfig).unwrap_err().to_string();
         assert!(says(false, None).contains("give --fleet FILE"));
         for current in [None, Some("")] {
-            assert!(says(true, Some(found(current))).contains("--context with one of: minikube, kind-a"));
+            assert!(says(true, Some(Ok(found(current)))).contains("--context with one of: minikube, kind-a"));
         }
         assert!(says(true, Some(Err("line 3".into()))).contains("cannot be read: line 3"));
     }
