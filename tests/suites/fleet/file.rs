@@ -86,6 +86,17 @@ fn without_a_file_the_fleet_is_the_current_context() {
 }
 
 #[test]
+fn a_flag_that_names_a_cluster_wins_over_the_file_of_the_environment() {
+    let folder = folder(&["a", "b"], None);
+    let file = folder.path().join("other.yaml");
+    std::fs::write(&file, "{version: 1, home: b, clusters: [{context: a}, {context: b}]}").unwrap();
+    let mut command = validate(folder.path());
+    command.env("POLKAFLEET_FILE", &file);
+    assert!(answer(&mut command).1.contains("valid: 2 clusters, home b"));
+    assert!(answer(command.args(["--context", "a"])).1.contains("valid: 1 cluster, home a"));
+}
+
+#[test]
 fn without_a_file_and_a_kubeconfig_the_fleet_is_the_cluster_of_the_pod() {
     let folder = folder(&[], None);
     let missing = folder.path().join("missing");
