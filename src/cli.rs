@@ -26,8 +26,7 @@ enum Command {
     /// Run the daemon: one worker per cluster of the fleet file, and upgrades across them.
     Run(FleetArgs),
     Sandbox(sandbox::SandboxArgs),
-    /// Check a fleet file without touching any cluster; exit 2 with every mistake if it is wrong.
-    Validate(FleetArgs),
+    Validate(validate::ValidateArgs),
     /// Print the Polkadot CRD, to be applied with kubectl apply --server-side -f -
     Crd,
     /// Print the JSON Schema of the fleet file.
@@ -39,7 +38,10 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(fleet) => fleet.sources().map_or_else(no_fleet, run::run),
         Command::Sandbox(args) => sandbox::run(&args),
-        Command::Validate(fleet) => fleet.sources().map_or_else(no_fleet, |sources| validate::run(&sources)),
+        Command::Validate(args) => {
+            let connect = args.connect;
+            args.fleet.sources().map_or_else(no_fleet, |sources| validate::run(&sources, connect))
+        }
         Command::Crd => crd::run(),
         Command::Schema => crd::schema(),
     }

@@ -13,8 +13,8 @@ use crate::fleet::validate::cluster_name;
 /// pod runs in.
 #[derive(Args)]
 pub(super) struct FleetArgs {
-    /// The fleet file.
-    #[arg(long, value_name = "FILE", env = "POLKAFLEET_FILE", conflicts_with_all = ["context", "in_cluster"])]
+    /// The fleet file; default: that of the environment variable `POLKAFLEET_FILE`.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["context", "in_cluster"])]
     fleet: Option<PathBuf>,
     /// Instead of a fleet file: one cluster, by its kubeconfig context.
     #[arg(long, value_name = "CONTEXT")]
@@ -50,7 +50,10 @@ type Found = Result<(Option<String>, Vec<String>), String>;
 impl FleetArgs {
     /// What is read: the file, or a fleet of one.
     pub(super) fn sources(self) -> Result<Sources, NoFleet> {
-        let cluster = match (&self.fleet, self.context, self.in_cluster) {
+        // A flag wins over the environment, also where it names a cluster instead of a file.
+        let named = self.context.is_some() || self.in_cluster;
+        let file = self.fleet.or_else(|| if named { None } else { file_of_environment() });
+        let cluster = match (&file, self.context, self.in_cluster) {
             (Some(_), _, _) => None,
             (None, Some(context), _) => Some(of_context(&context)),
             (None, None, true) => Some(of_pod()),
@@ -60,8 +63,12 @@ impl FleetArgs {
             }
         };
         let flags = cluster.map(|cluster| json!({"version": 1, "clusters": [cluster]}));
-        Ok(Sources { file: self.fleet, env: std::env::vars().collect(), flags })
+        Ok(Sources { file, env: std::env::vars().collect(), flags })
     }
+}
+
+fn file_of_environment() -> Option<PathBuf> {
+    std::env::var_os("POLKAFLEET_FILE").filter(|file| !file.is_empty()).map(PathBuf::from)
 }
 
 /// The usual kubeconfig, `None` where there is none.
@@ -97,14 +104,14 @@ fn of_pod() -> Value {
 mod tests {
     use super::*;
 
-    fn found(current: Option<&str>) -> Found {
-        Ok((current.map(String::from), vec!["minikube".into(), "kind-a".into()]))
+    fn found(current: Option<&str>) -> (Option<String>, Vec<String>) {
+        (current.map(String::from), vec!["minikube".into(), "kind-a".into()])
     }
 
     #[test]
     fn a_kubeconfig_comes_before_the_pod() {
         let expected = json!({"name": "minikube", "context": "minikube"});
-        assert_eq!(usual(true, Some(found(Some("minikube")))), Ok(expected));
+        assert_eq!(usual(true, Some(Ok(found(Some("minikube"))))), Ok(expected));
         assert_eq!(usual(true, None), Ok(json!({"name": "cluster", "inCluster": true})));
     }
 
@@ -112,7 +119,7 @@ mod tests {
     fn a_context_that_is_no_dns_label_is_called_cluster() {
         let context = "arn:aws:eks:eu-1:1:cluster/prod";
         let expected = json!({"name": "cluster", "context": context});
-        assert_eq!(usual(false, Some(found(Some(context)))), Ok(expected));
+        assert_eq!(usual(false, Some(Ok(found(Some(context))))), Ok(expected));
     }
 
     #[test]
@@ -120,7 +127,7 @@ mod tests {
         let says = |in_pod, kubeconfig| usual(in_pod, kubeconfig).unwrap_err().to_string();
         assert!(says(false, None).contains("give --fleet FILE"));
         for current in [None, Some("")] {
-            assert!(says(true, Some(found(current))).contains("--context with one of: minikube, kind-a"));
+            assert!(says(true, Some(Ok(found(current)))).contains("--context with one of: minikube, kind-a"));
         }
         assert!(says(true, Some(Err("line 3".into()))).contains("cannot be read: line 3"));
     }

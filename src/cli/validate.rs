@@ -1,25 +1,95 @@
-//! `polkafleet validate`: everything about a fleet file that needs no network.
+//! `polkafleet validate`: everything about a fleet file that needs no network, and, if asked, whether its clusters answer.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use clap::Args;
+use futures::StreamExt as _;
+
+use super::choose::FleetArgs;
+use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
+use crate::fleet::{Cluster, Connection, Fleet};
 
-#[allow(clippy::print_stdout)]
-pub(super) fn run(sources: &Sources) -> ExitCode {
-    match load(sources) {
-        Ok(fleet) => {
-            println!(
-                "valid: {} clusters, home {}, {} upgrades",
-                fleet.clusters.len(),
-                fleet.home,
-                fleet.upgrades.len()
-            );
-            for line in fleet.without_effect() {
-                println!("without effect in this version: {line}");
-            }
-            ExitCode::SUCCESS
+/// Clusters that are asked at once.
+const AT_ONCE: usize = 16;
+/// How long one may take to answer.
+const ANSWER_BOUND: Duration = Duration::from_secs(10);
+
+/// Check a fleet file without touching any cluster; exit 2 with every mistake if it is wrong.
+#[derive(Args)]
+pub(super) struct ValidateArgs {
+    #[command(flatten)]
+    pub(super) fleet: FleetArgs,
+    /// Also ask each cluster's API server for its version; exit 1 if one does not answer.
+    #[arg(long)]
+    pub(super) connect: bool,
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+pub(super) fn run(sources: &Sources, connect: bool) -> ExitCode {
+    let fleet = match load(sources) {
+        Ok(fleet) => fleet,
+        Err(problems) => return super::refuse(&problems),
+    };
+    println!(
+        "valid: {}, home {}, {}",
+        counted(fleet.clusters.len(), "cluster"),
+        fleet.home,
+        counted(fleet.upgrades.len(), "upgrade"),
+    );
+    for line in fleet.without_effect() {
+        println!("without effect in this version: {line}");
+    }
+    if !connect {
+        return ExitCode::SUCCESS;
+    }
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => {
+            let answered = runtime.block_on(all_answer(&fleet));
+            // An exec plugin may hang.
+            runtime.shutdown_background();
+            if answered { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Err(problems) => super::refuse(&problems),
+        Err(error) => {
+            eprintln!("error: the threads cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+/// Asks every cluster and prints what it says, in the file's order.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+async fn all_answer(fleet: &Fleet) -> bool {
+    let asking = futures::stream::iter(&fleet.clusters).map(async |cluster| (cluster, ask(cluster).await));
+    let mut answers = asking.buffered(AT_ONCE);
+    let mut all = true;
+    while let Some((cluster, answer)) = answers.next().await {
+        match answer {
+            Ok(version) => println!("cluster {}: answers, Kubernetes {version}", cluster.name),
+            Err(why) => {
+                all = false;
+                let how = match &cluster.connection {
+                    Connection::Kubeconfig { context, .. } => format!("context {context}"),
+                    Connection::InCluster => "in-cluster credentials".into(),
+                };
+                eprintln!("error: cluster {} ({how}): {why}; try kubectl with the same", cluster.name);
+            }
+        }
+    }
+    all
+}
+
+async fn ask(cluster: &Cluster) -> Result<String, String> {
+    let client = Kubernetes.connect(&cluster.connection).await.map_err(|error| error.to_string())?;
+    match tokio::time::timeout(ANSWER_BOUND, client.apiserver_version()).await {
+        Ok(Ok(version)) => Ok(version.git_version),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_BOUND.as_secs())),
     }
 }

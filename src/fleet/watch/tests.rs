@@ -148,6 +148,21 @@ async fn a_symlink_swap_of_a_config_map_arrives() {
     world.end().await;
 }
 
+/// The folder of the link is watched, that of its target is not.
+#[tokio::test]
+async fn an_edit_of_which_no_event_tells_is_seen_by_the_next_poll() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("k"), KUBECONFIG).unwrap();
+    let target = elsewhere.path().join("fleet.yaml");
+    fs::write(&target, of(&["a"])).unwrap();
+    std::os::unix::fs::symlink(&target, folder.path().join("fleet.yaml")).unwrap();
+    let mut world = World::follow(folder);
+    tokio::time::sleep(DEBOUNCE * 3).await; // The first look is over.
+    fs::write(&target, of(&["a", "b"])).unwrap();
+    world.has(2).await;
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_bad_edit_is_told_once_and_keeps_the_last_good_fleet() {
     let mut world = World::new();

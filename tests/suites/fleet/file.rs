@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::json;
 
 use crate::support::daemon::command;
+use crate::support::proxy::Mode;
 use crate::support::world::{Place, World};
 use crate::support::{PATIENCE, eventually};
 
@@ -80,8 +81,19 @@ fn without_a_file_the_fleet_is_the_current_context() {
         let folder = folder(&[context], Some(context));
         let (code, told, wrong) = answer(&mut validate(folder.path()));
         assert_eq!(code, 0, "{wrong}");
-        assert!(told.contains(&format!("valid: 1 clusters, home {name}")), "{told}");
+        assert!(told.contains(&format!("valid: 1 cluster, home {name}")), "{told}");
     }
+}
+
+#[test]
+fn a_flag_that_names_a_cluster_wins_over_the_file_of_the_environment() {
+    let folder = folder(&["a", "b"], None);
+    let file = folder.path().join("other.yaml");
+    std::fs::write(&file, "{version: 1, home: b, clusters: [{context: a}, {context: b}]}").unwrap();
+    let mut command = validate(folder.path());
+    command.env("POLKAFLEET_FILE", &file);
+    assert!(answer(&mut command).1.contains("valid: 2 clusters, home b"));
+    assert!(answer(command.args(["--context", "a"])).1.contains("valid: 1 cluster, home a"));
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn without_a_file_and_a_kubeconfig_the_fleet_is_the_cluster_of_the_pod() {
     };
     let (code, told, wrong) = in_pod(&mut validate(folder.path()));
     assert_eq!(code, 0, "{wrong}");
-    assert!(told.contains("valid: 1 clusters, home cluster"), "{told}");
+    assert!(told.contains("valid: 1 cluster, home cluster"), "{told}");
     let (code, _, told) = answer(validate(folder.path()).env("KUBECONFIG", &missing));
     assert_eq!(code, 2);
     assert!(told.contains("give --fleet FILE, or --context"), "{told}");
@@ -109,6 +121,25 @@ fn a_kubeconfig_that_is_of_no_use_says_what_to_do() {
     let (code, _, told) = answer(&mut validate(folder.path()));
     assert_eq!(code, 2);
     assert!(told.contains("the kubeconfig cannot be read"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn validate_connect_asks_every_cluster_and_exits_1_if_one_does_not_answer() {
+    let world = World::new(Place::Sandbox, 2).await;
+    world.write_fleet(2, &json!({}));
+    let ask = async || {
+        let (folder, file) = (world.folder.path().to_owned(), world.fleet_file());
+        let asking = move || answer(validate(&folder).args(["--connect", "--fleet"]).arg(file));
+        tokio::task::spawn_blocking(asking).await.unwrap()
+    };
+    let (code, told, wrong) = ask().await;
+    assert_eq!(code, 0, "{wrong}");
+    assert!(told.contains("cluster cluster-1: answers, Kubernetes v1."), "{told}");
+    world.members[1].gate.set(Mode::Refuse);
+    let (code, told, wrong) = ask().await;
+    assert_eq!(code, 1, "{wrong}");
+    assert!(told.contains("cluster cluster-1: answers"), "{told}");
+    assert!(wrong.contains("error: cluster cluster-2 (context cluster-2): "), "{wrong}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
