@@ -1,17 +1,18 @@
 //! The members of the fleet at run time: one worker per cluster, engaged and disengaged as the fleet changes.
 //!
 //! [`connect`] makes a client within [`limits`], [`worker`] keeps one cluster watched and reconciled, [`watches`] fills
-//! its caches, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
+//! its caches, [`trouble`] names what is wrong, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
 
 pub mod board;
 pub mod connect;
 pub mod limits;
 mod reconciler;
+mod trouble;
 mod watches;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use dashmap::DashMap;
 use kube::Client;
@@ -119,6 +120,7 @@ impl Registry {
             clients: Arc::clone(&self.clients),
             clock: self.clock.clone(),
             stop: stop.clone(),
+            answered: Mutex::default(),
         };
         let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);
         let task = tokio::spawn(worker.run().instrument(span));

@@ -18,7 +18,10 @@ use crate::fleet::Connection;
 /// Requests of one cluster under way at once, so that a busy cluster cannot take the whole machine.
 const REQUESTS_IN_FLIGHT: usize = 32;
 /// From request to the head of the answer; kube itself waits for ever.
-const ANSWER_BOUND: Duration = Duration::from_secs(15);
+pub(super) const ANSWER_BOUND: Duration = Duration::from_secs(15);
+/// Until a connection is there, with its TLS; two lost packets are made up for within it. Shorter than what a heartbeat
+/// may take, so that the cause is told rather than that there was no answer.
+const CONNECT_BOUND: Duration = Duration::from_secs(4);
 /// An exec plugin of a kubeconfig may hang; building a client runs it.
 const BUILD_BOUND: Duration = Duration::from_secs(30);
 
@@ -45,8 +48,16 @@ pub enum Error {
     Panicked(#[from] tokio::task::JoinError),
 }
 
+/// A client, and the address of the API server that it speaks to.
+pub struct Connected {
+    /// The client.
+    pub client: Client,
+    /// For people.
+    pub server: String,
+}
+
 /// A future client.
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Client, Error>> + Send + 'a>>;
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Connected, Error>> + Send + 'a>>;
 
 /// Something that yields a client for a cluster.
 pub trait Connect: Send + Sync {
@@ -94,13 +105,16 @@ async fn config(connection: &Connection) -> Result<Config, Error> {
     };
     // Its retries would hide an outage for minutes; ours are visible.
     config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_BOUND);
     // HTTPS_PROXY in the environment would make building fail: this build has no proxy support yet.
     config.proxy_url = None;
     Ok(config)
 }
 
-fn build(config: Config) -> Result<Client, Error> {
-    Ok(limited(ClientBuilder::try_from(config).map_err(Error::Build)?))
+fn build(config: Config) -> Result<Connected, Error> {
+    let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let client = limited(ClientBuilder::try_from(config).map_err(Error::Build)?);
+    Ok(Connected { client, server })
 }
 
 /// A client with the limits that every cluster's has.

@@ -24,7 +24,6 @@ use tracing::Instrument as _;
 
 use super::limits::Limits;
 use super::worker::backoff;
-use crate::observed::ClusterState;
 use crate::polkadot::{self, INSTANCE_LABEL, Polkadot};
 use crate::reconcile::observe::Caches;
 
@@ -231,25 +230,4 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), reflector::store::Writ
     caches.stateful_sets.wait_until_ready().await?;
     caches.pods.wait_until_ready().await?;
     caches.claims.wait_until_ready().await
-}
-
-/// What a failed watch says of its cluster, and whether at once: any other failure has to last, for a stream that is
-/// cut or an expired version is nothing.
-pub(super) fn state_after(kind: &str, error: &watcher::Error) -> (ClusterState, bool) {
-    if let watcher::Error::InitialListFailed(source)
-    | watcher::Error::WatchStartFailed(source)
-    | watcher::Error::WatchFailed(source) = error
-    {
-        match source {
-            kube::Error::Api(status) if status.code == 404 && kind == "polkadots" => {
-                return (ClusterState::NoCrd, true);
-            }
-            kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-                let right = format!("cannot list and watch {kind} ({})", status.message);
-                return (ClusterState::Forbidden(right), true);
-            }
-            _ => {}
-        }
-    }
-    (ClusterState::Unreachable(format!("watching {kind} fails")), false)
 }

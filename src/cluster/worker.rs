@@ -4,11 +4,12 @@
 //! the Board as those of an unreachable cluster, and the next session begins with fresh lists.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc;
+use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,9 +25,10 @@ use crate::reconcile::observe::Caches;
 
 use super::Clients;
 use super::board::BoardWriter;
-use super::connect::Connect;
+use super::connect::{Connect, Connected};
 use super::limits::Limits;
 use super::reconciler::{self, Context};
+use super::trouble::{self, Trouble};
 use super::watches::{self, Report, Scope};
 
 /// Answers missed in a row before a cluster counts as unreachable.
@@ -43,6 +45,8 @@ pub(super) struct Worker {
     pub(super) clients: Clients,
     pub(super) clock: Clock,
     pub(super) stop: CancellationToken,
+    /// When the cluster last answered.
+    pub(super) answered: Mutex<Option<Timestamp>>,
 }
 
 /// The tasks of a session; dropped, they end.
@@ -52,29 +56,18 @@ struct Tasks {
     controllers: JoinSet<()>,
 }
 
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error(transparent)]
-    Connect(#[from] super::connect::Error),
-    #[error("{}", shortly(.0))]
-    NoAnswer(kube::Error),
-    #[error("no answer within {0:?}")]
-    Silence(Duration),
-    #[error("a task of the worker ended: {0}")]
-    Crashed(String),
-}
-
-impl Ended {
-    fn crashed(ended: Result<(), tokio::task::JoinError>) -> Self {
-        Self::Crashed(ended.err().map_or_else(|| "early end".into(), |error| error.to_string()))
-    }
+/// Why a session ended, and where.
+#[derive(Debug)]
+struct Ended {
+    trouble: Trouble,
+    at: String,
 }
 
 impl Worker {
     /// Runs sessions until stopped.
     pub(super) async fn run(self) {
         let mut attempt = 0;
+        let mut answered = None;
         self.board.set_state(&self.name, &ClusterState::Connecting);
         loop {
             let mut tasks = Tasks::default();
@@ -89,9 +82,21 @@ impl Worker {
                 return;
             };
             drop(tasks);
-            if self.board.set_state(&self.name, &ClusterState::Unreachable(ended.to_string())) {
-                warn!(cluster = %self.name, why = %ended, "The cluster is unreachable; other clusters go on.");
+            let since = self.last_answer();
+            if since != answered {
+                answered = since;
                 attempt = 0;
+            }
+            let state = ended.trouble.state(&ended.at, since);
+            if self.board.set_state(&self.name, &state) {
+                match &state {
+                    ClusterState::Unreachable(outage) => {
+                        warn!(cluster = %self.name, why = %outage, "The cluster is unreachable; other clusters go on.");
+                    }
+                    _ => {
+                        warn!(cluster = %self.name, %state, "The cluster cannot be looked after; other clusters go on.")
+                    }
+                }
             }
             let limits = self.connect.limits();
             let pause = backoff(attempt, limits.first_pause, limits.longest_pause);
@@ -106,9 +111,13 @@ impl Worker {
     /// From a client to the end of the cluster's answers.
     async fn session(&self, tasks: &mut Tasks) -> Result<(), Ended> {
         let cluster = self.cluster.borrow().clone();
-        let client = self.connect.connect(&cluster.connection).await?;
+        let place = trouble::place(&cluster.connection);
+        let connected = self.connect.connect(&cluster.connection).await;
+        let Connected { client, server } = connected
+            .map_err(|error| Ended { trouble: Trouble::Other(error.to_string()), at: place.clone() })?;
+        let at = format!("{server} ({place})");
         let limits = self.connect.limits();
-        is_there(&client, &limits).await?;
+        self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;
         self.board.set_state(&self.name, &ClusterState::Syncing);
         self.clients.insert(self.name.clone(), client.clone());
 
@@ -128,18 +137,20 @@ impl Worker {
                 .controllers
                 .spawn(reconciler::control(scope, Arc::clone(&context), self.stop.clone()).in_current_span());
         }
-        self.attend(&client, &context, &caches, &mut reports, tasks).await
+        let ended = self.attend(&client, &at, &context, &caches, &mut reports, tasks).await;
+        ended.map_err(|trouble| Ended { trouble, at })
     }
 
     /// Keeps the state on the Board true while the session lasts.
     async fn attend(
         &self,
         client: &Client,
+        at: &str,
         context: &Context,
         caches: &[Caches],
         reports: &mut mpsc::Receiver<Report>,
         tasks: &mut Tasks,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), Trouble> {
         let mut failing: BTreeMap<&'static str, (ClusterState, Instant)> = BTreeMap::new();
         let limits = self.connect.limits();
         let mut heartbeat = tokio::time::interval_at(Instant::now() + limits.heartbeat, limits.heartbeat);
@@ -163,7 +174,8 @@ impl Worker {
                     Some(Report::SetChanged) => self.forget_deleted(context, caches),
                     Some(Report::Failed(kind, error)) => {
                         debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
-                        let (state, at_once) = watches::state_after(kind, &error);
+                        let (trouble, at_once) = Trouble::of_watch(kind, &error);
+                        let state = trouble.state(at, Some(self.clock.now()));
                         if !at_once && missed == 0 && failing.is_empty() {
                             heartbeat.reset_after(limits.in_doubt);
                         }
@@ -173,10 +185,10 @@ impl Worker {
                             *known = (state, counts);
                         }
                     }
-                    None => return Err(Ended::Crashed("all watches ended".into())),
+                    None => return Err(crashed(None)),
                 },
                 () = context.reconciled.notified() => {}
-                _ = heartbeat.tick() => match is_there(client, &limits).await {
+                _ = heartbeat.tick() => match self.is_there(client, &limits).await {
                     Ok(()) => missed = 0,
                     Err(_) if missed + 1 < HEARTBEATS_MISSED => {
                         missed += 1;
@@ -184,8 +196,8 @@ impl Worker {
                     }
                     Err(ended) => return Err(ended),
                 },
-                Some(ended) = tasks.watches.join_next() => return Err(Ended::crashed(ended)),
-                Some(ended) = tasks.controllers.join_next() => return Err(Ended::crashed(ended)),
+                Some(ended) = tasks.watches.join_next() => return Err(crashed(ended.err())),
+                Some(ended) = tasks.controllers.join_next() => return Err(crashed(ended.err())),
             }
         }
     }
@@ -203,6 +215,26 @@ impl Worker {
         }
     }
 
+    /// Whether the API server answers. Without the right to ask for its version it is there all the same.
+    async fn is_there(&self, client: &Client, limits: &Limits) -> Result<(), Trouble> {
+        let asked = tokio::time::timeout(limits.heartbeat_answer, client.apiserver_version()).await;
+        let trouble = match asked {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => {
+                Some(Trouble::of(&error)).filter(|trouble| !matches!(trouble, Trouble::Forbidden(_)))
+            }
+            Err(_) => Some(Trouble::Hung(limits.heartbeat_answer)),
+        };
+        if trouble.is_none() {
+            *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    fn last_answer(&self) -> Option<Timestamp> {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets running reconciles finish, within a bound.
     async fn drain(&self, mut controllers: JoinSet<()>) {
         let finish = async { while controllers.join_next().await.is_some() {} };
@@ -212,22 +244,9 @@ impl Worker {
     }
 }
 
-/// Whether the API server answers.
-async fn is_there(client: &Client, limits: &Limits) -> Result<(), Ended> {
-    match tokio::time::timeout(limits.heartbeat_answer, client.apiserver_version()).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Ended::NoAnswer(error)),
-        Err(_) => Err(Ended::Silence(limits.heartbeat_answer)),
-    }
-}
-
-/// The innermost cause: the layers above it say only that something went wrong.
-fn shortly(error: &kube::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+fn crashed(error: Option<tokio::task::JoinError>) -> Trouble {
+    let why = error.map_or_else(|| "early end".into(), |error| error.to_string());
+    Trouble::Other(format!("a task of the worker ended ({why}) and is started again"))
 }
 
 /// An exponential pause with full jitter, so that many clusters that return at once do not come back in step.

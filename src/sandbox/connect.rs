@@ -4,7 +4,7 @@
 use kube::client::ClientBuilder;
 
 use super::cluster::Cluster;
-use crate::cluster::connect::{Connect, Connecting, Error, limited};
+use crate::cluster::connect::{Connect, Connected, Connecting, Error, limited};
 use crate::cluster::limits::Limits;
 use crate::fleet::Connection;
 
@@ -27,7 +27,10 @@ impl Connect for InProcess {
         };
         let found = self.clusters.iter().find(|cluster| cluster.name() == wanted);
         let client = found.map(|cluster| limited(ClientBuilder::new(cluster.service(AGENT), "default")));
-        Box::pin(async move { client.ok_or_else(|| Error::NoSuchCluster(wanted.to_owned())) })
+        Box::pin(async move {
+            let client = client.ok_or_else(|| Error::NoSuchCluster(wanted.to_owned()))?;
+            Ok(Connected { client, server: "the simulated API server".into() })
+        })
     }
 
     fn limits(&self) -> Limits {
