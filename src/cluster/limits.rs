@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Requests of one cluster under way at once, so that a busy cluster cannot take the whole machine.
+pub(super) const REQUESTS_IN_FLIGHT: usize = 32;
+/// From request to the head of the answer; kube itself waits for ever.
+pub(super) const ANSWER_BOUND: Duration = Duration::from_secs(15);
+
 /// The limits of one cluster's connection; as a default, those of production.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -17,6 +22,10 @@ pub struct Limits {
     pub first_pause: Duration,
     /// The longest pause before a session or a watch is tried again.
     pub longest_pause: Duration,
+    /// So many requests may be sent…
+    pub burst: u64,
+    /// …within such a time; heartbeats do not count.
+    pub burst_window: Duration,
 }
 
 impl Default for Limits {
@@ -28,6 +37,8 @@ impl Default for Limits {
             watch_grace: Duration::from_secs(20),
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
+            burst: 100,
+            burst_window: Duration::from_secs(2),
         }
     }
 }
@@ -43,6 +54,8 @@ impl Limits {
             watch_grace: self.watch_grace / times,
             first_pause: self.first_pause / times,
             longest_pause: self.longest_pause / times,
+            burst: self.burst,
+            burst_window: self.burst_window / times,
         }
     }
 }

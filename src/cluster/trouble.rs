@@ -160,7 +160,7 @@ fn beneath<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError 
 
 fn known(error: &(dyn StdError + 'static)) -> Option<Trouble> {
     if error.is::<tower::timeout::error::Elapsed>() {
-        return Some(Trouble::Hung(super::connect::ANSWER_BOUND));
+        return Some(Trouble::Hung(super::limits::ANSWER_BOUND));
     }
     if let Some(error) = error.downcast_ref::<rustls::Error>() {
         return Some(of_tls(error));

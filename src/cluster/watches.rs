@@ -3,7 +3,6 @@
 //! Each kind is watched by a task of its own with a back-off of its own, so that one failing watch delays no other.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{SinkExt as _, Stream, StreamExt as _, TryStreamExt as _};
@@ -13,12 +12,12 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
-use kube::runtime::{WatchStreamExt as _, reflector::store::Writer};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -54,10 +53,11 @@ pub(super) fn start(
     namespace: Option<&str>,
     limits: &Limits,
     reports: &mpsc::Sender<Report>,
+    renewed: &watch::Receiver<u64>,
     tasks: &mut JoinSet<()>,
 ) -> Scope {
     let (touch, touched) = mpsc::channel(QUEUE);
-    let mut starter = Starter { client, namespace, limits, reports, tasks, touch };
+    let mut starter = Starter { client, namespace, limits, reports, renewed, tasks, touch };
     let polkadots = starter.polkadots();
     let caches = Caches {
         secrets: starter.children::<Secret>("secrets", &polkadots),
@@ -77,6 +77,7 @@ struct Starter<'a> {
     namespace: Option<&'a str>,
     limits: &'a Limits,
     reports: &'a mpsc::Sender<Report>,
+    renewed: &'a watch::Receiver<u64>,
     tasks: &'a mut JoinSet<()>,
     touch: mpsc::Sender<ObjectRef<Polkadot>>,
 }
@@ -126,33 +127,34 @@ impl Starter<'_> {
     {
         let writer = Writer::<K>::new(());
         let store = writer.as_reader();
-        let pauses = Pauses { limits: *self.limits, failures: 0 };
-        let stream = reflector::reflector(writer, stream).backoff(pauses);
-        let follow = follow(kind, stream, which, self.touch.clone(), self.reports.clone());
+        let pauses = Pauses { limits: *self.limits, failures: 0, renewed: self.renewed.clone() };
+        let stream = reflector::reflector(writer, stream);
+        let follow = follow(kind, stream, pauses, which, self.touch.clone(), self.reports.clone());
         self.tasks.spawn(follow.in_current_span());
         store
     }
 }
 
-/// The pauses of a watch that fails; it begins with the first again when it has worked.
+/// The pauses of a watch that fails; it begins with the first again when it has worked, and new credentials end it.
 struct Pauses {
     limits: Limits,
     failures: u32,
+    renewed: watch::Receiver<u64>,
 }
 
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
+impl Pauses {
+    async fn pause(&mut self) {
         let pause = backoff(self.failures, self.limits.first_pause, self.limits.longest_pause);
         self.failures = self.failures.saturating_add(1);
-        Some(pause)
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.failures = 0;
+        let renewed = async {
+            if self.renewed.changed().await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = renewed => {}
+        }
     }
 }
 
@@ -172,6 +174,7 @@ fn readable(event: watcher::Event<DynamicObject>) -> watcher::Event<Polkadot> {
 async fn follow<K: Resource<DynamicType = ()>>(
     kind: &'static str,
     stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
+    mut pauses: Pauses,
     which: impl Fn(&K) -> Vec<ObjectRef<Polkadot>>,
     mut touch: mpsc::Sender<ObjectRef<Polkadot>>,
     mut reports: mpsc::Sender<Report>,
@@ -180,7 +183,8 @@ async fn follow<K: Resource<DynamicType = ()>>(
     let mut works = false;
     while let Some(event) = stream.next().await {
         let (report, touched) = match event {
-            Ok(watcher::Event::Init) => (None, vec![]),
+            // It asks, and nobody has answered yet.
+            Ok(watcher::Event::Init) => continue,
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => (None, which(&object)),
             Ok(watcher::Event::Delete(object)) => (Some(Report::SetChanged), which(&object)),
             Ok(watcher::Event::InitDone) => (Some(Report::SetChanged), vec![]),
@@ -189,6 +193,9 @@ async fn follow<K: Resource<DynamicType = ()>>(
         let answered = !matches!(report, Some(Report::Failed(..)));
         let news = (answered && !works).then_some(Report::Works(kind));
         works = answered;
+        if answered {
+            pauses.failures = 0;
+        }
         for report in news.into_iter().chain(report) {
             if reports.send(report).await.is_err() {
                 return;
@@ -198,6 +205,9 @@ async fn follow<K: Resource<DynamicType = ()>>(
             if touch.send(touched).await.is_err() {
                 return;
             }
+        }
+        if !answered {
+            pauses.pause().await;
         }
     }
 }

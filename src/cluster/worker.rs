@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use futures::channel::mpsc;
 use jiff::Timestamp;
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,13 +26,17 @@ use crate::reconcile::observe::Caches;
 use super::Clients;
 use super::board::BoardWriter;
 use super::connect::{Connect, Connected};
-use super::limits::Limits;
+use super::limits::{ANSWER_BOUND, Limits};
 use super::reconciler::{self, Context};
+use super::renew::{Contents, Kubeconfig, Renewal};
+use super::swap::Exchange;
 use super::trouble::{self, Trouble};
 use super::watches::{self, Report, Scope};
 
 /// Answers missed in a row before a cluster counts as unreachable.
 const HEARTBEATS_MISSED: u32 = 2;
+/// Stands beside the kinds that are watched.
+const HEARTBEAT: &str = "version";
 /// What a stopping worker gives its reconciles to finish.
 const DRAIN_BOUND: Duration = Duration::from_secs(20);
 
@@ -47,6 +51,22 @@ pub(super) struct Worker {
     pub(super) stop: CancellationToken,
     /// When the cluster last answered.
     pub(super) answered: Mutex<Option<Timestamp>>,
+    /// Told when a kubeconfig changes.
+    pub(super) kubeconfigs: Contents,
+    /// Leave to list a cluster for the first time.
+    pub(super) establishing: Arc<Semaphore>,
+}
+
+/// What a session needs to notice and to report.
+struct Signs {
+    at: String,
+    exchange: Exchange,
+    reports: mpsc::Receiver<Report>,
+    /// Rung when the cluster does not accept our credentials.
+    unauthorized: Arc<Notify>,
+    renewed: watch::Receiver<u64>,
+    /// Held until the first lists are complete, or have taken too long.
+    establishing: Option<OwnedSemaphorePermit>,
 }
 
 /// The tasks of a session; dropped, they end.
@@ -68,6 +88,8 @@ impl Worker {
     pub(super) async fn run(self) {
         let mut attempt = 0;
         let mut answered = None;
+        let connection = self.cluster.borrow().connection.clone();
+        let mut kubeconfig = Kubeconfig::of(&connection, self.kubeconfigs.clone());
         self.board.set_state(&self.name, &ClusterState::Connecting);
         loop {
             let mut tasks = Tasks::default();
@@ -103,6 +125,7 @@ impl Worker {
             attempt += 1;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = kubeconfig.changed() => info!(cluster = %self.name, "The kubeconfig has changed; trying again."),
                 () = self.stop.cancelled() => return,
             }
         }
@@ -112,23 +135,44 @@ impl Worker {
     async fn session(&self, tasks: &mut Tasks) -> Result<(), Ended> {
         let cluster = self.cluster.borrow().clone();
         let place = trouble::place(&cluster.connection);
+        // Before it is read, so that no change is missed.
+        let kubeconfig = Kubeconfig::of(&cluster.connection, self.kubeconfigs.clone());
         let connected = self.connect.connect(&cluster.connection).await;
-        let Connected { client, server } = connected
+        let Connected { client, server, valid_until } = connected
             .map_err(|error| Ended { trouble: Trouble::Other(error.to_string()), at: place.clone() })?;
         let at = format!("{server} ({place})");
         let limits = self.connect.limits();
         self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;
+        // Only now: a cluster that is dead takes nobody's place.
+        let establishing = Arc::clone(&self.establishing).acquire_owned().await.ok();
+        let exchange = Exchange::new(client);
+        let client = exchange.client(&limits);
         self.board.set_state(&self.name, &ClusterState::Syncing);
         self.clients.insert(self.name.clone(), client.clone());
 
-        let (report, mut reports) = mpsc::channel(16);
+        let (renewed, renewals) = watch::channel(0);
+        let unauthorized = Arc::new(Notify::new());
+        let renewal = Renewal {
+            name: self.name.clone(),
+            connection: cluster.connection.clone(),
+            connect: Arc::clone(&self.connect),
+            exchange: exchange.clone(),
+            kubeconfig,
+            valid_until,
+            unauthorized: Arc::clone(&unauthorized),
+            renewed,
+        };
+        tasks.watches.spawn(renewal.keep_fresh().in_current_span());
+        let (report, reports) = mpsc::channel(16);
         let namespaces: Vec<Option<&str>> = match &cluster.namespaces[..] {
             [] => vec![None],
             names => names.iter().map(|name| Some(name.as_str())).collect(),
         };
         let scopes: Vec<Scope> = namespaces
             .iter()
-            .map(|namespace| watches::start(&client, *namespace, &limits, &report, &mut tasks.watches))
+            .map(|namespace| {
+                watches::start(&client, *namespace, &limits, &report, &renewals, &mut tasks.watches)
+            })
             .collect();
         let caches: Vec<Caches> = scopes.iter().map(|scope| scope.caches.clone()).collect();
         let context = Arc::new(Context::new(self, client.clone()));
@@ -137,18 +181,18 @@ impl Worker {
                 .controllers
                 .spawn(reconciler::control(scope, Arc::clone(&context), self.stop.clone()).in_current_span());
         }
-        let ended = self.attend(&client, &at, &context, &caches, &mut reports, tasks).await;
+        let mut signs =
+            Signs { at: at.clone(), exchange, reports, unauthorized, renewed: renewals, establishing };
+        let ended = self.attend(&mut signs, &context, &caches, tasks).await;
         ended.map_err(|trouble| Ended { trouble, at })
     }
 
     /// Keeps the state on the Board true while the session lasts.
     async fn attend(
         &self,
-        client: &Client,
-        at: &str,
+        signs: &mut Signs,
         context: &Context,
         caches: &[Caches],
-        reports: &mut mpsc::Receiver<Report>,
         tasks: &mut Tasks,
     ) -> Result<(), Trouble> {
         let mut failing: BTreeMap<&'static str, (ClusterState, Instant)> = BTreeMap::new();
@@ -156,6 +200,8 @@ impl Worker {
         let mut heartbeat = tokio::time::interval_at(Instant::now() + limits.heartbeat, limits.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut missed = 0;
+        let mut renewals = signs.renewed.clone();
+        let established_by = Instant::now() + ANSWER_BOUND;
         loop {
             let lasting =
                 failing.values().find(|(_, since)| *since <= Instant::now()).map(|(state, _)| state.clone());
@@ -165,17 +211,23 @@ impl Worker {
             if self.board.set_state(&self.name, &state) {
                 info!(cluster = %self.name, %state, "The cluster's state changed.");
             }
+            if matches!(state, ClusterState::Unauthorized(_)) {
+                signs.unauthorized.notify_one();
+            }
+            if state != ClusterState::Syncing {
+                signs.establishing = None;
+            }
             tokio::select! {
                 // The stop first: the tasks end with it, and that is no crash.
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
-                report = reports.next() => match report {
+                report = signs.reports.next() => match report {
                     Some(Report::Works(kind)) => drop(failing.remove(kind)),
                     Some(Report::SetChanged) => self.forget_deleted(context, caches),
                     Some(Report::Failed(kind, error)) => {
                         debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
                         let (trouble, at_once) = Trouble::of_watch(kind, &error);
-                        let state = trouble.state(at, Some(self.clock.now()));
+                        let state = trouble.state(&signs.at, Some(self.clock.now()));
                         if !at_once && missed == 0 && failing.is_empty() {
                             heartbeat.reset_after(limits.in_doubt);
                         }
@@ -188,8 +240,20 @@ impl Worker {
                     None => return Err(crashed(None)),
                 },
                 () = context.reconciled.notified() => {}
-                _ = heartbeat.tick() => match self.is_there(client, &limits).await {
-                    Ok(()) => missed = 0,
+                () = tokio::time::sleep_until(established_by), if signs.establishing.is_some() => {
+                    signs.establishing = None;
+                }
+                Ok(()) = renewals.changed() => heartbeat.reset_immediately(),
+                _ = heartbeat.tick() => match self.is_there(&signs.exchange.inside(), &limits).await {
+                    Ok(()) => {
+                        missed = 0;
+                        failing.remove(HEARTBEAT);
+                    }
+                    // It is there, and its caches are worth keeping.
+                    Err(trouble @ Trouble::Unauthorized(_)) => {
+                        missed = 0;
+                        failing.insert(HEARTBEAT, (trouble.state(&signs.at, None), Instant::now()));
+                    }
                     Err(_) if missed + 1 < HEARTBEATS_MISSED => {
                         missed += 1;
                         heartbeat.reset_after(limits.in_doubt);

@@ -4,7 +4,7 @@
 use kube::client::ClientBuilder;
 
 use super::cluster::Cluster;
-use crate::cluster::connect::{Connect, Connected, Connecting, Error, limited};
+use crate::cluster::connect::{Connect, Connected, Connecting, Error};
 use crate::cluster::limits::Limits;
 use crate::fleet::Connection;
 
@@ -26,10 +26,10 @@ impl Connect for InProcess {
             Connection::InCluster => "",
         };
         let found = self.clusters.iter().find(|cluster| cluster.name() == wanted);
-        let client = found.map(|cluster| limited(ClientBuilder::new(cluster.service(AGENT), "default")));
+        let client = found.map(|cluster| ClientBuilder::new(cluster.service(AGENT), "default").build());
         Box::pin(async move {
             let client = client.ok_or_else(|| Error::NoSuchCluster(wanted.to_owned()))?;
-            Ok(Connected { client, server: "the simulated API server".into() })
+            Ok(Connected { client, server: "the simulated API server".into(), valid_until: None })
         })
     }
 
