@@ -60,7 +60,7 @@ struct Status {
 pub(super) fn resolve(auth: &mut AuthInfo) -> Result<Option<Timestamp>, Error> {
     let Some(exec) = auth.exec.take() else { return Ok(None) };
     let command = exec.command.clone().ok_or(Error::NoCommand)?;
-    let said = run(&exec, &command)?;
+    let said = run(&exec, &command, BOUND)?;
     let wrong = |why: String| Error::Answer(command.clone(), why);
     // YAML, of which JSON is a part: some plugins say it.
     let Credential { status } = serde_yaml::from_slice(&said).map_err(|error| wrong(error.to_string()))?;
@@ -85,7 +85,7 @@ pub(super) fn resolve(auth: &mut AuthInfo) -> Result<Option<Timestamp>, Error> {
     Ok(status.expiration_timestamp)
 }
 
-fn run(exec: &ExecConfig, name: &str) -> Result<Vec<u8>, Error> {
+fn run(exec: &ExecConfig, name: &str, bound: Duration) -> Result<Vec<u8>, Error> {
     let mut command = Command::new(name);
     command.args(exec.args.iter().flatten());
     for variable in exec.env.iter().flatten() {
@@ -104,7 +104,7 @@ fn run(exec: &ExecConfig, name: &str) -> Result<Vec<u8>, Error> {
     let hint = exec.install_hint.as_ref().map_or_else(String::new, |hint| format!(" ({})", hint.trim()));
     let mut child = command.spawn().map_err(|error| Error::Start(name.to_owned(), error, hint.clone()))?;
     let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
-    let ended = wait(&mut child).map_err(|error| Error::Start(name.to_owned(), error, hint))?;
+    let ended = wait(&mut child, bound).map_err(|error| Error::Start(name.to_owned(), error, hint))?;
     let Some(ended) = ended else { return Err(Error::Hung { command: name.to_owned() }) };
     // A grandchild may hold the pipe although the plugin has ended.
     let take = |pipe: mpsc::Receiver<Vec<u8>>| pipe.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
@@ -116,13 +116,13 @@ fn run(exec: &ExecConfig, name: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// Waits for the end of a plugin; `None` if it had to be killed.
-fn wait(child: &mut Child) -> std::io::Result<Option<std::process::ExitStatus>> {
+fn wait(child: &mut Child, bound: Duration) -> std::io::Result<Option<std::process::ExitStatus>> {
     let begun = Instant::now();
     loop {
         if let Some(ended) = child.try_wait()? {
             return Ok(Some(ended));
         }
-        if begun.elapsed() > BOUND {
+        if begun.elapsed() > bound {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -144,3 +144,6 @@ fn read(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     }
     receiver
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,3 +61,6 @@ impl Service<Request<Body>> for Exchange {
         Box::pin(async move { client.send(request).await })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,7 +148,7 @@ impl Pauses {
         self.failures = self.failures.saturating_add(1);
         let renewed = async {
             if self.renewed.changed().await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

@@ -116,7 +116,7 @@ impl Worker {
                         warn!(cluster = %self.name, why = %outage, "The cluster is unreachable; other clusters go on.");
                     }
                     _ => {
-                        warn!(cluster = %self.name, %state, "The cluster cannot be looked after; other clusters go on.")
+                        warn!(cluster = %self.name, %state, "The cluster cannot be looked after; other clusters go on.");
                     }
                 }
             }

@@ -4,6 +4,7 @@
 
 mod api_conformance;
 mod bench;
+mod fleet;
 mod main_job;
 mod resource;
 mod sandbox_faults;

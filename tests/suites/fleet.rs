@@ -1,0 +1,3 @@
+//! Many clusters, some of them bad.
+
+mod workers;
