@@ -1,22 +1,26 @@
 //! The members of the fleet at run time: one worker per cluster, engaged and disengaged as the fleet changes.
 //!
-//! [`connect`] makes a client within [`limits`], [`worker`] keeps one cluster watched and reconciled, [`watches`] fills
-//! its caches, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
+//! [`connect`] makes a client ([`exec`] runs its plugin), [`swap`] holds it within [`limits`], [`renew`] exchanges it, [`worker`] keeps one cluster watched and reconciled, [`watches`] fills
+//! its caches, [`trouble`] names what is wrong, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
 
 pub mod board;
 pub mod connect;
+mod exec;
 pub mod limits;
 mod reconciler;
+mod renew;
+mod swap;
+mod trouble;
 mod watches;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, info_span};
@@ -28,6 +32,12 @@ use crate::leader::lease::Wish;
 
 use self::board::BoardWriter;
 use self::connect::Connect;
+
+pub use self::renew::Contents as Kubeconfigs;
+
+/// Sessions that list their cluster for the first time at once: fifty clusters that return together come one after the
+/// other, and none of them that is dead or slow holds up the next for long.
+const ESTABLISHING: usize = 16;
 
 /// The clients of the clusters that are connected, lent to whoever writes the planner's decisions.
 pub type Clients = Arc<DashMap<ClusterName, Lent>>;
@@ -59,6 +69,8 @@ pub struct Registry {
     clients: Clients,
     clock: Clock,
     leases: Leases,
+    kubeconfigs: Kubeconfigs,
+    establishing: Arc<Semaphore>,
     workers: BTreeMap<ClusterName, Engaged>,
 }
 
@@ -87,7 +99,23 @@ impl Registry {
         clock: Clock,
         leases: Leases,
     ) -> Self {
-        Self { connect, board, clients, clock, leases, workers: BTreeMap::new() }
+        Self {
+            connect,
+            board,
+            clients,
+            clock,
+            leases,
+            kubeconfigs: watch::channel(BTreeMap::new()).1,
+            establishing: Arc::new(Semaphore::new(ESTABLISHING)),
+            workers: BTreeMap::new(),
+        }
+    }
+
+    /// The same, told when a kubeconfig has changed; without it, a worker finds out when its credentials fail.
+    #[must_use]
+    pub fn with_kubeconfigs(mut self, kubeconfigs: Kubeconfigs) -> Self {
+        self.kubeconfigs = kubeconfigs;
+        self
     }
 
     /// Follows `fleet` until `stop`, then stops every worker and waits for it.
@@ -164,6 +192,9 @@ impl Registry {
             lease: lease.clone(),
             hold: Hold::new(&self.leases.me),
             stop: stop.clone(),
+            answered: Mutex::default(),
+            kubeconfigs: self.kubeconfigs.clone(),
+            establishing: Arc::clone(&self.establishing),
         };
         let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);
         let task = tokio::spawn(worker.run().instrument(span));

@@ -54,8 +54,7 @@ impl Daemon {
         let fleet_size = (fleet.clusters.len(), fleet.upgrades.len());
         let home_name = fleet.home.clone();
         let stop = CancellationToken::new();
-        // Nobody follows them yet: a changed kubeconfig is seen at the next session of its clusters.
-        let (credentials, _) = watch::channel(files::credentials(&fleet));
+        let (credentials, kubeconfigs) = watch::channel(files::credentials(&fleet));
         let (fleet, followed) = watch::channel(Arc::new(fleet));
         let (writer, board) = BoardWriter::new();
         let clients = Clients::default();
@@ -81,7 +80,8 @@ impl Daemon {
         leading.spawn(lead.run(views, wishes, let_go.clone()));
         leading.close();
         let leases = Leases { me: me.clone(), wish };
-        let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone(), leases);
+        let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone(), leases)
+            .with_kubeconfigs(kubeconfigs);
         tasks.spawn(registry.follow(followed.clone(), stop.clone()));
         let inputs = (followed, board.clone(), home.clone());
         let reach = Reach { clients, hold };

@@ -40,8 +40,10 @@ pub enum ClusterState {
     Syncing,
     /// Watched, and reconciled unless paused.
     Ready,
-    /// It was there and does not answer; with the reason.
-    Unreachable(String),
+    /// It does not answer as it should.
+    Unreachable(Outage),
+    /// It does not accept our credentials; in words.
+    Unauthorized(String),
     /// The `Polkadot` resource is not defined there.
     NoCrd,
     /// We may not do what we have to; with the server's words.
@@ -56,10 +58,36 @@ impl fmt::Display for ClusterState {
             Self::Connecting => f.write_str("connecting"),
             Self::Syncing => f.write_str("syncing"),
             Self::Ready => f.write_str("ready"),
-            Self::Unreachable(why) => write!(f, "unreachable: {why}"),
+            Self::Unreachable(outage) => write!(f, "unreachable {outage}"),
+            Self::Unauthorized(why) => write!(f, "unauthorized: {why}"),
             Self::NoCrd => f.write_str("the Polkadot CRD is not installed; kubectl apply -f deploy/crd.yaml"),
             Self::Standby(why) => write!(f, "standby: {why}"),
             Self::Forbidden(right) => write!(f, "forbidden: {right}; see deploy/rbac.yaml"),
+        }
+    }
+}
+
+/// Why a cluster is unreachable, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// When it last answered; `None` if it never did since we started.
+    pub since: Option<Timestamp>,
+    /// What is wrong, where, and what to do.
+    pub why: String,
+}
+
+impl From<&str> for Outage {
+    /// Of a cluster that never answered.
+    fn from(why: &str) -> Self {
+        Self { since: None, why: why.to_owned() }
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.since {
+            Some(since) => write!(f, "since {since:.0}: {}", self.why),
+            None => write!(f, "since polkafleet started: {}", self.why),
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use futures::StreamExt as _;
 
 use super::choose::FleetArgs;
-use crate::cluster::connect::{Connect as _, Kubernetes};
+use crate::cluster::connect::{self, Kubernetes};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
 use crate::fleet::{Cluster, Connection, Fleet};
@@ -78,7 +78,7 @@ async fn all_answer(fleet: &Fleet) -> bool {
                     Connection::Kubeconfig { context, .. } => format!("context {context}"),
                     Connection::InCluster => "in-cluster credentials".into(),
                 };
-                eprintln!("error: cluster {} ({how}): {why}; try kubectl with the same", cluster.name);
+                eprintln!("error: cluster {} ({how}): {why}", cluster.name);
             }
         }
     }
@@ -86,10 +86,5 @@ async fn all_answer(fleet: &Fleet) -> bool {
 }
 
 async fn ask(cluster: &Cluster) -> Result<String, String> {
-    let client = Kubernetes.connect(&cluster.connection).await.map_err(|error| error.to_string())?;
-    match tokio::time::timeout(ANSWER_BOUND, client.apiserver_version()).await {
-        Ok(Ok(version)) => Ok(version.git_version),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", ANSWER_BOUND.as_secs())),
-    }
+    connect::ask(&Kubernetes, &cluster.connection, ANSWER_BOUND).await
 }

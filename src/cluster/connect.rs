@@ -3,23 +3,20 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use kube::client::{Body, ClientBuilder};
+use jiff::Timestamp;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tower::limit::ConcurrencyLimitLayer;
-use tower::timeout::TimeoutLayer;
-use tower::{BoxError, Service};
 
+use super::exec;
 use super::limits::Limits;
+use super::trouble::{self, Trouble};
 use crate::fleet::Connection;
 
-/// Requests of one cluster under way at once, so that a busy cluster cannot take the whole machine.
-const REQUESTS_IN_FLIGHT: usize = 32;
-/// From request to the head of the answer; kube itself waits for ever.
-const ANSWER_BOUND: Duration = Duration::from_secs(15);
-/// An exec plugin of a kubeconfig may hang; building a client runs it.
+/// Until a connection is there, with its TLS; two lost packets are made up for within it. Shorter than what a heartbeat
+/// may take, so that the cause is told rather than that there was no answer.
+const CONNECT_BOUND: Duration = Duration::from_secs(4);
+/// Building a client runs the exec plugin, which has a bound of its own, and reads files.
 const BUILD_BOUND: Duration = Duration::from_secs(30);
 
 /// Why there is no client.
@@ -34,8 +31,14 @@ pub enum Error {
     /// The client could not be built (certificates, an exec plugin).
     #[error("no client could be made: {0}")]
     Build(#[source] kube::Error),
-    /// Building it took too long: an exec plugin hangs.
-    #[error("making the client took more than {} s; does the kubeconfig's exec plugin hang?", BUILD_BOUND.as_secs())]
+    /// The exec plugin gives no credentials.
+    #[error("the exec plugin of the kubeconfig gives no credentials: {0}")]
+    Exec(#[from] exec::Error),
+    /// The kubeconfig's proxy is no address.
+    #[error("the proxy-url {0:?} in the kubeconfig is no URL; write http://HOST:PORT")]
+    Proxy(String),
+    /// Building it took too long.
+    #[error("making the client took more than {} s; are the files of the kubeconfig on a disk that hangs?", BUILD_BOUND.as_secs())]
     Hung,
     /// A simulated fleet has no cluster of this name.
     #[error("there is no simulated cluster {0:?}")]
@@ -45,8 +48,18 @@ pub enum Error {
     Panicked(#[from] tokio::task::JoinError),
 }
 
+/// A client, and the address of the API server that it speaks to.
+pub struct Connected {
+    /// The client.
+    pub client: Client,
+    /// For people.
+    pub server: String,
+    /// When its credentials expire, where that is known.
+    pub valid_until: Option<Timestamp>,
+}
+
 /// A future client.
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Client, Error>> + Send + 'a>>;
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Connected, Error>> + Send + 'a>>;
 
 /// Something that yields a client for a cluster.
 pub trait Connect: Send + Sync {
@@ -59,6 +72,20 @@ pub trait Connect: Send + Sync {
     }
 }
 
+/// Asks a cluster once for its version.
+///
+/// # Errors
+/// In words: what is wrong, where, and what to do.
+pub async fn ask(connect: &dyn Connect, connection: &Connection, bound: Duration) -> Result<String, String> {
+    let connected = connect.connect(connection).await.map_err(|error| error.to_string())?;
+    let trouble = match tokio::time::timeout(bound, connected.client.apiserver_version()).await {
+        Ok(Ok(version)) => return Ok(version.git_version),
+        Ok(Err(error)) => Trouble::of(&error),
+        Err(_) => Trouble::Hung(bound),
+    };
+    Err(trouble.state(&format!("{} ({})", connected.server, trouble::place(connection)), None).to_string())
+}
+
 /// Kubeconfigs and in-cluster credentials.
 pub struct Kubernetes;
 
@@ -66,7 +93,7 @@ impl Connect for Kubernetes {
     fn connect<'a>(&'a self, connection: &'a Connection) -> Connecting<'a> {
         Box::pin(async move {
             let config = config(connection).await?;
-            // Exec plugins run inside, synchronously: off the async threads, and bounded.
+            // Plugins and files, synchronously: off the async threads, and bounded.
             let building = tokio::task::spawn_blocking({
                 let runtime = tokio::runtime::Handle::current();
                 move || {
@@ -83,37 +110,39 @@ async fn config(connection: &Connection) -> Result<Config, Error> {
     let mut config = match connection {
         Connection::InCluster => Config::incluster()?,
         Connection::Kubeconfig { path, context } => {
-            let kubeconfig = match path {
+            let mut kubeconfig = match path {
                 Some(path) => Kubeconfig::read_from(path)?,
                 None => Kubeconfig::read()?,
             };
+            let proxy = own_proxy(&mut kubeconfig, context)?;
             let options =
                 KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-            Config::from_custom_kubeconfig(kubeconfig, &options).await?
+            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+            config.proxy_url = proxy;
+            config
         }
     };
     // Its retries would hide an outage for minutes; ours are visible.
     config.default_retry = false;
-    // HTTPS_PROXY in the environment would make building fail: this build has no proxy support yet.
-    config.proxy_url = None;
+    config.connect_timeout = Some(CONNECT_BOUND);
     Ok(config)
 }
 
-fn build(config: Config) -> Result<Client, Error> {
-    Ok(limited(ClientBuilder::try_from(config).map_err(Error::Build)?))
+/// The `proxy-url` of the context's cluster. The environment's `HTTPS_PROXY` is for other traffic, and not asked: kube
+/// would refuse one without a scheme, and look up the proxy instead of the API server in `NO_PROXY`. So that it does not
+/// ask, every cluster without a proxy gets one that is not used.
+fn own_proxy(kubeconfig: &mut Kubeconfig, context: &str) -> Result<Option<http::Uri>, Error> {
+    let named = kubeconfig.contexts.iter().find(|one| one.name == context);
+    let name = named.and_then(|one| one.context.as_ref()).map(|context| context.cluster.clone());
+    let entry = kubeconfig.clusters.iter_mut().find(|one| Some(&one.name) == name.as_ref());
+    let Some(cluster) = entry.and_then(|one| one.cluster.as_mut()) else { return Ok(None) };
+    let own = cluster.proxy_url.replace("http://unused.invalid".into()).filter(|proxy| !proxy.is_empty());
+    own.map(|proxy| proxy.parse().map_err(|_| Error::Proxy(proxy))).transpose()
 }
 
-/// A client with the limits that every cluster's has.
-pub fn limited<S, B>(builder: ClientBuilder<S>) -> Client
-where
-    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    builder
-        .with_layer(&ConcurrencyLimitLayer::new(REQUESTS_IN_FLIGHT))
-        .with_layer(&TimeoutLayer::new(ANSWER_BOUND))
-        .build()
+fn build(mut config: Config) -> Result<Connected, Error> {
+    let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let valid_until = exec::resolve(&mut config.auth_info)?;
+    let client = ClientBuilder::try_from(config).map_err(Error::Build)?.build();
+    Ok(Connected { client, server, valid_until })
 }

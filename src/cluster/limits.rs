@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+/// Requests of one cluster under way at once, so that a busy cluster cannot take the whole machine.
+pub(super) const REQUESTS_IN_FLIGHT: usize = 32;
+/// From request to the head of the answer; kube itself waits for ever.
+pub(super) const ANSWER_BOUND: Duration = Duration::from_secs(15);
+
 /// The limits of one cluster's connection; as a default, those of production.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -19,6 +24,10 @@ pub struct Limits {
     pub longest_pause: Duration,
     /// A Lease counts so many times shorter than the fleet file says.
     pub lease_divisor: u32,
+    /// So many requests may be sent…
+    pub burst: u64,
+    /// …within such a time; heartbeats do not count.
+    pub burst_window: Duration,
 }
 
 impl Default for Limits {
@@ -31,6 +40,8 @@ impl Default for Limits {
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
             lease_divisor: 1,
+            burst: 100,
+            burst_window: Duration::from_secs(2),
         }
     }
 }
@@ -47,6 +58,8 @@ impl Limits {
             first_pause: self.first_pause / times,
             longest_pause: self.longest_pause / times,
             lease_divisor: self.lease_divisor * times,
+            burst: self.burst,
+            burst_window: self.burst_window / times,
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Each kind is watched by a task of its own with a back-off of its own, so that one failing watch delays no other.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{SinkExt as _, Stream, StreamExt as _, TryStreamExt as _};
@@ -13,18 +12,17 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
 use kube::core::ApiResource;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
-use kube::runtime::{WatchStreamExt as _, reflector::store::Writer};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::limits::Limits;
 use super::worker::backoff;
-use crate::observed::ClusterState;
 use crate::polkadot::{self, INSTANCE_LABEL, Polkadot};
 use crate::reconcile::observe::Caches;
 
@@ -55,10 +53,11 @@ pub(super) fn start(
     namespace: Option<&str>,
     limits: &Limits,
     reports: &mpsc::Sender<Report>,
+    renewed: &watch::Receiver<u64>,
     tasks: &mut JoinSet<()>,
 ) -> Scope {
     let (touch, touched) = mpsc::channel(QUEUE);
-    let mut starter = Starter { client, namespace, limits, reports, tasks, touch };
+    let mut starter = Starter { client, namespace, limits, reports, renewed, tasks, touch };
     let polkadots = starter.polkadots();
     let caches = Caches {
         secrets: starter.children::<Secret>("secrets", &polkadots),
@@ -78,6 +77,7 @@ struct Starter<'a> {
     namespace: Option<&'a str>,
     limits: &'a Limits,
     reports: &'a mpsc::Sender<Report>,
+    renewed: &'a watch::Receiver<u64>,
     tasks: &'a mut JoinSet<()>,
     touch: mpsc::Sender<ObjectRef<Polkadot>>,
 }
@@ -127,33 +127,34 @@ impl Starter<'_> {
     {
         let writer = Writer::<K>::new(());
         let store = writer.as_reader();
-        let pauses = Pauses { limits: *self.limits, failures: 0 };
-        let stream = reflector::reflector(writer, stream).backoff(pauses);
-        let follow = follow(kind, stream, which, self.touch.clone(), self.reports.clone());
+        let pauses = Pauses { limits: *self.limits, failures: 0, renewed: self.renewed.clone() };
+        let stream = reflector::reflector(writer, stream);
+        let follow = follow(kind, stream, pauses, which, self.touch.clone(), self.reports.clone());
         self.tasks.spawn(follow.in_current_span());
         store
     }
 }
 
-/// The pauses of a watch that fails; it begins with the first again when it has worked.
+/// The pauses of a watch that fails; it begins with the first again when it has worked, and new credentials end it.
 struct Pauses {
     limits: Limits,
     failures: u32,
+    renewed: watch::Receiver<u64>,
 }
 
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
+impl Pauses {
+    async fn pause(&mut self) {
         let pause = backoff(self.failures, self.limits.first_pause, self.limits.longest_pause);
         self.failures = self.failures.saturating_add(1);
-        Some(pause)
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.failures = 0;
+        let renewed = async {
+            if self.renewed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = renewed => {}
+        }
     }
 }
 
@@ -173,6 +174,7 @@ fn readable(event: watcher::Event<DynamicObject>) -> watcher::Event<Polkadot> {
 async fn follow<K: Resource<DynamicType = ()>>(
     kind: &'static str,
     stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
+    mut pauses: Pauses,
     which: impl Fn(&K) -> Vec<ObjectRef<Polkadot>>,
     mut touch: mpsc::Sender<ObjectRef<Polkadot>>,
     mut reports: mpsc::Sender<Report>,
@@ -181,7 +183,8 @@ async fn follow<K: Resource<DynamicType = ()>>(
     let mut works = false;
     while let Some(event) = stream.next().await {
         let (report, touched) = match event {
-            Ok(watcher::Event::Init) => (None, vec![]),
+            // It asks, and nobody has answered yet.
+            Ok(watcher::Event::Init) => continue,
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => (None, which(&object)),
             Ok(watcher::Event::Delete(object)) => (Some(Report::SetChanged), which(&object)),
             Ok(watcher::Event::InitDone) => (Some(Report::SetChanged), vec![]),
@@ -190,6 +193,9 @@ async fn follow<K: Resource<DynamicType = ()>>(
         let answered = !matches!(report, Some(Report::Failed(..)));
         let news = (answered && !works).then_some(Report::Works(kind));
         works = answered;
+        if answered {
+            pauses.failures = 0;
+        }
         for report in news.into_iter().chain(report) {
             if reports.send(report).await.is_err() {
                 return;
@@ -199,6 +205,9 @@ async fn follow<K: Resource<DynamicType = ()>>(
             if touch.send(touched).await.is_err() {
                 return;
             }
+        }
+        if !answered {
+            pauses.pause().await;
         }
     }
 }
@@ -231,25 +240,4 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), reflector::store::Writ
     caches.stateful_sets.wait_until_ready().await?;
     caches.pods.wait_until_ready().await?;
     caches.claims.wait_until_ready().await
-}
-
-/// What a failed watch says of its cluster, and whether at once: any other failure has to last, for a stream that is
-/// cut or an expired version is nothing.
-pub(super) fn state_after(kind: &str, error: &watcher::Error) -> (ClusterState, bool) {
-    if let watcher::Error::InitialListFailed(source)
-    | watcher::Error::WatchStartFailed(source)
-    | watcher::Error::WatchFailed(source) = error
-    {
-        match source {
-            kube::Error::Api(status) if status.code == 404 && kind == "polkadots" => {
-                return (ClusterState::NoCrd, true);
-            }
-            kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-                let right = format!("cannot list and watch {kind} ({})", status.message);
-                return (ClusterState::Forbidden(right), true);
-            }
-            _ => {}
-        }
-    }
-    (ClusterState::Unreachable(format!("watching {kind} fails")), false)
 }

@@ -4,14 +4,15 @@
 //! the Board as those of an unreachable cluster, and the next session begins with fresh lists.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc;
+use jiff::Timestamp;
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,14 +28,19 @@ use crate::polkadot::ResourceId;
 use crate::reconcile::observe::Caches;
 
 use super::board::BoardWriter;
-use super::connect::Connect;
-use super::limits::Limits;
+use super::connect::{Connect, Connected};
+use super::limits::{ANSWER_BOUND, Limits};
 use super::reconciler::{self, Context};
+use super::renew::{Contents, Kubeconfig, Renewal};
+use super::swap::Exchange;
+use super::trouble::{self, Trouble};
 use super::watches::{self, Report, Scope};
 use super::{Clients, LeasePlace, Leases, Lent};
 
 /// Answers missed in a row before a cluster counts as unreachable.
 const HEARTBEATS_MISSED: u32 = 2;
+/// Stands beside the kinds that are watched.
+const HEARTBEAT: &str = "version";
 /// What a stopping worker gives its reconciles to finish.
 const DRAIN_BOUND: Duration = Duration::from_secs(20);
 
@@ -53,6 +59,24 @@ pub(super) struct Worker {
     pub(super) lease: LeasePlace,
     pub(super) hold: Hold,
     pub(super) stop: CancellationToken,
+    /// When the cluster last answered.
+    pub(super) answered: Mutex<Option<Timestamp>>,
+    /// Told when a kubeconfig changes.
+    pub(super) kubeconfigs: Contents,
+    /// Leave to list a cluster for the first time.
+    pub(super) establishing: Arc<Semaphore>,
+}
+
+/// What a session needs to notice and to report.
+struct Signs {
+    at: String,
+    exchange: Exchange,
+    reports: mpsc::Receiver<Report>,
+    /// Rung when the cluster does not accept our credentials.
+    unauthorized: Arc<Notify>,
+    renewed: watch::Receiver<u64>,
+    /// Held until the first lists are complete, or have taken too long.
+    establishing: Option<OwnedSemaphorePermit>,
 }
 
 /// The tasks of a session; dropped, they end.
@@ -65,29 +89,20 @@ struct Tasks {
     let_go: CancellationToken,
 }
 
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error(transparent)]
-    Connect(#[from] super::connect::Error),
-    #[error("{}", shortly(.0))]
-    NoAnswer(kube::Error),
-    #[error("no answer within {0:?}")]
-    Silence(Duration),
-    #[error("a task of the worker ended: {0}")]
-    Crashed(String),
-}
-
-impl Ended {
-    fn crashed(ended: Result<(), tokio::task::JoinError>) -> Self {
-        Self::Crashed(ended.err().map_or_else(|| "early end".into(), |error| error.to_string()))
-    }
+/// Why a session ended, and where.
+#[derive(Debug)]
+struct Ended {
+    trouble: Trouble,
+    at: String,
 }
 
 impl Worker {
     /// Runs sessions until stopped.
     pub(super) async fn run(self) {
         let mut attempt = 0;
+        let mut answered = None;
+        let connection = self.cluster.borrow().connection.clone();
+        let mut kubeconfig = Kubeconfig::of(&connection, self.kubeconfigs.clone());
         self.board.set_state(&self.name, &ClusterState::Connecting);
         loop {
             let mut tasks = Tasks::default();
@@ -105,15 +120,28 @@ impl Worker {
                 return;
             };
             drop(tasks);
-            if self.board.set_state(&self.name, &ClusterState::Unreachable(ended.to_string())) {
-                warn!(cluster = %self.name, why = %ended, "The cluster is unreachable; other clusters go on.");
+            let since = self.last_answer();
+            if since != answered {
+                answered = since;
                 attempt = 0;
+            }
+            let state = ended.trouble.state(&ended.at, since);
+            if self.board.set_state(&self.name, &state) {
+                match &state {
+                    ClusterState::Unreachable(outage) => {
+                        warn!(cluster = %self.name, why = %outage, "The cluster is unreachable; other clusters go on.");
+                    }
+                    _ => {
+                        warn!(cluster = %self.name, %state, "The cluster cannot be looked after; other clusters go on.");
+                    }
+                }
             }
             let limits = self.connect.limits();
             let pause = backoff(attempt, limits.first_pause, limits.longest_pause);
             attempt += 1;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = kubeconfig.changed() => info!(cluster = %self.name, "The kubeconfig has changed; trying again."),
                 () = self.stop.cancelled() => return,
             }
         }
@@ -122,25 +150,50 @@ impl Worker {
     /// From a client to the end of the cluster's answers.
     async fn session(&self, tasks: &mut Tasks) -> Result<(), Ended> {
         let cluster = self.cluster.borrow().clone();
-        let client = self.connect.connect(&cluster.connection).await?;
+        let place = trouble::place(&cluster.connection);
+        // Before it is read, so that no change is missed.
+        let kubeconfig = Kubeconfig::of(&cluster.connection, self.kubeconfigs.clone());
+        let connected = self.connect.connect(&cluster.connection).await;
+        let Connected { client, server, valid_until } = connected
+            .map_err(|error| Ended { trouble: Trouble::Other(error.to_string()), at: place.clone() })?;
+        let at = format!("{server} ({place})");
         let limits = self.connect.limits();
-        is_there(&client, &limits).await?;
+        self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;
+        // Only now: a cluster that is dead takes nobody's place.
+        let establishing = Arc::clone(&self.establishing).acquire_owned().await.ok();
+        let exchange = Exchange::new(client);
+        let client = exchange.client(&limits);
         self.board.set_state(&self.name, &ClusterState::Syncing);
-        let unfenced = client;
-        let client = fenced(unfenced.clone(), &self.hold, MEMBER_LEASE);
+        let unfenced = exchange.unlimited();
+        let client = fenced(client, &self.hold, MEMBER_LEASE);
         let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
         let lent = Lent { client: client.clone(), unfenced: unfenced.clone(), session };
         self.clients.insert(self.name.clone(), lent);
         self.keep_lease(&unfenced, tasks);
 
-        let (report, mut reports) = mpsc::channel(16);
+        let (renewed, renewals) = watch::channel(0);
+        let unauthorized = Arc::new(Notify::new());
+        let renewal = Renewal {
+            name: self.name.clone(),
+            connection: cluster.connection.clone(),
+            connect: Arc::clone(&self.connect),
+            exchange: exchange.clone(),
+            kubeconfig,
+            valid_until,
+            unauthorized: Arc::clone(&unauthorized),
+            renewed,
+        };
+        tasks.watches.spawn(renewal.keep_fresh().in_current_span());
+        let (report, reports) = mpsc::channel(16);
         let namespaces: Vec<Option<&str>> = match &cluster.namespaces[..] {
             [] => vec![None],
             names => names.iter().map(|name| Some(name.as_str())).collect(),
         };
         let scopes: Vec<Scope> = namespaces
             .iter()
-            .map(|namespace| watches::start(&client, *namespace, &limits, &report, &mut tasks.watches))
+            .map(|namespace| {
+                watches::start(&client, *namespace, &limits, &report, &renewals, &mut tasks.watches)
+            })
             .collect();
         let caches: Vec<Caches> = scopes.iter().map(|scope| scope.caches.clone()).collect();
         let context = Arc::new(Context::new(self, client.clone()));
@@ -149,7 +202,10 @@ impl Worker {
                 .controllers
                 .spawn(reconciler::control(scope, Arc::clone(&context), self.stop.clone()).in_current_span());
         }
-        self.attend(&client, &context, &caches, &mut reports, tasks).await
+        let mut signs =
+            Signs { at: at.clone(), exchange, reports, unauthorized, renewed: renewals, establishing };
+        let ended = self.attend(&mut signs, &context, &caches, tasks).await;
+        ended.map_err(|trouble| Ended { trouble, at })
     }
 
     /// Keeps the cluster's Lease, if the daemon that leads is this one.
@@ -168,18 +224,19 @@ impl Worker {
     /// Keeps the state on the Board true while the session lasts.
     async fn attend(
         &self,
-        client: &Client,
+        signs: &mut Signs,
         context: &Context,
         caches: &[Caches],
-        reports: &mut mpsc::Receiver<Report>,
         tasks: &mut Tasks,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), Trouble> {
         let mut failing: BTreeMap<&'static str, (ClusterState, Instant)> = BTreeMap::new();
         let limits = self.connect.limits();
         let mut heartbeat = tokio::time::interval_at(Instant::now() + limits.heartbeat, limits.heartbeat);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut missed = 0;
         let mut held = self.hold.follow();
+        let mut renewals = signs.renewed.clone();
+        let established_by = Instant::now() + ANSWER_BOUND;
         loop {
             held.mark_unchanged();
             let lasting =
@@ -193,16 +250,23 @@ impl Worker {
             if self.board.set_state(&self.name, &state) {
                 info!(cluster = %self.name, %state, "The cluster's state changed.");
             }
+            if matches!(state, ClusterState::Unauthorized(_)) {
+                signs.unauthorized.notify_one();
+            }
+            if state != ClusterState::Syncing {
+                signs.establishing = None;
+            }
             tokio::select! {
                 // The stop first: the tasks end with it, and that is no crash.
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
-                report = reports.next() => match report {
+                report = signs.reports.next() => match report {
                     Some(Report::Works(kind)) => drop(failing.remove(kind)),
                     Some(Report::SetChanged) => self.forget_deleted(context, caches),
                     Some(Report::Failed(kind, error)) => {
                         debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
-                        let (state, at_once) = watches::state_after(kind, &error);
+                        let (trouble, at_once) = Trouble::of_watch(kind, &error);
+                        let state = trouble.state(&signs.at, Some(self.clock.now()));
                         if !at_once && missed == 0 && failing.is_empty() {
                             heartbeat.reset_after(limits.in_doubt);
                         }
@@ -212,21 +276,33 @@ impl Worker {
                             *known = (state, counts);
                         }
                     }
-                    None => return Err(Ended::Crashed("all watches ended".into())),
+                    None => return Err(crashed(None)),
                 },
                 () = context.reconciled.notified() => {}
                 _ = held.changed() => {}
-                _ = heartbeat.tick() => match is_there(client, &limits).await {
-                    Ok(()) => missed = 0,
+                () = tokio::time::sleep_until(established_by), if signs.establishing.is_some() => {
+                    signs.establishing = None;
+                }
+                Ok(()) = renewals.changed() => heartbeat.reset_immediately(),
+                _ = heartbeat.tick() => match self.is_there(&signs.exchange.inside(), &limits).await {
+                    Ok(()) => {
+                        missed = 0;
+                        failing.remove(HEARTBEAT);
+                    }
+                    // It is there, and its caches are worth keeping.
+                    Err(trouble @ Trouble::Unauthorized(_)) => {
+                        missed = 0;
+                        failing.insert(HEARTBEAT, (trouble.state(&signs.at, None), Instant::now()));
+                    }
                     Err(_) if missed + 1 < HEARTBEATS_MISSED => {
                         missed += 1;
                         heartbeat.reset_after(limits.in_doubt);
                     }
                     Err(ended) => return Err(ended),
                 },
-                Some(ended) = tasks.watches.join_next() => return Err(Ended::crashed(ended)),
-                Some(ended) = tasks.lease.join_next() => return Err(Ended::crashed(ended)),
-                Some(ended) = tasks.controllers.join_next() => return Err(Ended::crashed(ended)),
+                Some(ended) = tasks.watches.join_next() => return Err(crashed(ended.err())),
+                Some(ended) = tasks.lease.join_next() => return Err(crashed(ended.err())),
+                Some(ended) = tasks.controllers.join_next() => return Err(crashed(ended.err())),
             }
         }
     }
@@ -244,6 +320,26 @@ impl Worker {
         }
     }
 
+    /// Whether the API server answers. Without the right to ask for its version it is there all the same.
+    async fn is_there(&self, client: &Client, limits: &Limits) -> Result<(), Trouble> {
+        let asked = tokio::time::timeout(limits.heartbeat_answer, client.apiserver_version()).await;
+        let trouble = match asked {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => {
+                Some(Trouble::of(&error)).filter(|trouble| !matches!(trouble, Trouble::Forbidden(_)))
+            }
+            Err(_) => Some(Trouble::Hung(limits.heartbeat_answer)),
+        };
+        if trouble.is_none() {
+            *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    fn last_answer(&self) -> Option<Timestamp> {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets running reconciles finish, within a bound.
     async fn drain(&self, mut controllers: JoinSet<()>) {
         let finish = async { while controllers.join_next().await.is_some() {} };
@@ -253,22 +349,9 @@ impl Worker {
     }
 }
 
-/// Whether the API server answers.
-async fn is_there(client: &Client, limits: &Limits) -> Result<(), Ended> {
-    match tokio::time::timeout(limits.heartbeat_answer, client.apiserver_version()).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Ended::NoAnswer(error)),
-        Err(_) => Err(Ended::Silence(limits.heartbeat_answer)),
-    }
-}
-
-/// The innermost cause: the layers above it say only that something went wrong.
-fn shortly(error: &kube::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+fn crashed(error: Option<tokio::task::JoinError>) -> Trouble {
+    let why = error.map_or_else(|| "early end".into(), |error| error.to_string());
+    Trouble::Other(format!("a task of the worker ended ({why}) and is started again"))
 }
 
 /// An exponential pause with full jitter, so that many clusters that return at once do not come back in step.

@@ -1,10 +1,13 @@
 //! The sandbox behind the seam of [`crate::cluster::connect`]: a daemon in the same process gets its clients here, by
 //! the names of the contexts, and everything above the client is what runs in production.
 
+use std::io;
+
 use kube::client::ClientBuilder;
+use tower::ServiceExt as _;
 
 use super::cluster::Cluster;
-use crate::cluster::connect::{Connect, Connecting, Error, limited};
+use crate::cluster::connect::{Connect, Connected, Connecting, Error};
 use crate::cluster::limits::Limits;
 use crate::fleet::Connection;
 
@@ -26,8 +29,15 @@ impl Connect for InProcess {
             Connection::InCluster => "",
         };
         let found = self.clusters.iter().find(|cluster| cluster.name() == wanted);
-        let client = found.map(|cluster| limited(ClientBuilder::new(cluster.service(AGENT), "default")));
-        Box::pin(async move { client.ok_or_else(|| Error::NoSuchCluster(wanted.to_owned())) })
+        let client = found.map(|cluster| {
+            // As the network would say it.
+            let cut = |cut| io::Error::new(io::ErrorKind::ConnectionReset, cut);
+            ClientBuilder::new(cluster.service(AGENT).map_err(cut), "default").build()
+        });
+        Box::pin(async move {
+            let client = client.ok_or_else(|| Error::NoSuchCluster(wanted.to_owned()))?;
+            Ok(Connected { client, server: "the simulated API server".into(), valid_until: None })
+        })
     }
 
     fn limits(&self) -> Limits {

@@ -3,3 +3,4 @@
 mod file;
 mod reload;
 mod takeover;
+mod workers;

@@ -1,0 +1,149 @@
+//! Runs the exec plugin of a kubeconfig: once, within a time limit, without the daemon's terminal. kube's own way runs it
+//! three times for each client, and waits for ever.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::config::{AuthInfo, ExecConfig};
+use serde::Deserialize;
+use serde_json::json;
+
+/// A plugin asks an identity provider, and that takes its time.
+const BOUND: Duration = Duration::from_secs(20);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// Of what it says of a failure, so much is passed on.
+const WORDS: usize = 500;
+
+/// Why there are no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is nothing to run.
+    #[error("it names no command")]
+    NoCommand,
+    /// The command cannot be run.
+    #[error("{0:?} cannot be run: {1}; install it where polkafleet runs{2}")]
+    Start(String, #[source] std::io::Error, String),
+    /// It did not end.
+    #[error("{command:?} took more than {} s and was killed; run it by hand to see what it waits for", BOUND.as_secs())]
+    Hung {
+        /// What was run.
+        command: String,
+    },
+    /// It ended badly.
+    #[error("{0:?} failed ({1}): {2}")]
+    Failed(String, String, String),
+    /// What it said is no credential.
+    #[error("what {0:?} said is no ExecCredential with a token or a certificate: {1}")]
+    Answer(String, String),
+}
+
+#[derive(Deserialize)]
+struct Credential {
+    status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    expiration_timestamp: Option<Timestamp>,
+    token: Option<String>,
+    client_certificate_data: Option<String>,
+    client_key_data: Option<String>,
+}
+
+/// Puts the plugin's credentials in its place; returns when they expire. Blocks.
+pub(super) fn resolve(auth: &mut AuthInfo) -> Result<Option<Timestamp>, Error> {
+    let Some(exec) = auth.exec.take() else { return Ok(None) };
+    let command = exec.command.clone().ok_or(Error::NoCommand)?;
+    let said = run(&exec, &command, BOUND)?;
+    let wrong = |why: String| Error::Answer(command.clone(), why);
+    // YAML, of which JSON is a part: some plugins say it.
+    let Credential { status } = serde_yaml::from_slice(&said).map_err(|error| wrong(error.to_string()))?;
+    let encode = |pem: String| {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(pem)
+    };
+    // Read as a kubeconfig is: the types of its secrets are kube's own.
+    let mut read: AuthInfo = serde_json::from_value(json!({
+        "token": status.token,
+        "client-certificate-data": status.client_certificate_data.map(encode),
+        "client-key-data": status.client_key_data.map(encode),
+    }))
+    .map_err(|error| wrong(error.to_string()))?;
+    if read.token.is_none() && (read.client_certificate_data.is_none() || read.client_key_data.is_none()) {
+        return Err(wrong("it has neither".into()));
+    }
+    auth.token = read.token.take();
+    auth.client_certificate_data =
+        read.client_certificate_data.take().or(auth.client_certificate_data.take());
+    auth.client_key_data = read.client_key_data.take().or(auth.client_key_data.take());
+    Ok(status.expiration_timestamp)
+}
+
+fn run(exec: &ExecConfig, name: &str, bound: Duration) -> Result<Vec<u8>, Error> {
+    let mut command = Command::new(name);
+    command.args(exec.args.iter().flatten());
+    for variable in exec.env.iter().flatten() {
+        if let (Some(name), Some(value)) = (variable.get("name"), variable.get("value")) {
+            command.env(name, value);
+        }
+    }
+    let cluster = exec.cluster.as_ref().filter(|_| exec.provide_cluster_info);
+    let mut spec = json!({"interactive": false});
+    if let Some(cluster) = cluster {
+        spec["cluster"] = json!(cluster);
+    }
+    let info = json!({"apiVersion": exec.api_version, "kind": "ExecCredential", "spec": spec});
+    command.env("KUBERNETES_EXEC_INFO", info.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let hint = exec.install_hint.as_ref().map_or_else(String::new, |hint| format!(" ({})", hint.trim()));
+    let mut child = command.spawn().map_err(|error| Error::Start(name.to_owned(), error, hint.clone()))?;
+    let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
+    let ended = wait(&mut child, bound).map_err(|error| Error::Start(name.to_owned(), error, hint))?;
+    let Some(ended) = ended else { return Err(Error::Hung { command: name.to_owned() }) };
+    // A grandchild may hold the pipe although the plugin has ended.
+    let take = |pipe: mpsc::Receiver<Vec<u8>>| pipe.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+    if ended.success() {
+        return Ok(take(out));
+    }
+    let words: String = String::from_utf8_lossy(&take(err)).trim().chars().take(WORDS).collect();
+    Err(Error::Failed(name.to_owned(), ended.to_string(), words))
+}
+
+/// Waits for the end of a plugin; `None` if it had to be killed.
+fn wait(child: &mut Child, bound: Duration) -> std::io::Result<Option<std::process::ExitStatus>> {
+    let begun = Instant::now();
+    loop {
+        if let Some(ended) = child.try_wait()? {
+            return Ok(Some(ended));
+        }
+        if begun.elapsed() > bound {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// Reads a pipe to its end, aside: a plugin that fills one must not wait for us.
+fn read(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    if let Some(mut pipe) = pipe {
+        thread::spawn(move || {
+            let mut said = vec![];
+            // What was read until it failed is what there is.
+            let _ = pipe.read_to_end(&mut said);
+            let _ = sender.send(said);
+        });
+    }
+    receiver
+}
+
+#[cfg(test)]
+mod tests;

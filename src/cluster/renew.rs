@@ -1,0 +1,140 @@
+//! Keeps the credentials of one session fresh: when its kubeconfig has changed, when they are about to expire, or when
+//! the cluster no longer accepts them, a new client is built, tried with one request, and put in the old one's place.
+//! If it fails, the old one stays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use super::connect::{Connect, Connected};
+use super::swap::Exchange;
+use super::trouble::{self, Trouble};
+use super::worker::backoff;
+use crate::fleet::watch::{Credentials, generation};
+use crate::fleet::{ClusterName, Connection};
+
+/// What the kubeconfigs of the fleet contain: a number for each that changes with it.
+pub type Contents = watch::Receiver<Credentials>;
+
+/// So long before credentials expire, new ones are fetched.
+const AHEAD: Duration = Duration::from_secs(60);
+/// Credentials that live shorter than that are not fetched in a circle without a pause.
+const SHORTEST_LIFE: Duration = Duration::from_secs(5);
+
+/// The kubeconfig of one cluster, as it changes.
+pub(super) struct Kubeconfig {
+    contents: Contents,
+    connection: Connection,
+    known: u64,
+}
+
+impl Kubeconfig {
+    pub(super) fn of(connection: &Connection, mut contents: Contents) -> Self {
+        let known = generation(&contents.borrow_and_update(), connection);
+        Self { contents, connection: connection.clone(), known }
+    }
+
+    /// Returns when it has changed; never, if nobody follows it.
+    pub(super) async fn changed(&mut self) {
+        loop {
+            if self.contents.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let now = generation(&self.contents.borrow_and_update(), &self.connection);
+            if std::mem::replace(&mut self.known, now) != now {
+                return;
+            }
+        }
+    }
+}
+
+/// What a session's credentials are kept fresh with.
+pub(super) struct Renewal {
+    pub(super) name: ClusterName,
+    pub(super) connection: Connection,
+    pub(super) connect: Arc<dyn Connect>,
+    pub(super) exchange: Exchange,
+    pub(super) kubeconfig: Kubeconfig,
+    /// When the present credentials expire.
+    pub(super) valid_until: Option<Timestamp>,
+    /// Rings when the cluster does not accept them.
+    pub(super) unauthorized: Arc<Notify>,
+    /// Counts the exchanges.
+    pub(super) renewed: watch::Sender<u64>,
+}
+
+impl Renewal {
+    /// Runs as long as the session.
+    pub(super) async fn keep_fresh(mut self) {
+        loop {
+            let why = tokio::select! {
+                () = self.kubeconfig.changed() => "the kubeconfig has changed",
+                () = self.unauthorized.notified() => "the cluster does not accept the old ones",
+                () = expiry(self.valid_until) => "the old ones expire",
+            };
+            self.renew(why).await;
+            // What was said of the old ones does not count against the new ones.
+            tokio::time::sleep(self.connect.limits().in_doubt).await;
+            let _ = self.unauthorized.notified().now_or_never();
+        }
+    }
+
+    /// Tries until it has worked.
+    async fn renew(&mut self, why: &str) {
+        let limits = self.connect.limits();
+        let mut attempt = 0;
+        let mut last_words = String::new();
+        loop {
+            match self.fresh().await {
+                Ok(connected) => {
+                    info!(cluster = %self.name, why, "New credentials are in use.");
+                    self.valid_until = connected.valid_until;
+                    self.exchange.exchange(connected.client);
+                    self.renewed.send_modify(|count| *count += 1);
+                    return;
+                }
+                Err(words) => {
+                    if words != last_words {
+                        warn!(
+                            cluster = %self.name, why, error = words,
+                            "The credentials could not be renewed; the old ones stay in use."
+                        );
+                        last_words = words;
+                    }
+                }
+            }
+            let pause = backoff(attempt, limits.first_pause, limits.longest_pause);
+            attempt += 1;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.kubeconfig.changed() => {}
+            }
+        }
+    }
+
+    /// A new client that the cluster has answered.
+    async fn fresh(&self) -> Result<Connected, String> {
+        let connected = self.connect.connect(&self.connection).await.map_err(|error| error.to_string())?;
+        let bound = self.connect.limits().heartbeat_answer;
+        let trouble = match tokio::time::timeout(bound, connected.client.apiserver_version()).await {
+            Ok(Ok(_)) => return Ok(connected),
+            Ok(Err(error)) => Trouble::of(&error),
+            Err(_) => Trouble::Hung(bound),
+        };
+        if matches!(trouble, Trouble::Forbidden(_)) {
+            return Ok(connected);
+        }
+        let at = format!("{} ({})", connected.server, trouble::place(&self.connection));
+        Err(trouble.state(&at, None).to_string())
+    }
+}
+
+async fn expiry(valid_until: Option<Timestamp>) {
+    let Some(valid_until) = valid_until else { return std::future::pending().await };
+    let left = Duration::try_from(valid_until.duration_since(Timestamp::now())).unwrap_or_default();
+    tokio::time::sleep(left.saturating_sub(AHEAD).max(SHORTEST_LIFE)).await;
+}

@@ -1,0 +1,225 @@
+//! What is wrong with a cluster that cannot be looked after: from an error to a state, in words for whoever is woken by
+//! it. Each says what, where, and what to do. Pure.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::watcher;
+use rustls::CertificateError;
+
+use crate::fleet::Connection;
+use crate::observed::{ClusterState, Outage};
+
+/// Why a cluster cannot be looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Nobody listens there.
+    Refused,
+    /// No connection came about in time.
+    BlackHoled,
+    /// A request was taken, and no answer came within this time.
+    Hung(Duration),
+    /// Connections are taken and closed again.
+    Cut(String),
+    /// The server's name has no address.
+    NoAddress(String),
+    /// Its certificate is not to be trusted, or ours is not trusted; why, and what to do.
+    Certificate(&'static str, &'static str),
+    /// No TLS where TLS should be, or another fault of the connection's encryption.
+    Tls(String),
+    /// The credentials do not count.
+    Unauthorized(String),
+    /// They do, and do not suffice.
+    Forbidden(String),
+    /// The resource's definition is not there.
+    NoCrd,
+    /// The server answers that it cannot.
+    Answers(u16, String),
+    /// Anything else, in the words of whoever noticed.
+    Other(String),
+}
+
+impl Trouble {
+    /// What an error of a request says.
+    pub(super) fn of(error: &kube::Error) -> Self {
+        if let kube::Error::Api(status) = error {
+            return match status.code {
+                401 => Self::Unauthorized(status.message.clone()),
+                403 => Self::Forbidden(status.message.clone()),
+                code => Self::Answers(code, status.message.clone()),
+            };
+        }
+        let mut cause: &(dyn StdError + 'static) = error;
+        loop {
+            if let Some(found) = known(cause) {
+                return found;
+            }
+            match beneath(cause) {
+                Some(next) => cause = next,
+                // The innermost cause: the layers above it say only that something went wrong.
+                None => return Self::Other(cause.to_string()),
+            }
+        }
+    }
+
+    /// What a failed watch of `kind` says, and whether at once: any other failure has to last, for a stream that is cut
+    /// or an expired version is nothing.
+    pub(super) fn of_watch(kind: &str, error: &watcher::Error) -> (Self, bool) {
+        let (watcher::Error::InitialListFailed(source)
+        | watcher::Error::WatchStartFailed(source)
+        | watcher::Error::WatchFailed(source)) = error
+        else {
+            return (Self::Other(format!("watching {kind} fails: {error}")), false);
+        };
+        match Self::of(source) {
+            Self::Answers(404, _) if kind == "polkadots" => (Self::NoCrd, true),
+            Self::Forbidden(message) => {
+                (Self::Forbidden(format!("cannot list and watch {kind} ({message})")), true)
+            }
+            Self::Unauthorized(message) => (Self::Unauthorized(message), true),
+            Self::Other(words) => (Self::Other(format!("watching {kind} fails: {words}")), false),
+            other => (other, false),
+        }
+    }
+
+    /// The state of a cluster `at` which this happens, and which last answered at `since`.
+    pub(super) fn state(self, at: &str, since: Option<Timestamp>) -> ClusterState {
+        match self {
+            Self::NoCrd => ClusterState::NoCrd,
+            Self::Forbidden(right) => ClusterState::Forbidden(format!("{right}, at {at}")),
+            Self::Unauthorized(message) => ClusterState::Unauthorized(format!(
+                "{at} does not accept our credentials (401 {message}); put new ones into the kubeconfig: it is read again \
+                 by itself"
+            )),
+            other => ClusterState::Unreachable(Outage { since, why: other.words(at) }),
+        }
+    }
+
+    fn words(&self, at: &str) -> String {
+        match self {
+            Self::Refused => format!(
+                "connection refused by {at}: nothing listens there; start the API server or its load balancer, or correct \
+                 the address in the kubeconfig"
+            ),
+            Self::BlackHoled => format!(
+                "no connection to {at} in time: packets are lost on the way, or its TLS never begins; look at the \
+                 firewall, the route or VPN, and at the load of the API server"
+            ),
+            Self::Hung(bound) => format!(
+                "no answer within {bound:?} from {at}: it takes requests and does not answer them; look at the API server \
+                 and its etcd (load, disk, quorum)"
+            ),
+            Self::Cut(why) => format!(
+                "{at} closes our connections ({why}); look at the API server's log and at what stands before it (load \
+                 balancer, proxy)"
+            ),
+            Self::NoAddress(why) => format!(
+                "the name of {at} has no address ({why}); look at the DNS of the machine that polkafleet runs on, or \
+                 correct the name in the kubeconfig"
+            ),
+            Self::Certificate(what, remedy) => format!("the certificate of {at} {what}; {remedy}"),
+            Self::Tls(why) => format!(
+                "TLS with {at} fails ({why}); is it an API server, and is the address in the kubeconfig right?"
+            ),
+            Self::Answers(429, message) => {
+                format!("{at} has too many requests (429 {message}); find out who sends them, or wait")
+            }
+            Self::Answers(code, message) => format!(
+                "{at} answers {code} ({message}); the network is well, the API server is not: ask it for /readyz?verbose"
+            ),
+            Self::Other(why) => format!("{why}, at {at}"),
+            // These have states of their own.
+            Self::Unauthorized(why) | Self::Forbidden(why) => why.clone(),
+            Self::NoCrd => String::new(),
+        }
+    }
+}
+
+/// Where a connection leads, as far as the kubeconfig's reader knows it.
+pub(super) fn place(connection: &Connection) -> String {
+    match connection {
+        Connection::InCluster => "the cluster that polkafleet runs in".into(),
+        Connection::Kubeconfig { path: Some(path), context } => {
+            format!("context {context} of {}", path.display())
+        }
+        Connection::Kubeconfig { path: None, context } => {
+            format!("context {context} of the default kubeconfig")
+        }
+    }
+}
+
+/// An error under an error. What an I/O error is made of hides from `source`.
+fn beneath<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        return Some(inner);
+    }
+    error.source()
+}
+
+fn known(error: &(dyn StdError + 'static)) -> Option<Trouble> {
+    if error.is::<tower::timeout::error::Elapsed>() {
+        return Some(Trouble::Hung(super::limits::ANSWER_BOUND));
+    }
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(of_tls(error));
+    }
+    if let Some(error) = error.downcast_ref::<hyper::Error>()
+        && (error.is_incomplete_message() || error.is_canceled())
+    {
+        return Some(Trouble::Cut(error.to_string()));
+    }
+    let error = error.downcast_ref::<io::Error>()?;
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Some(Trouble::Refused),
+        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            Some(Trouble::BlackHoled)
+        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => Some(Trouble::Cut(error.to_string())),
+        // The standard library has no kind for it.
+        _ if error.to_string().starts_with("failed to lookup address") => {
+            Some(Trouble::NoAddress(error.to_string()))
+        }
+        _ => None,
+    }
+}
+
+fn of_tls(error: &rustls::Error) -> Trouble {
+    let new_kubeconfig =
+        "if the cluster was made anew, give polkafleet its new kubeconfig; else somebody else answers";
+    match error {
+        rustls::Error::InvalidCertificate(why) => match why {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Trouble::Certificate(
+                "has expired",
+                "renew it there (kubeadm certs renew apiserver, then restart the API server)",
+            ),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Trouble::Certificate("is not valid yet", "compare the clocks of this machine and of that one")
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Trouble::Certificate(
+                    "is for another name",
+                    "correct the address in the kubeconfig, or set its tls-server-name",
+                )
+            }
+            CertificateError::UnknownIssuer => Trouble::Certificate(
+                "is not signed by the kubeconfig's certificate authority",
+                new_kubeconfig,
+            ),
+            CertificateError::BadSignature => Trouble::Certificate("has a bad signature", new_kubeconfig),
+            CertificateError::Revoked => Trouble::Certificate("was revoked", "give the server a new one"),
+            other => Trouble::Tls(format!("its certificate: {other}")),
+        },
+        rustls::Error::AlertReceived(alert) => {
+            Trouble::Tls(format!("it refuses us: {alert:?}; perhaps our client certificate"))
+        }
+        other => Trouble::Tls(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

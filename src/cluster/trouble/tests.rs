@@ -1,0 +1,75 @@
+//! Each bad cluster has a name and a remedy.
+
+use super::*;
+
+const AT: &str = "https://192.0.2.1:6443";
+
+fn io(kind: io::ErrorKind) -> kube::Error {
+    // As the connector hands it up: wrapped, and hidden from `source`.
+    kube::Error::Service(Box::new(io::Error::other(io::Error::from(kind))))
+}
+
+fn tls(error: rustls::Error) -> kube::Error {
+    kube::Error::Service(Box::new(io::Error::other(error)))
+}
+
+fn answer(code: u16, message: &str) -> kube::Error {
+    let status = serde_json::json!({"status": "Failure", "code": code, "message": message, "reason": ""});
+    kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+}
+
+fn words(error: &kube::Error) -> String {
+    Trouble::of(error).state(AT, None).to_string()
+}
+
+#[test]
+fn every_cause_says_what_and_where_and_what_to_do() {
+    let certificate = |why| tls(rustls::Error::InvalidCertificate(why));
+    let elapsed = tower::timeout::error::Elapsed::new();
+    let cases = [
+        (io(io::ErrorKind::ConnectionRefused), "refused", "start the API server"),
+        (io(io::ErrorKind::TimedOut), "no connection", "firewall"),
+        (io(io::ErrorKind::UnexpectedEof), "closes our connections", "load balancer"),
+        (kube::Error::Service(Box::new(elapsed)), "no answer within 15s", "etcd"),
+        (certificate(CertificateError::Expired), "has expired", "renew it"),
+        (certificate(CertificateError::UnknownIssuer), "certificate authority", "new kubeconfig"),
+        (certificate(CertificateError::NotValidForName), "another name", "tls-server-name"),
+        (certificate(CertificateError::NotValidYet), "not valid yet", "clocks"),
+        (tls(rustls::Error::DecryptError), "TLS", "address in the kubeconfig"),
+        (answer(401, "Unauthorized"), "does not accept our credentials", "read again by itself"),
+        (answer(403, "cannot get /version"), "cannot get /version", "deploy/rbac.yaml"),
+        (answer(503, "etcd"), "answers 503", "/readyz"),
+        (answer(429, "slow down"), "too many requests", "who sends them"),
+    ];
+    for (error, what, remedy) in cases {
+        let said = words(&error);
+        for part in [what, AT, remedy] {
+            assert!(said.contains(part), "{part:?} in {said:?}");
+        }
+    }
+}
+
+#[test]
+fn an_outage_says_since_when_if_the_cluster_ever_answered() {
+    let since = "2026-01-02T03:04:05Z".parse().unwrap();
+    let refused = Trouble::of(&io(io::ErrorKind::ConnectionRefused));
+    assert!(
+        refused
+            .clone()
+            .state(AT, Some(since))
+            .to_string()
+            .starts_with("unreachable since 2026-01-02T03:04:05Z: ")
+    );
+    assert!(refused.state(AT, None).to_string().starts_with("unreachable since polkafleet started: "));
+}
+
+#[test]
+fn a_watch_that_finds_no_definition_or_no_right_counts_at_once_and_any_other_has_to_last() {
+    let failed = |code| watcher::Error::InitialListFailed(answer(code, "no"));
+    assert_eq!(Trouble::of_watch("polkadots", &failed(404)), (Trouble::NoCrd, true));
+    assert!(!Trouble::of_watch("pods", &failed(404)).1);
+    assert!(matches!(Trouble::of_watch("pods", &failed(401)), (Trouble::Unauthorized(_), true)));
+    let (forbidden, at_once) = Trouble::of_watch("pods", &failed(403));
+    assert!(at_once && forbidden.state(AT, None).to_string().contains("cannot list and watch pods"));
+    assert!(!Trouble::of_watch("pods", &failed(500)).1);
+}
