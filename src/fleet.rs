@@ -90,10 +90,6 @@ impl Fleet {
             ),
             (some(|one, usual| one.probe != usual.probe), "defaults.probe: nodes are not probed yet"),
             (
-                some(|one, _| one.install_crd),
-                "defaults.installCrd: the CRD is not installed by the daemon yet; apply what polkafleet crd prints",
-            ),
-            (
                 self.telemetry.otlp_protocol == OtlpProtocol::Http,
                 "telemetry.otlp.protocol: http is not spoken yet; traces are sent by gRPC",
             ),

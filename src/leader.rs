@@ -36,6 +36,8 @@ pub enum State {
     /// Nobody could be asked yet, or no more.
     #[default]
     Unknown,
+    /// It could not be looked after; in words.
+    Failed(String),
     /// Another daemon's.
     Others(String),
     /// Ours.
@@ -90,6 +92,11 @@ impl Hold {
             State::Ours(ours) if ours.until <= Instant::now() => State::Unknown,
             state => state.clone(),
         }
+    }
+
+    /// Whether it ran out and nobody was told yet.
+    fn is_stale(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Ours(ours) if ours.until <= Instant::now())
     }
 
     /// Follows whose it is; renewals are no news.

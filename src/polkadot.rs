@@ -1,8 +1,9 @@
 //! The `Polkadot` resource: its words as they stand in a cluster.
 //!
-//! [`spec`] and [`node`] are what a person writes and [`validate()`] judges, [`read()`] takes it as it is stored, [`status`] is what we report, [`record`] the annotations by which the
-//! planner tells a cluster's worker what it decided, [`names`] what the objects of a resource are called. What objects
-//! follow from a resource is decided in [`crate::desired`].
+//! [`spec`] and [`node`] are what a person writes and [`validate()`] judges, [`read()`] takes it as it is stored,
+//! [`status`] is what we report, [`record`] the annotations by which the planner tells a cluster's worker what it
+//! decided, [`names`] what the objects of a resource are called. What objects follow from a resource is decided in
+//! [`crate::desired`].
 
 pub mod names;
 pub mod node;
@@ -14,7 +15,8 @@ mod validate;
 
 use std::fmt;
 
-use kube::{CustomResource, KubeSchema, Resource, ResourceExt as _};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{CustomResource, CustomResourceExt as _, KubeSchema, Resource, ResourceExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +80,15 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// The CRD.
+#[must_use]
+pub fn crd() -> CustomResourceDefinition {
+    let mut crd = Polkadot::crd();
+    // The API server prunes what the schema does not know.
+    crd.spec.preserve_unknown_fields = Some(false);
+    crd
 }
 
 /// A resource's place in its cluster.

@@ -2,17 +2,12 @@
 
 use std::process::ExitCode;
 
-use kube::CustomResourceExt as _;
-
 use crate::fleet::file::json_schema;
-use crate::polkadot::Polkadot;
+use crate::polkadot;
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub(super) fn run() -> ExitCode {
-    let mut crd = Polkadot::crd();
-    // The API server prunes what the schema does not know.
-    crd.spec.preserve_unknown_fields = Some(false);
-    match serde_yaml::to_string(&crd) {
+    match serde_yaml::to_string(&polkadot::crd()) {
         Ok(text) => {
             print!("{text}");
             ExitCode::SUCCESS

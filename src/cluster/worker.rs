@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::channel::mpsc;
 use jiff::Timestamp;
-use kube::Client;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,7 +26,7 @@ use crate::leader::fence::fenced;
 use crate::leader::keep::{Keeping, keep};
 use crate::leader::{Hold, MEMBER_LEASE, State};
 use crate::observed::ClusterState;
-use crate::polkadot::ResourceId;
+use crate::polkadot::{self, FIELD_MANAGER, ResourceId};
 use crate::reconcile::observe::Caches;
 
 use super::board::BoardWriter;
@@ -236,6 +238,7 @@ impl Worker {
         let mut missed = 0;
         let mut held = self.hold.follow();
         let mut renewals = signs.renewed.clone();
+        let mut install_again = Instant::now();
         let established_by = Instant::now() + ANSWER_BOUND;
         loop {
             held.mark_unchanged();
@@ -245,6 +248,8 @@ impl Worker {
                 _ if !context.all_seen(caches) => ClusterState::Syncing,
                 State::Ours(_) => ClusterState::Ready,
                 State::Others(other) => ClusterState::Standby(format!("its Lease is with {other}")),
+                State::Failed(why) if why.starts_with("cannot ") => ClusterState::Forbidden(why),
+                State::Failed(why) => ClusterState::Standby(why),
                 State::Unknown => ClusterState::Standby("waiting for its Lease".into()),
             });
             if self.board.set_state(&self.name, &state) {
@@ -255,6 +260,10 @@ impl Worker {
             }
             if state != ClusterState::Syncing {
                 signs.establishing = None;
+            }
+            if state == ClusterState::NoCrd && Instant::now() >= install_again {
+                install_again = Instant::now() + limits.longest_pause;
+                self.install_crd(&signs.exchange.unlimited()).await;
             }
             tokio::select! {
                 // The stop first: the tasks end with it, and that is no crash.
@@ -303,6 +312,28 @@ impl Worker {
                 Some(ended) = tasks.watches.join_next() => return Err(crashed(ended.err())),
                 Some(ended) = tasks.lease.join_next() => return Err(crashed(ended.err())),
                 Some(ended) = tasks.controllers.join_next() => return Err(crashed(ended.err())),
+            }
+        }
+    }
+
+    /// Installs the CRD where the fleet file says so, if the cluster is ours.
+    async fn install_crd(&self, client: &Client) {
+        if !self.cluster.borrow().settings.install_crd || !self.hold.is_held() {
+            return;
+        }
+        let crd = polkadot::crd();
+        let api: Api<CustomResourceDefinition> = Api::all(fenced(client.clone(), &self.hold, MEMBER_LEASE));
+        let (name, params) = (crd.name_any(), PatchParams::apply(FIELD_MANAGER));
+        match tokio::time::timeout(ANSWER_BOUND, api.patch(&name, &params, &Patch::Apply(&crd))).await {
+            Ok(Ok(_)) => info!(cluster = %self.name, "Installed the Polkadot CRD."),
+            Ok(Err(error)) => {
+                warn!(
+                    cluster = %self.name, %error,
+                    "The Polkadot CRD cannot be installed; apply deploy/crd.yaml, or grant the role polkafleet-crd."
+                );
+            }
+            Err(_) => {
+                warn!(cluster = %self.name, "Installing the Polkadot CRD was not answered; it is tried again.")
             }
         }
     }

@@ -131,7 +131,7 @@ impl Lead {
             let wish = match state {
                 State::Ours(_) => Wish::Insist,
                 State::Others(_) => Wish::Yield,
-                State::Unknown => Wish::Have,
+                State::Unknown | State::Failed(_) => Wish::Have,
             };
             publish(views, wishes, (view, wish));
             let again = again.or(records.retry);
@@ -168,6 +168,7 @@ impl Lead {
         let mut again = None;
         view.no_steps = match state {
             State::Unknown => Some(NoSteps::Unseen("its Lease is not ours yet".into())),
+            State::Failed(why) => Some(NoSteps::Unseen(why.clone())),
             State::Others(other) => Some(NoSteps::Standby(other.clone())),
             State::Ours(ours) => {
                 view.epoch = ours.epoch;

@@ -22,6 +22,9 @@ const EPOCH: &str = "polkadot.swisscomblockchain.com/epoch";
 /// A held Lease is renewed so many times before it would run out.
 const RENEWALS: u32 = 3;
 
+/// What letting it go may take at the end.
+const RELEASE_BOUND: Duration = Duration::from_secs(5);
+
 /// Which Lease, and how it is kept.
 #[derive(Clone)]
 pub struct Keeping {
@@ -57,11 +60,14 @@ pub async fn keep(
         let bound = tokio::time::timeout(pause * 2, keeper.turn(wanted));
         let failed = match bound.await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(keeper.words(&error)),
             Err(_) => Some("no answer in time".to_owned()),
         };
         keeper.expire();
         if let Some(why) = &failed {
+            if !keeper.hold.is_held() {
+                keeper.hold.set(State::Failed(why.clone()));
+            }
             // What is there now is not known.
             keeper.seen = keeper.seen.take().map(|seen| Known { is_current: false, ..seen });
             if told {
@@ -82,7 +88,8 @@ pub async fn keep(
             changed = wish.changed() => if changed.is_err() { break },
         }
     }
-    let _ = tokio::time::timeout(pause * 2, keeper.turn(Wish::Yield)).await;
+    // Who cannot be told in time finds out when the Lease runs out.
+    let _ = tokio::time::timeout(pause.min(RELEASE_BOUND), keeper.turn(Wish::Yield)).await;
     keeper.hold.set(State::Unknown);
 }
 
@@ -115,6 +122,22 @@ impl Keeper {
         let since = self.seen.as_ref().map_or_else(Instant::now, |known| known.since);
         let decided = next(&self.keeping.me, wish, view.as_ref(), since, Instant::now());
         self.make(decided).await
+    }
+
+    fn words(&self, error: &kube::Error) -> String {
+        let Keeping { name, namespace, .. } = &self.keeping;
+        match error {
+            kube::Error::Api(status) if status.code == 403 => {
+                format!("cannot get, create and update the Lease {namespace}/{name} ({})", status.message)
+            }
+            kube::Error::Api(status) if status.code == 404 => {
+                format!(
+                    "there is no namespace {namespace}; kubectl create namespace {namespace} ({})",
+                    status.message
+                )
+            }
+            other => other.to_string(),
+        }
     }
 
     async fn look(&mut self) -> Result<(), kube::Error> {
@@ -219,7 +242,7 @@ impl Keeper {
 
     /// The hold ends by itself; this tells who follows it.
     fn expire(&self) {
-        if self.hold.state() == State::Unknown {
+        if self.hold.state() == State::Unknown && self.hold.is_stale() {
             self.hold.set(State::Unknown);
         }
     }

@@ -2,5 +2,6 @@
 
 mod file;
 mod reload;
+mod start;
 mod takeover;
 mod workers;

@@ -515,9 +515,9 @@ fn what_has_no_effect_yet_is_said_in_a_line_each() {
         assert!(lines.iter().any(|line| line.contains(part)), "{part} in {lines:#?}");
     }
     let fleet = check(&with(
-        "defaults: {probe: {interval: 1h}, installCrd: true}, \
+        "defaults: {probe: {interval: 1h}}, \
          telemetry: {otlp: {endpoint: 'http://a:1', protocol: http}}",
     ))
     .unwrap();
-    assert_eq!(fleet.without_effect().len(), 3, "{:?}", fleet.without_effect());
+    assert_eq!(fleet.without_effect().len(), 2, "{:?}", fleet.without_effect());
 }

@@ -1,0 +1,121 @@
+//! How a daemon starts and ends: on one cluster without a file, on a cluster that lacks something, and at signals.
+
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+use crate::support::daemon::{Daemon, command};
+use crate::support::in_both_worlds;
+use crate::support::proxy::Mode;
+use crate::support::world::{Place, World, sample};
+use crate::support::{PATIENCE, eventually};
+
+in_both_worlds! {
+    a_second_signal_ends_a_daemon_that_is_still_finishing,
+    what_has_begun_is_finished_and_leases_are_let_go_at_a_signal,
+}
+
+const VERSION: &str = "stable2503-6";
+
+async fn says(daemon: &Daemon, words: &str) {
+    eventually(&format!("the daemon says {words:?}"), PATIENCE, async || {
+        daemon.said().contains(words).then_some(())
+    })
+    .await;
+}
+
+async fn a_second_signal_ends_a_daemon_that_is_still_finishing(place: Place) {
+    let world = World::new(place, 1).await;
+    world.write_fleet(1, &json!({"lease": {"duration": "5m"}}));
+    let mut daemon = world.process();
+    says(&daemon, "This daemon leads").await;
+    // Its Lease cannot be let go any more: it tries for as long as that may matter.
+    world.members[0].gate.set(Mode::Hang);
+    daemon.signal("-TERM");
+    says(&daemon, "Stopping").await;
+    let Daemon::Process { child, .. } = &mut daemon else { panic!() };
+    assert!(child.try_wait().unwrap().is_none(), "it is still finishing");
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let ended = eventually("the daemon ends", PATIENCE, async || child.try_wait().unwrap()).await;
+    assert!(!ended.success(), "it says that not everything was finished");
+}
+
+async fn what_has_begun_is_finished_and_leases_are_let_go_at_a_signal(place: Place) {
+    let world = World::new(place, 1).await;
+    world.write_fleet(1, &json!({"lease": {"duration": "5m"}}));
+    let mut daemon = world.daemon();
+    world.members[0].create(&sample(VERSION, 0x61)).await;
+    says(&daemon, "Created an object").await;
+    assert!(daemon.terminate().await, "it ends well");
+    // With a lease of minutes, only one that was let go can be had at once.
+    let _next = world.daemon();
+    world.members[0].settles_at(VERSION).await;
+}
+
+/// In the sandbox, where a cluster is the test's alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_cluster_needs_no_file_only_a_context() {
+    let world = World::new(Place::Sandbox, 1).await;
+    let log = world.folder.path().join("single.log");
+    let mut daemon = command()
+        .args(["run", "--context", "cluster-1"])
+        .env("KUBECONFIG", world.folder.path().join("kubeconfig"))
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    world.members[0].create(&sample(VERSION, 0x62)).await;
+    eventually("its nodes run", PATIENCE, async || (world.members[0].pods().await.len() == 2).then_some(()))
+        .await;
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains("Made the namespace of the Leases"), "{said}");
+    let pid = daemon.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(daemon.wait().unwrap().success());
+}
+
+/// In the sandbox, where a cluster is the test's alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_crd_is_installed_where_the_fleet_file_says_so_and_nowhere_else() {
+    let world = World::new(Place::Sandbox, 2).await;
+    for member in &world.members {
+        let crds: Api<CustomResourceDefinition> = Api::all(member.admin.clone());
+        crds.delete("polkadots.polkadot.swisscomblockchain.com", &DeleteParams::default()).await.unwrap();
+    }
+    world.write_fleet(2, &json!({}));
+    let text = std::fs::read_to_string(world.fleet_file()).unwrap();
+    let mut fleet: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+    fleet["clusters"][0]["installCrd"] = json!(true);
+    world.write_text(&serde_yaml::to_string(&fleet).unwrap());
+    let daemon = world.daemon();
+    says(&daemon, "Installed the Polkadot CRD").await;
+    eventually("a resource can be made", PATIENCE, async || {
+        world.members[0]
+            .polkadots()
+            .create(&kube::api::PostParams::default(), &sample(VERSION, 0x63))
+            .await
+            .ok()
+    })
+    .await;
+    world.members[0].settles_at(VERSION).await;
+    assert!(world.members[1].polkadots().get_opt("polkadot-cr").await.is_err());
+    says(&daemon, "the Polkadot CRD is not installed; kubectl apply -f deploy/crd.yaml").await;
+}
+
+/// On a real control plane: in the sandbox everybody may do everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_its_lease_a_cluster_is_forbidden_and_nothing_is_written_there() {
+    let Some(planes) = crate::support::planes::shared() else { return };
+    let world = World::new(Place::Real(planes), 1).await;
+    let member = &world.members[0];
+    let bindings: Api<RoleBinding> = Api::namespaced(member.admin.clone(), &world.namespace);
+    bindings.delete("polkafleet-home", &DeleteParams::default()).await.unwrap();
+    world.write_fleet(1, &json!({}));
+    let daemon = world.daemon();
+    member.create(&sample(VERSION, 0x64)).await;
+    says(&daemon, "forbidden: cannot get, create and update the Lease").await;
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(member.writers(), Vec::<String>::new());
+}
