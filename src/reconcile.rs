@@ -23,6 +23,7 @@ use tracing::warn;
 
 use crate::desired::{self, Basis, Child, ChildKind, Keys, Template};
 use crate::fleet::Settings;
+use crate::identity::masked;
 use crate::observed::{ResourceView, RoleView};
 use crate::polkadot::{Grant, Names, Polkadot, ResourceId, Role, record};
 use crate::version::ClientVersion;
@@ -55,14 +56,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// What went wrong, with the server's own words: they name the field.
+    /// What went wrong, with the server's own words: they name the field, and may repeat a key that stood in it.
     #[must_use]
     pub fn in_words(&self) -> String {
-        match self {
+        let words = match self {
             Self::Api { source: kube::Error::Api(status), .. } => format!("{self}: {}", status.message),
             Self::Api { source, .. } => format!("{self}: {source}"),
             Self::Timeout => self.to_string(),
-        }
+        };
+        masked(&words)
     }
 
     /// Whether somebody was faster: the view was old, and the next one is on its way.
@@ -428,4 +430,19 @@ async fn report(polkadot: &Polkadot, made: Made, inputs: &Inputs<'_>) -> Result<
         changes: made.done.len() + usize::from(changed),
         next_look: status::next_look(&status, inputs.now).into_iter().chain(look_for_key).min(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_servers_words_keep_the_field_and_lose_the_key() {
+        let key = "a1".repeat(32);
+        let message = format!("Polkadot is invalid: spec.validator.nodeKey: Invalid value: \"0x{key}\"");
+        let status = kube::core::Status::failure(&message, "Invalid").with_code(422);
+        let error = Error::Api { what: "write the status".into(), source: kube::Error::Api(status.boxed()) };
+        let words = error.in_words();
+        assert!(words.contains("spec.validator.nodeKey") && !words.contains("a1a1"), "{words}");
+    }
 }

@@ -18,6 +18,7 @@ use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::Fleet;
+use crate::identity::masked;
 use crate::observed::{Board, ResourceView};
 use crate::polkadot::record::{GRANT_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION};
 use crate::polkadot::{FIELD_MANAGER, Grant, Polkadot, Step, record};
@@ -202,12 +203,13 @@ async fn write(
                 Some(polkadot)
             }
             Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
-                debug!(%cluster, resource = %id, why = status.message, "A write was refused; it is planned anew.");
+                let why = masked(&status.message);
+                debug!(%cluster, resource = %id, why, "A write was refused; it is planned anew.");
                 None
             }
             unanswered => {
                 let why = unanswered.map_or("no answer".into(), |answer| {
-                    answer.err().map(|error| error.to_string()).unwrap_or_default()
+                    answer.err().map(|error| masked(&error.to_string())).unwrap_or_default()
                 });
                 warn!(%cluster, resource = %id, why, "It is not known whether a step took place; reading it again.");
                 settle(action, clients, stop).await
