@@ -123,7 +123,8 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
         prune(polkadot, &observed, inputs, &mut made).await?;
         delete_blocked(polkadot, &observed, inputs, &mut made).await?;
     }
-    report(polkadot, made, inputs).await
+    let keystore_kept = observe::keystore_kept(polkadot, &observed.pods);
+    report(polkadot, made, keystore_kept, inputs).await
 }
 
 /// The view of a resource whose reconcile failed with `trouble`: what the caches say, without a request.
@@ -139,7 +140,8 @@ pub fn view_of_failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String)
         Err(_) => observe::live_roles(polkadot, &observed),
     };
     let trouble = Some(("Failed", trouble));
-    let found = Findings { roles: &roles, keys: &observed.keys, trouble, warnings: vec![] };
+    let keystore_kept = observe::keystore_kept(polkadot, &observed.pods);
+    let found = Findings { roles: &roles, keys: &observed.keys, trouble, keystore_kept, warnings: vec![] };
     status::view(polkadot, &found, &status::derive(polkadot, &found, inputs.now), inputs.now)
 }
 
@@ -409,9 +411,14 @@ async fn delete_blocked(
 }
 
 /// Writes the status where it changed, tells of what happened, and makes the view.
-async fn report(polkadot: &Polkadot, made: Made, inputs: &Inputs<'_>) -> Result<Outcome> {
-    let found =
-        Findings { roles: &made.roles, keys: &made.keys, trouble: made.trouble, warnings: made.warnings };
+async fn report(
+    polkadot: &Polkadot,
+    made: Made,
+    keystore_kept: bool,
+    inputs: &Inputs<'_>,
+) -> Result<Outcome> {
+    let Made { roles, keys, trouble, warnings, .. } = &made;
+    let found = Findings { roles, keys, trouble: trouble.clone(), keystore_kept, warnings: warnings.clone() };
     let status = status::derive(polkadot, &found, inputs.now);
     // A person's Secret is not watched: that would be the right to read every Secret.
     let waits_for_key = found.trouble.as_ref().is_some_and(|(reason, _)| *reason == "NodeKeyMissing");

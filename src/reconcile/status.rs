@@ -22,6 +22,8 @@ pub struct Findings<'a> {
     pub keys: &'a Keys,
     /// Why nothing could be done, in words, after a reason in one word.
     pub trouble: Option<(&'static str, String)>,
+    /// Whether the validator's keystore outlives its pod.
+    pub keystore_kept: bool,
     /// What else the reconcile found worth a warning.
     pub warnings: Vec<Verdict>,
 }
@@ -88,7 +90,7 @@ pub fn view(
         trouble: found.trouble.as_ref().map(|(_, words)| words.clone()),
         settled_since: current.map(|settled| settled.since.0.min(now)),
         ever_settled: status.first_settled.is_some(),
-        keystore_kept: polkadot.replicas(Role::Validator) == 0 || polkadot.is_persistent(Role::Validator),
+        keystore_kept: found.keystore_kept,
     }
 }
 
@@ -193,7 +195,8 @@ mod tests {
     }
 
     fn next(polkadot: &Polkadot, roles: &[RoleView], now: Timestamp) -> Polkadot {
-        let found = Findings { roles, keys: &Keys::new(), trouble: None, warnings: vec![] };
+        let found =
+            Findings { roles, keys: &Keys::new(), trouble: None, keystore_kept: true, warnings: vec![] };
         let mut polkadot = polkadot.clone();
         polkadot.status = Some(derive(&polkadot, &found, now));
         polkadot

@@ -113,6 +113,15 @@ fn current<'a>(resource: &'a ResourceView, grant: &Grant) -> Option<&'a RoleView
     resource.role(grant.role).filter(|role| role.hash == grant.hash)
 }
 
+/// Whether the next pod of this role is a validator's that runs without the volume it is to get: its session keys would
+/// stay behind. A node that never was healthy has none.
+pub fn loses_keystore(owner: Option<&Upgrade>, resource: &ResourceView, role: Role) -> bool {
+    role == Role::Validator
+        && resource.has_run()
+        && resource.role(role).is_some_and(|role| role.volumes_added)
+        && !owner.is_some_and(|upgrade| upgrade.allow_ephemeral)
+}
+
 /// Why rolling to the version of the spec would be a downgrade, or might be one; `None` where it is not.
 ///
 /// A database that a newer client has written cannot be read by an older one, so a spec that somebody set back is

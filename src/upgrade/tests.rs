@@ -461,6 +461,30 @@ fn a_spec_older_than_what_runs_is_not_rolled_out() {
 }
 
 #[test]
+fn a_validator_is_not_rolled_off_the_keystore_of_its_pod_onto_an_empty_volume() {
+    let mut model = one_canary();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    // The volume was switched on while the pod runs without one.
+    model.edit(&name, &id, |view| {
+        view.client_version = Some(NEW.into());
+        view.keystore_kept = false;
+        view.roles[0].hash = "with a volume".into();
+        view.roles[0].volumes_added = true;
+    });
+    for owned in [true, false] {
+        assert_eq!(code_of(&model), Some(super::Code::EphemeralKeystore));
+        if owned {
+            let mut allowed = one_canary();
+            allowed.board = model.board.clone();
+            allowed.fleet.upgrades[0].allow_ephemeral = true;
+            let plan = super::plan(&allowed.fleet, &allowed.board, &Unsettled::new(), allowed.now);
+            assert_eq!(plan.actions.len(), 1, "a person's word: {plan:?}");
+        }
+        model.fleet.upgrades.clear();
+    }
+}
+
+#[test]
 fn a_permission_that_was_not_used_is_taken_back_when_its_template_is_no_longer_wanted() {
     use crate::polkadot::Grant;
     let mut model = one_canary();
