@@ -93,13 +93,19 @@ fn is_open(
     role: &RoleView,
     now: Timestamp,
 ) -> bool {
-    let is_meant = |node: &&NodeView| {
-        node.ordinal == grant.ordinal || (node.ordinal > grant.ordinal && !role.volumes_added)
-    };
-    role.nodes.iter().filter(is_meant).any(|node| {
+    // Those above had permissions of their own, or will: a broken pod goes before them.
+    role.nodes.iter().filter(|node| node.ordinal == grant.ordinal).any(|node| {
         let replaced = node.hash.as_deref() == Some(&role.hash);
-        !(replaced && (is_healthy(owner, role, node, now) || !resource.ever_settled))
+        let is_done = replaced && (is_healthy(owner, role, node, now) || !resource.ever_settled);
+        !is_done && !is_moot(role, node)
     })
+}
+
+/// Whether a broken pod came back by itself before its permission was used: then no worker uses it any more, and the pod
+/// waits for its turn like any other.
+fn is_moot(role: &RoleView, node: &NodeView) -> bool {
+    let healthy = node.is_outdated(&role.hash) && node.ready_since.is_some();
+    healthy && !role.volumes_added && role.outdated().any(|other| other.ordinal > node.ordinal)
 }
 
 /// Whether the last permission is for a template that is not wanted (any more).
