@@ -29,6 +29,12 @@ pub(super) fn to_be_copied<'a>(
     })
 }
 
+/// The Secrets that hold the keys of the nodes that are wanted.
+pub(super) fn secrets(polkadot: &Polkadot) -> impl Iterator<Item = String> {
+    let names = Names::of(polkadot);
+    Role::ALL.into_iter().filter(|role| polkadot.replicas(*role) > 0).map(move |role| names.secret(role))
+}
+
 /// The keys of every node of the resource; `given` are those that were just read from Secrets that it names.
 ///
 /// A key of a node that exists is never made anew: another key is another node to its peers, and a validator's must

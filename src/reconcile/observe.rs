@@ -22,7 +22,7 @@ use crate::polkadot::{
     INSTANCE_LABEL, KEY_SOURCE_ANNOTATION, Names, Polkadot, ResourceId, Role, TEMPLATE_HASH_ANNOTATION,
 };
 
-use super::adopt;
+use super::{adopt, names};
 
 /// The watch caches of one cluster, or of one namespace of it.
 #[derive(Clone)]
@@ -166,8 +166,10 @@ impl Whose<'_> {
     fn secrets(&self, caches: &Caches) -> Vec<(Role, Arc<Secret>)> {
         let all = in_namespace(&caches.secrets, self.id);
         let ours = |secret: &&Arc<Secret>, role| {
+            let controller = secret.owner_references().iter().find(|owner| owner.controller == Some(true));
+            let owner = controller.map(|owner| owner.uid.as_str());
             secret.name_any() == self.names.secret(role)
-                && secret.owner_references().iter().any(|owner| owner.uid == self.uid)
+                && names::is_of(self.uid, &self.id.name, owner, secret.labels(), secret.managed_fields())
         };
         let of_role = |role| Some((role, all.iter().find(|secret| ours(secret, role))?.clone()));
         Role::ALL.into_iter().filter_map(of_role).collect()
