@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use tracing::{Instrument as _, info, info_span};
 
 use crate::desired::{Child, ChildKind, Keys};
-use crate::identity::NodeKey;
+use crate::identity::{NodeKey, masked};
 use crate::observed::{NodeView, RoleView};
 use crate::polkadot::{FIELD_MANAGER, GROUP, Names, Polkadot, PolkadotStatus, ResourceId, Role};
 
 use super::observe::LiveChild;
+use super::volumes::Claim;
 use super::{Error, Result, names};
 
 /// No request may take longer, whatever the server does: kube itself has no read timeout.
@@ -181,22 +182,26 @@ fn unless_gone<T>(deleted: Result<T>) -> Result<bool> {
     }
 }
 
-/// Lets a claim grow; or says, in the server's words, why it may not.
+/// Lets a claim grow, if it still is as it was seen; or says, in the server's words, why it may not.
 pub(super) async fn grow(
     client: &Client,
     id: &ResourceId,
-    claim: &str,
+    claim: &Claim,
     size: &str,
 ) -> Result<std::result::Result<(), String>> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &id.namespace);
-    let patch = Patch::Merge(json!({"spec": {"resources": {"requests": {"storage": size}}}}));
+    let patch = Patch::Merge(json!({
+        "metadata": {"uid": claim.uid, "resourceVersion": claim.resource_version},
+        "spec": {"resources": {"requests": {"storage": size}}},
+    }));
+    let claim = &claim.name;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     match in_time(api.patch(claim, &params, &patch)).await? {
         Ok(_) => {
             info!(claim, size, "Let a volume grow.");
             Ok(Ok(()))
         }
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(Err(status.message.clone())),
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(Err(masked(&status.message))),
         Err(source) => Err(Error::Api { what: format!("let the claim {claim} grow"), source }),
     }
 }

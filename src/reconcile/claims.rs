@@ -76,7 +76,9 @@ pub(super) async fn take(
         volumes::Step::Grow(claims, size) => {
             for claim in claims {
                 match apply::grow(inputs.client, &id, &claim, &size).await? {
-                    Ok(()) => made.did(Deed::Grown, format!("PersistentVolumeClaim {claim} to {size}")),
+                    Ok(()) => {
+                        made.did(Deed::Grown, format!("PersistentVolumeClaim {} to {size}", claim.name));
+                    }
                     Err(words) => made.warnings.push(refused(words)),
                 }
             }

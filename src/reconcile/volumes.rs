@@ -19,11 +19,32 @@ pub enum Step {
     /// Nothing: they are as wanted, or what is wanted has to wait.
     None,
     /// These claims are to grow to this size.
-    Grow(Vec<String>, String),
+    Grow(Vec<Claim>, String),
     /// The StatefulSet is to be made again around its pods.
     Remake,
     /// It cannot be done; why, and what to do.
     Refused(String),
+}
+
+/// A claim, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub uid: String,
+    /// The version that was read.
+    pub resource_version: String,
+}
+
+impl Claim {
+    fn of(claim: &PersistentVolumeClaim) -> Self {
+        Self {
+            name: claim.name_any(),
+            uid: claim.uid().unwrap_or_default(),
+            resource_version: claim.resource_version().unwrap_or_default(),
+        }
+    }
 }
 
 /// What a role has, and what is wanted.
@@ -85,9 +106,9 @@ fn both(wanted: &Value, live: &Value, situation: &Situation<'_>) -> Step {
     let small = |claim: &&&PersistentVolumeClaim| {
         requested(claim).and_then(|size| quantity(&size)).is_some_and(|size| size < want)
     };
-    let names: Vec<_> = situation.claims.iter().filter(small).map(|claim| claim.name_any()).collect();
+    let claims: Vec<_> = situation.claims.iter().filter(small).map(|claim| Claim::of(claim)).collect();
     match () {
-        () if !names.is_empty() => Step::Grow(names, wanted_size),
+        () if !claims.is_empty() => Step::Grow(claims, wanted_size),
         () if want > have && situation.idle => Step::Remake,
         () => metadata(wanted, live, situation),
     }
@@ -187,7 +208,7 @@ mod tests {
 
     fn claim(ordinal: i32, size: &str) -> PersistentVolumeClaim {
         serde_json::from_value(json!({
-            "metadata": {"name": format!("data-sentry-sset-{ordinal}")},
+            "metadata": {"name": format!("data-sentry-sset-{ordinal}"), "uid": "u", "resourceVersion": "7"},
             "spec": {"resources": {"requests": {"storage": size}}},
         }))
         .unwrap()
@@ -207,7 +228,7 @@ mod tests {
         let (small, large) = (template("10Gi"), template("20Gi"));
         let (grown, not_yet) = (claim(0, "20Gi"), claim(1, "10Gi"));
         let first = step(Some(&large), Some(&small), &[&grown, &not_yet], true);
-        assert_eq!(first, Step::Grow(vec!["data-sentry-sset-1".into()], "20Gi".into()));
+        assert_eq!(first, Step::Grow(vec![Claim::of(&not_yet)], "20Gi".into()));
         assert_eq!(step(Some(&large), Some(&small), &[&grown], true), Step::Remake);
         assert_eq!(step(Some(&large), Some(&small), &[&grown], false), Step::None, "a roll is pending");
         assert_eq!(step(Some(&large), Some(&large), &[&grown], true), Step::None);
@@ -218,7 +239,7 @@ mod tests {
         let large = template("20Gi");
         let (grown, left_out) = (claim(0, "20Gi"), claim(1, "10Gi"));
         let next = step(Some(&large), Some(&large), &[&grown, &left_out], false);
-        assert_eq!(next, Step::Grow(vec!["data-sentry-sset-1".into()], "20Gi".into()));
+        assert_eq!(next, Step::Grow(vec![Claim::of(&left_out)], "20Gi".into()));
     }
 
     #[test]
