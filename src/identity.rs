@@ -71,6 +71,26 @@ impl NodeKey {
     }
 }
 
+/// Hex digits in a row from which on a text may hold a key, or most of one.
+const KEY_LIKE: usize = 32;
+
+/// `text` with everything that may be a key taken out. Others' words (an API server's, a person's) may repeat what they
+/// were given, and go to logs, conditions and events.
+#[must_use]
+pub fn masked(text: &str) -> String {
+    let is_hex = |one: &char| one.is_ascii_hexdigit();
+    let mut shown = String::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.chars().take_while(is_hex).count();
+        let others = rest[digits..].chars().take_while(|one| !is_hex(one)).map(char::len_utf8).sum::<usize>();
+        shown.push_str(if digits < KEY_LIKE { &rest[..digits] } else { "(kept secret)" });
+        shown.push_str(&rest[digits..digits + others]);
+        rest = &rest[digits + others..];
+    }
+    shown
+}
+
 impl fmt::Debug for NodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("NodeKey(kept secret)")
@@ -109,6 +129,21 @@ mod tests {
         for wrong in [&[7; 31][..], b"", &[0xff; 64]] {
             assert_eq!(NodeKey::from_file(wrong), Err(InvalidNodeKey));
         }
+    }
+
+    #[test]
+    fn what_may_be_a_key_is_taken_out_of_others_words() {
+        let key = NodeKey::from_seed([0xab; 32]).to_hex();
+        let said = format!(
+            "spec.validator.nodeKey: Invalid value: \"0x{key}\": should match '^[0-9a-f]{{64}}$' – ü"
+        );
+        let shown = masked(&said);
+        assert!(!shown.contains("abab"), "{shown}");
+        assert_eq!(shown, said.replace(&key, "(kept secret)"));
+        assert_eq!(masked(&key[..63]), "(kept secret)", "most of a key is as good as one");
+        let uid = "uid 7b0b0c5e-9d5e-4c6b-8d62-0123456789ab, template 0123456789abcdef";
+        assert_eq!(masked(uid), uid);
+        assert_eq!(masked(""), "");
     }
 
     #[test]

@@ -27,8 +27,8 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ),
 ];
 
-/// The one file of the planner that does I/O may also reach the clients and the traces.
-const EXECUTE: [&str; 5] = ["cluster", "home", "leader", "reconcile", "telemetry"];
+/// The one file of the planner that does I/O may also reach the clients and the traces, and masks what it logs.
+const EXECUTE: [&str; 6] = ["cluster", "home", "identity", "leader", "reconcile", "telemetry"];
 
 /// Files that do I/O. All others are pure: no async, no client, no clock, no environment, no randomness.
 const IO: &[&str] = &[
@@ -62,6 +62,8 @@ const IO: &[&str] = &[
     "reconcile.rs",
     "reconcile/apply.rs",
     "reconcile/claims.rs",
+    "reconcile/make.rs",
+    "reconcile/tell.rs",
     "upgrade/execute.rs",
     "sandbox/api/types.rs",
     "sandbox/api/watch.rs",

@@ -142,9 +142,8 @@ async fn reconcile_one(polkadot: Arc<Polkadot>, shared: Arc<Shared>) -> Result<A
         if let Err(error) = &outcome
             && !error.is_conflict()
         {
-            let words = error.in_words();
-            warn!(error = words, "A reconcile failed and is tried again.");
-            publish(context, id.clone(), reconcile::view_of_failed(&polkadot, &inputs, words));
+            warn!(error = error.in_words(), "A reconcile failed and is tried again.");
+            publish(context, id.clone(), reconcile::report_refused(&polkadot, &inputs, error).await);
         }
         let Outcome { view, changes, next_look } = outcome?;
         Span::current().record("changes", changes);

@@ -34,14 +34,15 @@ pub struct Step {
     pub at: Timestamp,
 }
 
-/// Permission to restart the pods of one role from `ordinal` up to the template with this hash.
+/// Permission to restart one pod of a role to the template with this hash; those above it had theirs before, or it is
+/// broken and goes first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// The role.
     pub role: Role,
     /// The template's hash; any other template is not permitted.
     pub hash: String,
-    /// The lowest ordinal that may be restarted.
+    /// The pod's ordinal.
     pub ordinal: i32,
     /// When.
     pub at: Timestamp,

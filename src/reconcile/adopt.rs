@@ -140,7 +140,8 @@ fn legacy_selector(role: Role) -> BTreeMap<String, String> {
     [("app", "polkadot"), ("role", role.as_str())].map(|(key, value)| (key.into(), value.into())).into()
 }
 
-fn is_ours(entry: &ManagedFieldsEntry) -> bool {
+/// Whether an entry is that of our applies.
+pub(super) fn is_ours(entry: &ManagedFieldsEntry) -> bool {
     entry.manager.as_deref() == Some(FIELD_MANAGER)
         && entry.operation.as_deref() == Some("Apply")
         && entry.subresource.as_deref().unwrap_or_default().is_empty()

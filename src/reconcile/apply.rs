@@ -3,30 +3,25 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, MicroTime, ObjectMeta};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Api, Client, Resource as _, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use tracing::{Instrument as _, debug, info, info_span};
+use tracing::{Instrument as _, info, info_span};
 
 use crate::desired::{Child, ChildKind, Keys};
-use crate::identity::NodeKey;
+use crate::identity::{NodeKey, masked};
 use crate::observed::{NodeView, RoleView};
 use crate::polkadot::{FIELD_MANAGER, GROUP, Names, Polkadot, PolkadotStatus, ResourceId, Role};
 
-use super::events::Happening;
 use super::observe::LiveChild;
-use super::{Error, Result};
+use super::volumes::Claim;
+use super::{Error, Result, names};
 
 /// No request may take longer, whatever the server does: kube itself has no read timeout.
 pub(crate) const REQUEST_BOUND: Duration = Duration::from_secs(20);
-
-/// The API server takes notes of up to 1 KiB.
-const LONGEST_NOTE: usize = 1024;
 
 /// A name that is taken by something that is not ours.
 pub(super) struct Taken {
@@ -47,19 +42,20 @@ pub(super) struct Seen<'a> {
 /// the name is free. `Ok(Err(Taken))`: it is not, and nothing was touched.
 pub(super) async fn apply(
     client: &Client,
-    id: &ResourceId,
-    owner: &str,
+    polkadot: &Polkadot,
     child: &Child,
     seen: Option<Seen<'_>>,
 ) -> Result<std::result::Result<(), Taken>> {
-    let api = api(client, id, child.kind);
+    let api = api(client, &ResourceId::of(polkadot), child.kind);
     let mut body = child.body.clone();
     if let Some(seen) = seen {
         body["metadata"]["uid"] = json!(seen.uid);
         body["metadata"]["resourceVersion"] = json!(seen.resource_version);
     } else if let Some(found) = bounded("look for", child, api.get_opt(&child.name)).await? {
         let controller = found.owner_references().iter().find(|owner| owner.controller == Some(true));
-        if controller.is_none_or(|controller| controller.uid != owner) {
+        let controller = controller.map(|controller| controller.uid.as_str());
+        let uid = polkadot.uid().unwrap_or_default();
+        if !names::is_of(&uid, &polkadot.name_any(), controller, found.labels(), found.managed_fields()) {
             return Ok(Err(Taken { kind: child.kind, name: child.name.clone() }));
         }
         body["metadata"]["uid"] = json!(found.uid());
@@ -186,22 +182,26 @@ fn unless_gone<T>(deleted: Result<T>) -> Result<bool> {
     }
 }
 
-/// Lets a claim grow; or says, in the server's words, why it may not.
+/// Lets a claim grow, if it still is as it was seen; or says, in the server's words, why it may not.
 pub(super) async fn grow(
     client: &Client,
     id: &ResourceId,
-    claim: &str,
+    claim: &Claim,
     size: &str,
 ) -> Result<std::result::Result<(), String>> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &id.namespace);
-    let patch = Patch::Merge(json!({"spec": {"resources": {"requests": {"storage": size}}}}));
+    let patch = Patch::Merge(json!({
+        "metadata": {"uid": claim.uid, "resourceVersion": claim.resource_version},
+        "spec": {"resources": {"requests": {"storage": size}}},
+    }));
+    let claim = &claim.name;
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     match in_time(api.patch(claim, &params, &patch)).await? {
         Ok(_) => {
             info!(claim, size, "Let a volume grow.");
             Ok(Ok(()))
         }
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(Err(status.message.clone())),
+        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(Err(masked(&status.message))),
         Err(source) => Err(Error::Api { what: format!("let the claim {claim} grow"), source }),
     }
 }
@@ -226,44 +226,6 @@ pub(super) async fn write_status(
         .await?
         .map(drop)
         .map_err(|source| Error::Api { what: "write the status".into(), source })
-}
-
-/// Writes events about a resource. What cannot be written is left: the conditions say the same.
-pub(super) async fn tell(client: &Client, polkadot: &Polkadot, all: &[Happening], now: Timestamp) {
-    let id = ResourceId::of(polkadot);
-    let api: Api<Event> = Api::namespaced(client.clone(), &id.namespace);
-    for (number, happening) in all.iter().enumerate() {
-        let event = event(polkadot, happening, now, number);
-        let written =
-            in_time(api.create(&PostParams::default(), &event).instrument(info_span!("write event"))).await;
-        if !matches!(written, Ok(Ok(_))) {
-            debug!(reason = happening.reason, "Could not write an event.");
-            return;
-        }
-    }
-}
-
-/// The event as it is stored; its name is that of the resource and the time, as client-go makes it.
-fn event(polkadot: &Polkadot, happening: &Happening, now: Timestamp, number: usize) -> Event {
-    let name = format!("{}.{:x}{number:x}", polkadot.name_any(), now.as_nanosecond());
-    Event {
-        metadata: ObjectMeta { name: Some(name), namespace: polkadot.namespace(), ..ObjectMeta::default() },
-        event_time: Some(MicroTime(now)),
-        type_: Some(if happening.warning { "Warning" } else { "Normal" }.into()),
-        reason: Some(happening.reason.clone()),
-        action: Some(happening.action.into()),
-        note: Some(shortened(&happening.words, LONGEST_NOTE).into()),
-        regarding: Some(polkadot.object_ref(&())),
-        reporting_controller: Some(format!("{GROUP}/{FIELD_MANAGER}")),
-        reporting_instance: Some(FIELD_MANAGER.into()),
-        ..Event::default()
-    }
-}
-
-fn shortened(text: &str, bytes: usize) -> &str {
-    let end =
-        text.char_indices().map(|(start, one)| start + one.len_utf8()).take_while(|end| *end <= bytes).last();
-    &text[..end.unwrap_or_default()]
 }
 
 /// The keys as they stand on the server, when the cache lacks one that must be there.
@@ -327,6 +289,6 @@ async fn bounded<T>(
         .map_err(|source| Error::Api { what: format!("{verb} the {kind} {}", child.name), source })
 }
 
-async fn in_time<F: Future>(request: F) -> Result<F::Output> {
+pub(super) async fn in_time<F: Future>(request: F) -> Result<F::Output> {
     tokio::time::timeout(REQUEST_BOUND, request).await.map_err(|_| Error::Timeout)
 }

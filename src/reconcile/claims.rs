@@ -25,6 +25,10 @@ pub(super) fn steps<'a>(
         let is_set = |child: &&mut Child| child.kind == ChildKind::StatefulSet && child.name == name;
         let Some(child) = children.iter_mut().find(is_set) else { continue };
         let Some(live) = observed.child(ChildKind::StatefulSet, &name) else { continue };
+        // Whoever deletes it, we or a person in the foreground, is not to be overtaken.
+        if live.is_going() {
+            continue;
+        }
         let (wanted, kept) = volumes::keep(&mut child.body, &live.value);
         let template = live.value.pointer("/spec/volumeClaimTemplates/0");
         let all = observed.claims.iter().map(AsRef::as_ref);
@@ -38,7 +42,7 @@ pub(super) fn steps<'a>(
             idle: observe::is_finished(set, role),
             granted: replicas == 0
                 || grant.as_ref().is_some_and(|grant| grant.role == role.role && grant.hash == role.hash),
-            wedged: role.volumes_added && !set.is_some_and(roll::has_one_revision),
+            wedged: role.volumes_added && set.is_some_and(roll::has_two_revisions),
         });
         if kept && matches!(step, volumes::Step::Refused(_)) {
             // What will never be applied waits for no permission, and no pod may go for it.
@@ -72,7 +76,9 @@ pub(super) async fn take(
         volumes::Step::Grow(claims, size) => {
             for claim in claims {
                 match apply::grow(inputs.client, &id, &claim, &size).await? {
-                    Ok(()) => made.did(Deed::Grown, format!("PersistentVolumeClaim {claim} to {size}")),
+                    Ok(()) => {
+                        made.did(Deed::Grown, format!("PersistentVolumeClaim {} to {size}", claim.name));
+                    }
                     Err(words) => made.warnings.push(refused(words)),
                 }
             }

@@ -119,6 +119,11 @@ pub(super) fn quantity(text: &str) -> Option<i128> {
         ("", 1),
     ];
     const BILLION: i128 = 1_000_000_000;
+    if let Some((digits, power)) = exponent(text) {
+        let scale = 10_i128.checked_pow(power.unsigned_abs())?;
+        let value = quantity(digits)?;
+        return if power < 0 { value.checked_div(scale) } else { value.checked_mul(scale) };
+    }
     let (suffix, factor) = SUFFIXES.iter().find(|(suffix, _)| text.ends_with(suffix))?;
     // n, u and m divide; all others multiply.
     let unit = if matches!(*suffix, "n" | "u" | "m") { *factor } else { factor.checked_mul(BILLION)? };
@@ -127,6 +132,13 @@ pub(super) fn quantity(text: &str) -> Option<i128> {
     let digits: i128 = format!("{whole}{part}").parse().ok()?;
     let scale = 10_i128.checked_pow(u32::try_from(part.len()).ok()?)?;
     digits.checked_mul(unit)?.checked_div(scale)
+}
+
+/// The parts of a number like `1e11`; a lone `E` stands for exa.
+fn exponent(text: &str) -> Option<(&str, i32)> {
+    let (digits, power) = text.split_once(['e', 'E'])?;
+    let is_number = digits.ends_with(|last: char| last.is_ascii_digit() || last == '.');
+    Some((digits, power.parse().ok()?)).filter(|_| is_number)
 }
 
 #[cfg(test)]
@@ -204,12 +216,22 @@ mod tests {
 
     #[test]
     fn quantities_are_compared_by_value() {
-        for (one, other) in
-            [("0.5", "500m"), ("1024Mi", "1Gi"), ("1", "1000m"), ("2k", "2000"), ("1.5Gi", "1536Mi")]
-        {
+        for (one, other) in [
+            ("0.5", "500m"),
+            ("1024Mi", "1Gi"),
+            ("1", "1000m"),
+            ("2k", "2000"),
+            ("1.5Gi", "1536Mi"),
+            ("1e11", "100e9"),
+            ("1.5E3", "1500"),
+            ("25e-2", "250m"),
+            ("1e18", "1E"),
+        ] {
             assert_eq!(quantity(one), quantity(other), "{one} and {other}");
         }
         assert_ne!(quantity("1G"), quantity("1Gi"));
-        assert_eq!(quantity("much"), None);
+        for none in ["much", "", "e3", "1e", "1ee3", "1e3Gi", "1e99"] {
+            assert_eq!(quantity(none), None, "{none}");
+        }
     }
 }

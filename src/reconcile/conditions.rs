@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use kube::ResourceExt as _;
+
 use crate::desired::Keys;
 use crate::identity::NodeKey;
 use crate::observed::{NodeView, RoleView};
-use crate::polkadot::{Kind, Polkadot, Role, status};
+use crate::polkadot::{Grant, Kind, Polkadot, Role, record, status};
 use crate::version::era::{self, Era};
 use crate::version::{self, ClientVersion};
 
@@ -46,7 +48,8 @@ impl Verdict {
 /// Everything there is to say.
 #[must_use]
 pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
-    let mut verdicts = vec![ready(found), progressing(found), degraded(polkadot, found), roll_pending(found)];
+    let mut verdicts =
+        vec![ready(found), progressing(found), degraded(polkadot, found), roll_pending(polkadot, found)];
     if let Some((reason, words)) = &found.trouble {
         verdicts.push(Verdict::holds(status::STALLED, reason, words));
     }
@@ -127,20 +130,26 @@ fn degraded(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
     }
 }
 
-fn roll_pending(found: &Findings<'_>) -> Verdict {
-    let pending: Vec<_> = found
-        .roles
-        .iter()
-        .filter(|role| role.outdated().next().is_some())
-        .map(|role| {
-            let pods: Vec<_> = role.outdated().map(|node| node.pod.as_str()).collect();
-            format!("{} wait for permission to restart with template {}", pods.join(", "), role.hash)
-        })
-        .collect();
-    if pending.is_empty() {
+fn roll_pending(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
+    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+    let (mut granted, mut waiting) = (vec![], vec![]);
+    for role in found.roles {
+        let permitted = grant.as_ref().filter(|grant| grant.role == role.role && grant.hash == role.hash);
+        let (now, later): (Vec<&NodeView>, Vec<&NodeView>) =
+            role.outdated().partition(|node| permitted.is_some_and(|grant| grant.ordinal == node.ordinal));
+        let words = |pods: &[&NodeView], what: &str| {
+            let pods: Vec<_> = pods.iter().map(|node| node.pod.as_str()).collect();
+            (!pods.is_empty()).then(|| format!("{} {what} template {}", pods.join(", "), role.hash))
+        };
+        granted.extend(words(&now, "may restart now with"));
+        waiting.extend(words(&later, "wait for permission to restart with"));
+    }
+    let reason = if granted.is_empty() { "WaitingForGrant" } else { "Granted" };
+    granted.extend(waiting);
+    if granted.is_empty() {
         Verdict::fails(status::ROLL_PENDING, "UpToDate", "every pod runs the wanted template")
     } else {
-        Verdict::holds(status::ROLL_PENDING, "WaitingForGrant", pending.join("; "))
+        Verdict::holds(status::ROLL_PENDING, reason, granted.join("; "))
     }
 }
 
@@ -235,7 +244,7 @@ fn is_id_of(key: &NodeKey, id: &str) -> bool {
     id == key.peer_id() || id == key.legacy_peer_id()
 }
 
-/// The version that all nodes run; `None` while they differ.
+/// The version that all nodes with a pod run; `None` while they differ.
 #[must_use]
 pub fn common_version(roles: &[RoleView]) -> Option<String> {
     let mut versions = roles.iter().flat_map(|role| &role.nodes).filter_map(|node| node.version.as_ref());

@@ -59,19 +59,9 @@ pub struct Happening {
     pub words: String,
 }
 
-/// The events of a reconcile that found the status `before`, did what was `done`, and leaves the status `after`.
-#[must_use]
-pub fn of(before: &PolkadotStatus, after: &PolkadotStatus, done: &[Done]) -> Vec<Happening> {
-    let mut all = deeds(done);
-    all.extend(warnings(&before.conditions, &after.conditions));
-    all.extend(stuck(&before.conditions, &after.conditions));
-    all.extend(version(before, after));
-    all.extend(ready(before, after));
-    all
-}
-
 /// One event for all that was done alike.
-fn deeds(done: &[Done]) -> Vec<Happening> {
+#[must_use]
+pub fn deeds(done: &[Done]) -> Vec<Happening> {
     let mut done: Vec<_> = done.iter().collect();
     done.sort_by_key(|done| done.deed);
     let of_one = |same: &[&Done]| {
@@ -82,6 +72,19 @@ fn deeds(done: &[Done]) -> Vec<Happening> {
     done.chunk_by(|one, other| one.deed == other.deed).map(of_one).collect()
 }
 
+/// The events of a reconcile that found the status `before` and leaves the status `after`.
+#[must_use]
+pub fn changes(before: &PolkadotStatus, after: &PolkadotStatus) -> Vec<Happening> {
+    let mut all = warnings(&before.conditions, &after.conditions);
+    all.extend(stuck(&before.conditions, &after.conditions));
+    all.extend(version(before, after));
+    all.extend(ready(before, after));
+    all
+}
+
+/// Warnings of a reconcile that got as far as the objects: while it does not, nobody knows whether they still hold.
+const OF_OBJECTS: [&str; 3] = ["Contested", "PodBlocked", "VolumeChangeRefused"];
+
 /// Conditions that are there only while they hold: they are what a person should know.
 fn warnings(before: &[Condition], after: &[Condition]) -> Vec<Happening> {
     let passing = |one: &&Condition| !ALWAYS.contains(&one.type_.as_str());
@@ -89,7 +92,9 @@ fn warnings(before: &[Condition], after: &[Condition]) -> Vec<Happening> {
         among.iter().any(|other| other.type_ == one.type_ && other.reason == one.reason)
     };
     let come = after.iter().filter(passing).filter(|one| !known(one, before));
-    let gone = before.iter().filter(passing).filter(|one| !known(one, after));
+    let stopped = after.iter().any(|one| matches!(one.type_.as_str(), status::STALLED | "Held"));
+    let unknown = |one: &&Condition| stopped && OF_OBJECTS.contains(&one.type_.as_str());
+    let gone = before.iter().filter(passing).filter(|one| !known(one, after) && !unknown(one));
     let come = come.map(|one| warning(&one.reason, &one.message));
     let gone = gone.map(|one| normal("Resolved", "Observe", format!("no longer so: {}", one.reason)));
     come.chain(gone).collect()
@@ -103,10 +108,16 @@ fn stuck(before: &[Condition], after: &[Condition]) -> Option<Happening> {
     (stuck(after) && !stuck(before)).then(|| warning(&words.reason, &words.message))
 }
 
+/// A version that every node that is wanted runs now, and did not at last. (A status's own version leaves out nodes without
+/// a pod, so that it is there while nodes come and go.)
 fn version(before: &PolkadotStatus, after: &PolkadotStatus) -> Option<Happening> {
-    let (old, new) = (before.version.as_ref(), after.version.as_ref()?);
-    // In between, while nodes differ, there is none; what it was before is in the upgrade's record.
-    (old != Some(new)).then(|| normal("VersionRuns", "Observe", format!("every node runs {new}")))
+    let new = after.version.as_ref()?;
+    let runs = |of: &PolkadotStatus| {
+        !of.nodes.is_empty() && of.nodes.iter().all(|node| node.version.as_ref() == Some(new))
+    };
+    // A node that restarts at the same version is no news.
+    let ran = runs(before) || before.settled.as_ref().is_some_and(|settled| settled.version == *new);
+    (runs(after) && !ran).then(|| normal("VersionRuns", "Observe", format!("every node runs {new}")))
 }
 
 fn ready(before: &PolkadotStatus, after: &PolkadotStatus) -> Option<Happening> {
@@ -131,6 +142,7 @@ fn normal(reason: &str, action: &'static str, words: String) -> Happening {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::polkadot::status::{NodeStatus, Settled};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn with(conditions: &[(&str, &str, &str)]) -> PolkadotStatus {
@@ -146,19 +158,18 @@ mod tests {
     }
 
     fn reasons(before: &PolkadotStatus, after: &PolkadotStatus) -> Vec<(bool, String)> {
-        of(before, after, &[]).into_iter().map(|event| (event.warning, event.reason)).collect()
+        changes(before, after).into_iter().map(|event| (event.warning, event.reason)).collect()
     }
 
     #[test]
     fn what_was_done_alike_is_one_event() {
         let done = |deed, what: &str| Done { deed, what: what.into() };
-        let status = PolkadotStatus::default();
         let done = [
             done(Deed::Created, "Secret a"),
             done(Deed::Updated, "Service c"),
             done(Deed::Created, "StatefulSet b"),
         ];
-        let words: Vec<_> = of(&status, &status, &done).into_iter().map(|event| event.words).collect();
+        let words: Vec<_> = deeds(&done).into_iter().map(|event| event.words).collect();
         assert_eq!(words, ["created Secret a, StatefulSet b", "updated Service c"]);
     }
 
@@ -183,13 +194,39 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_runs_everywhere_is_told_once() {
-        let runs = |version: Option<&str>| PolkadotStatus {
+    fn what_was_not_looked_at_is_not_called_over() {
+        let contested = ("Contested", "True", "Contested");
+        for stopped in [("Stalled", "True", "NodeKeyMissing"), ("Held", "True", "Held")] {
+            let told = reasons(&with(&[contested]), &with(&[stopped]));
+            assert_eq!(told, [(true, stopped.2.into())]);
+        }
+        assert_eq!(reasons(&with(&[contested]), &with(&[])), [(false, "Resolved".into())]);
+    }
+
+    #[test]
+    fn a_version_that_every_node_runs_is_told_once() {
+        let status_of = |version: Option<&str>| NodeStatus {
+            pod: "sentry-sset-0".into(),
+            role: crate::polkadot::Role::Sentry,
             version: version.map(Into::into),
+            peer_id: None,
+        };
+        let runs = |versions: &[Option<&str>]| PolkadotStatus {
+            version: versions.iter().flatten().next().map(|version| (*version).into()),
+            nodes: versions.iter().map(|version| status_of(*version)).collect(),
             ..PolkadotStatus::default()
         };
-        assert_eq!(reasons(&runs(Some("v1")), &runs(None)), []);
-        assert_eq!(reasons(&runs(None), &runs(Some("v2"))), [(false, "VersionRuns".into())]);
-        assert_eq!(reasons(&runs(Some("v2")), &runs(Some("v2"))), []);
+        let (some, none) = (Some("v2"), None);
+        assert_eq!(reasons(&runs(&[some]), &runs(&[none])), []);
+        assert_eq!(reasons(&runs(&[none]), &runs(&[some])), [(false, "VersionRuns".into())]);
+        assert_eq!(reasons(&runs(&[some]), &runs(&[some])), []);
+        assert_eq!(reasons(&runs(&[none, none]), &runs(&[some, none])), [], "one of two");
+        let mut restarted = runs(&[none]);
+        restarted.settled = Some(Settled {
+            version: "v2".into(),
+            since: Time(jiff::Timestamp::UNIX_EPOCH),
+            interrupted: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
+        });
+        assert_eq!(reasons(&restarted, &runs(&[some])), [], "a restart at the same version");
     }
 }

@@ -29,6 +29,12 @@ pub(super) fn to_be_copied<'a>(
     })
 }
 
+/// The Secrets that hold the keys of the nodes that are wanted.
+pub(super) fn secrets(polkadot: &Polkadot) -> impl Iterator<Item = String> {
+    let names = Names::of(polkadot);
+    Role::ALL.into_iter().filter(|role| polkadot.replicas(*role) > 0).map(move |role| names.secret(role))
+}
+
 /// The keys of every node of the resource; `given` are those that were just read from Secrets that it names.
 ///
 /// A key of a node that exists is never made anew: another key is another node to its peers, and a validator's must
@@ -46,7 +52,7 @@ pub(super) fn wanted(
             existing_replicas(observed.stateful_sets.get(&names.stateful_set(role)).map(AsRef::as_ref));
         // A StatefulSet that is just being made again around its pods is not there, and they are.
         let pods = observed.pods.iter().filter_map(|pod| names.ordinal(role, &pod.name_any()));
-        let existing = existing.max(pods.max().map_or(0, |highest| highest + 1));
+        let existing = existing.max(pods.max().map_or(0, |highest| highest.saturating_add(1)));
         for ordinal in 0..polkadot.replicas(role) {
             let read = || given.get(&(role, ordinal)).or_else(|| stored.get(&(role, ordinal))).cloned();
             let known = desired::given_key(polkadot, role, ordinal).or_else(read);

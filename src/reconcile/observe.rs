@@ -22,7 +22,7 @@ use crate::polkadot::{
     INSTANCE_LABEL, KEY_SOURCE_ANNOTATION, Names, Polkadot, ResourceId, Role, TEMPLATE_HASH_ANNOTATION,
 };
 
-use super::adopt;
+use super::{adopt, names};
 
 /// The watch caches of one cluster, or of one namespace of it.
 #[derive(Clone)]
@@ -166,8 +166,10 @@ impl Whose<'_> {
     fn secrets(&self, caches: &Caches) -> Vec<(Role, Arc<Secret>)> {
         let all = in_namespace(&caches.secrets, self.id);
         let ours = |secret: &&Arc<Secret>, role| {
+            let controller = secret.owner_references().iter().find(|owner| owner.controller == Some(true));
+            let owner = controller.map(|owner| owner.uid.as_str());
             secret.name_any() == self.names.secret(role)
-                && secret.owner_references().iter().any(|owner| owner.uid == self.uid)
+                && names::is_of(self.uid, &self.id.name, owner, secret.labels(), secret.managed_fields())
         };
         let of_role = |role| Some((role, all.iter().find(|secret| ours(secret, role))?.clone()));
         Role::ALL.into_iter().filter_map(of_role).collect()
@@ -277,6 +279,20 @@ fn mounts(pod: &Pod, claim: &str) -> bool {
     claims.any(|found| found.claim_name == claim)
 }
 
+/// Whether the validator's keystore outlives its pod, also that of the pod that runs: a volume that was switched on
+/// since is another, empty one.
+#[must_use]
+pub fn keystore_kept(polkadot: &Polkadot, pods: &[Arc<Pod>]) -> bool {
+    let name = Names::of(polkadot).pod(Role::Validator, 0);
+    let running = pods.iter().find(|pod| pod.name_any() == name && pod.metadata.deletion_timestamp.is_none());
+    let on_volume = |pod: &Arc<Pod>| {
+        let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+        volumes.into_iter().flatten().any(|volume| volume.persistent_volume_claim.is_some())
+    };
+    polkadot.replicas(Role::Validator) == 0
+        || (polkadot.is_persistent(Role::Validator) && running.is_none_or(on_volume))
+}
+
 pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> NodeView {
     let status = pod.and_then(|pod| pod.status.as_ref());
     let ready = status
@@ -344,6 +360,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_validator_that_runs_without_a_volume_keeps_no_keystore_although_one_is_wanted_now() {
+        let persistence = json!({"enabled": true, "persistentVolumeClaim": {
+            "metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}},
+        }});
+        let of = |persistence: &Value| -> Polkadot {
+            serde_json::from_value(json!({
+                "apiVersion": "polkadot.swisscomblockchain.com/v1alpha1", "kind": "Polkadot",
+                "metadata": {"name": "one"},
+                "spec": {"kind": "Validator", "validator": {"dataPersistenceSupport": persistence}},
+            }))
+            .unwrap()
+        };
+        let on = |volume: Value| -> Vec<Arc<Pod>> {
+            let pod = json!({"metadata": {"name": "validator-sset-0"}, "spec": {"containers": [], "volumes": [volume]}});
+            vec![Arc::new(serde_json::from_value(pod).unwrap())]
+        };
+        let claim =
+            on(json!({"name": "data", "persistentVolumeClaim": {"claimName": "data-validator-sset-0"}}));
+        let none = on(json!({"name": "data", "emptyDir": {}}));
+        let wanted = of(&persistence);
+        assert!(keystore_kept(&wanted, &claim) && keystore_kept(&wanted, &[]));
+        assert!(!keystore_kept(&wanted, &none), "switched on since");
+        assert!(!keystore_kept(&of(&json!({"enabled": false})), &claim), "to be switched off");
+    }
 
     #[test]
     fn a_container_in_a_crash_loop_is_stuck_also_in_the_moments_in_which_it_runs() {

@@ -22,6 +22,8 @@ pub struct Findings<'a> {
     pub keys: &'a Keys,
     /// Why nothing could be done, in words, after a reason in one word.
     pub trouble: Option<(&'static str, String)>,
+    /// Whether the validator's keystore outlives its pod.
+    pub keystore_kept: bool,
     /// What else the reconcile found worth a warning.
     pub warnings: Vec<Verdict>,
 }
@@ -84,13 +86,27 @@ pub fn view(
         grant: record::read(polkadot.annotations(), record::GRANT_ANNOTATION)
             .map(|grant: record::Grant| record::Grant { at: grant.at.min(now), ..grant }),
         epoch: record::read(polkadot.annotations(), record::EPOCH_ANNOTATION).unwrap_or(0),
-        roles: found.roles.to_vec(),
+        roles: found.roles.iter().map(|role| not_in_the_future(role, now)).collect(),
         held: polkadot.spec.hold.clone(),
-        trouble: found.trouble.as_ref().map(|(_, words)| words.clone()),
+        trouble: found.trouble.as_ref().map(|(_, words)| words.clone()).or_else(|| contest(found)),
         settled_since: current.map(|settled| settled.since.0.min(now)),
         ever_settled: status.first_settled.is_some(),
-        keystore_kept: polkadot.replicas(Role::Validator) == 0 || polkadot.is_persistent(Role::Validator),
+        keystore_kept: found.keystore_kept,
     }
+}
+
+/// While somebody else writes the objects they are left alone, so that no permission would be used.
+fn contest(found: &Findings<'_>) -> Option<String> {
+    let contested = found.warnings.iter().find(|warning| warning.type_ == "Contested");
+    contested.map(|warning| warning.message.clone())
+}
+
+fn not_in_the_future(role: &RoleView, now: Timestamp) -> RoleView {
+    let mut role = role.clone();
+    for node in &mut role.nodes {
+        node.ready_since = node.ready_since.map(|since| since.min(now));
+    }
+    role
 }
 
 /// When the status has to be derived again although nothing happens: a dip that has grown too long.
@@ -100,10 +116,13 @@ pub fn next_look(status: &PolkadotStatus, now: Timestamp) -> Option<SignedDurati
     Some((DIP - now.duration_since(interrupted.0)).max(SignedDuration::ZERO))
 }
 
-/// Since when all nodes are Ready on the wanted template; `None` while one is not, or there is none.
-fn ready_since(roles: &[RoleView], version: &str) -> Option<Timestamp> {
+/// Since when all nodes are Ready on the wanted template; `None` while one is not, or nothing is rendered. Where no node
+/// is wanted that is now.
+fn ready_since(roles: &[RoleView], version: &str, now: Timestamp) -> Option<Timestamp> {
     let mut nodes = roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node))).peekable();
-    nodes.peek()?;
+    if nodes.peek().is_none() {
+        return (!roles.is_empty()).then_some(now);
+    }
     nodes.try_fold(Timestamp::MIN, |latest, (role, node)| {
         let since = node.settled_since(&role.hash).filter(|_| node.version.as_deref() == Some(version))?;
         Some(latest.max(since))
@@ -120,7 +139,7 @@ fn settled(
     let previous = previous.filter(|previous| previous.version == version);
     let over = |interrupted: &Time| now.duration_since(interrupted.0) >= DIP;
     let held = previous.filter(|previous| !previous.interrupted.as_ref().is_some_and(over));
-    let ready = found.trouble.is_none().then(|| ready_since(found.roles, &version)).flatten();
+    let ready = found.trouble.is_none().then(|| ready_since(found.roles, &version, now)).flatten();
     match (ready, held) {
         (Some(_), Some(held)) => Some(Settled { interrupted: None, ..held.clone() }),
         // A timestamp in the future counts as now.
@@ -194,7 +213,8 @@ mod tests {
     }
 
     fn next(polkadot: &Polkadot, roles: &[RoleView], now: Timestamp) -> Polkadot {
-        let found = Findings { roles, keys: &Keys::new(), trouble: None, warnings: vec![] };
+        let found =
+            Findings { roles, keys: &Keys::new(), trouble: None, keystore_kept: true, warnings: vec![] };
         let mut polkadot = polkadot.clone();
         polkadot.status = Some(derive(&polkadot, &found, now));
         polkadot
@@ -227,6 +247,27 @@ mod tests {
     }
 
     #[test]
+    fn a_resource_without_wanted_nodes_is_settled_from_when_that_was_seen() {
+        let mut none = role(None, "wanted");
+        none[0].nodes.clear();
+        let settled = next(&sentry(), &none, at(10));
+        assert_eq!(since(&settled), Some(at(10)));
+        assert_eq!(since(&next(&settled, &none, at(500))), Some(at(10)));
+        assert_eq!(since(&next(&sentry(), &[], at(10))), None, "nothing was rendered");
+    }
+
+    #[test]
+    fn a_view_holds_no_time_in_the_future_and_a_contest_is_trouble() {
+        let (roles, keys) = (role(Some(Timestamp::MAX), "wanted"), Keys::new());
+        let contested = Verdict::warning("Contested", "somebody writes it as well");
+        let warnings = vec![contested];
+        let found = Findings { roles: &roles, keys: &keys, trouble: None, keystore_kept: true, warnings };
+        let view = view(&sentry(), &found, &derive(&sentry(), &found, at(60)), at(60));
+        assert_eq!(view.roles[0].nodes[0].ready_since, Some(at(60)));
+        assert_eq!(view.trouble.as_deref(), Some("somebody writes it as well"));
+    }
+
+    #[test]
     fn the_status_is_the_same_when_nothing_has_changed() {
         let first = next(&sentry(), &role(Some(at(0)), "wanted"), at(10));
         let second = next(&first, &role(Some(at(0)), "wanted"), at(500));
@@ -240,5 +281,18 @@ mod tests {
         let pending = conditions.iter().find(|condition| condition.type_ == "RollPending").unwrap();
         assert_eq!(pending.status, "True");
         assert!(pending.message.contains("sentry-sset-0"));
+        assert_eq!(pending.reason, "WaitingForGrant");
+    }
+
+    #[test]
+    fn a_roll_that_is_permitted_does_not_wait_for_permission() {
+        let mut polkadot = sentry();
+        let grant = record::Grant { role: Role::Sentry, hash: "wanted".into(), ordinal: 0, at: at(0) };
+        let annotation = (record::GRANT_ANNOTATION.to_owned(), serde_json::to_string(&grant).unwrap());
+        polkadot.metadata.annotations = Some([annotation].into());
+        let conditions = next(&polkadot, &role(Some(at(0)), "old"), at(10)).status.unwrap().conditions;
+        let pending = conditions.iter().find(|condition| condition.type_ == "RollPending").unwrap();
+        assert_eq!((&*pending.status, &*pending.reason), ("True", "Granted"));
+        assert!(pending.message.contains("sentry-sset-0 may restart now"), "{}", pending.message);
     }
 }

@@ -19,11 +19,32 @@ pub enum Step {
     /// Nothing: they are as wanted, or what is wanted has to wait.
     None,
     /// These claims are to grow to this size.
-    Grow(Vec<String>, String),
+    Grow(Vec<Claim>, String),
     /// The StatefulSet is to be made again around its pods.
     Remake,
     /// It cannot be done; why, and what to do.
     Refused(String),
+}
+
+/// A claim, as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub uid: String,
+    /// The version that was read.
+    pub resource_version: String,
+}
+
+impl Claim {
+    fn of(claim: &PersistentVolumeClaim) -> Self {
+        Self {
+            name: claim.name_any(),
+            uid: claim.uid().unwrap_or_default(),
+            resource_version: claim.resource_version().unwrap_or_default(),
+        }
+    }
 }
 
 /// What a role has, and what is wanted.
@@ -52,48 +73,64 @@ pub fn next(situation: &Situation<'_>) -> Step {
         (Some(_), Some(_)) if situation.wedged && situation.granted => Step::Remake,
         // A pod of the old template needs them until it is replaced.
         (None, Some(_)) => remake(situation.idle),
-        (Some(wanted), Some(live)) if covers(wanted, live, true) => Step::None,
-        (Some(wanted), Some(live)) => changed(wanted, live, situation),
+        (Some(wanted), Some(live)) => both(wanted, live, situation),
     }
 }
 
-fn changed(wanted: &Value, live: &Value, situation: &Situation<'_>) -> Step {
-    let fixed = [
-        "/metadata/name",
-        "/spec/storageClassName",
-        "/spec/accessModes",
-        "/spec/volumeMode",
-        "/spec/selector",
-        "/spec/dataSource",
-        "/spec/dataSourceRef",
-    ];
-    let differs = |path: &&&str| {
-        wanted
-            .pointer(path)
-            .is_some_and(|wanted| live.pointer(path).is_none_or(|live| !covers(wanted, live, true)))
-    };
-    if let Some(path) = fixed.iter().find(differs) {
+fn both(wanted: &Value, live: &Value, situation: &Situation<'_>) -> Step {
+    if let Some(field) = fixed(wanted, live) {
         return Step::Refused(format!(
-            "persistentVolumeClaim{} cannot be changed for volumes that are there; set it back, or make a new resource \
-             and let its nodes sync",
-            path.replace('/', ".")
+            "persistentVolumeClaim.{field} cannot be changed for volumes that are there; set it back, or make a new \
+             resource and let its nodes sync"
         ));
     }
     let size = |of: &Value| of.pointer(SIZE).and_then(Value::as_str).map(str::to_owned);
-    let (Some(wanted_size), Some(live_size)) = (size(wanted), size(live)) else { return Step::None };
-    let (want, have) = (quantity(&wanted_size), quantity(&live_size));
+    // Without a size there is nothing to grow.
+    let Some((wanted_size, live_size)) = size(wanted).zip(size(live)) else {
+        return metadata(wanted, live, situation);
+    };
+    let Some((want, have)) = quantity(&wanted_size).zip(quantity(&live_size)) else {
+        if wanted_size == live_size {
+            return metadata(wanted, live, situation);
+        }
+        return Step::Refused(format!(
+            "volumes have {live_size} and {wanted_size} is wanted, which cannot be compared; write {SIZE_FIELD} like 500Gi"
+        ));
+    };
     if want < have {
         return Step::Refused(format!(
             "volumes cannot shrink: they have {live_size} and {wanted_size} is wanted; set {SIZE_FIELD} back"
         ));
     }
-    let small = |claim: &&&PersistentVolumeClaim| requested(claim).and_then(|size| quantity(&size)) < want;
-    let names: Vec<_> = situation.claims.iter().filter(small).map(|claim| claim.name_any()).collect();
+    // Also those of replicas that were scaled away when the others grew.
+    let small = |claim: &&&PersistentVolumeClaim| {
+        requested(claim).and_then(|size| quantity(&size)).is_some_and(|size| size < want)
+    };
+    let claims: Vec<_> = situation.claims.iter().filter(small).map(|claim| Claim::of(claim)).collect();
     match () {
-        () if want > have && !names.is_empty() => Step::Grow(names, wanted_size),
-        () if situation.idle => Step::Remake,
-        () => Step::None,
+        () if !claims.is_empty() => Step::Grow(claims, wanted_size),
+        () if want > have && situation.idle => Step::Remake,
+        () => metadata(wanted, live, situation),
     }
+}
+
+/// The first field that no volume can change. All but the size: a server may drop what it does not know, and what is not
+/// there after the StatefulSet was made again would have it made again for ever.
+fn fixed(wanted: &Value, live: &Value) -> Option<String> {
+    let differs = |path: &str| {
+        let wanted = wanted.pointer(path);
+        wanted.is_some_and(|wanted| !covers(wanted, live.pointer(path).unwrap_or(&Value::Null), true))
+    };
+    let spec = wanted["spec"].as_object().into_iter().flat_map(|spec| spec.keys());
+    let fields = spec.filter(|key| *key != "resources").map(|key| format!("spec/{key}"));
+    let all = ["metadata/name".into(), "spec/resources/limits".into()].into_iter().chain(fields);
+    all.into_iter().find(|path| differs(&format!("/{path}"))).map(|path| path.replace('/', "."))
+}
+
+/// Labels and annotations of the claims to come.
+fn metadata(wanted: &Value, live: &Value, situation: &Situation<'_>) -> Step {
+    let same = covers(&wanted["metadata"], &live["metadata"], false);
+    if situation.idle && !same { Step::Remake } else { Step::None }
 }
 
 const SIZE: &str = "/spec/resources/requests/storage";
@@ -171,7 +208,7 @@ mod tests {
 
     fn claim(ordinal: i32, size: &str) -> PersistentVolumeClaim {
         serde_json::from_value(json!({
-            "metadata": {"name": format!("data-sentry-sset-{ordinal}")},
+            "metadata": {"name": format!("data-sentry-sset-{ordinal}"), "uid": "u", "resourceVersion": "7"},
             "spec": {"resources": {"requests": {"storage": size}}},
         }))
         .unwrap()
@@ -191,10 +228,36 @@ mod tests {
         let (small, large) = (template("10Gi"), template("20Gi"));
         let (grown, not_yet) = (claim(0, "20Gi"), claim(1, "10Gi"));
         let first = step(Some(&large), Some(&small), &[&grown, &not_yet], true);
-        assert_eq!(first, Step::Grow(vec!["data-sentry-sset-1".into()], "20Gi".into()));
+        assert_eq!(first, Step::Grow(vec![Claim::of(&not_yet)], "20Gi".into()));
         assert_eq!(step(Some(&large), Some(&small), &[&grown], true), Step::Remake);
         assert_eq!(step(Some(&large), Some(&small), &[&grown], false), Step::None, "a roll is pending");
         assert_eq!(step(Some(&large), Some(&large), &[&grown], true), Step::None);
+    }
+
+    #[test]
+    fn a_claim_that_was_scaled_away_while_the_others_grew_grows_when_it_is_back() {
+        let large = template("20Gi");
+        let (grown, left_out) = (claim(0, "20Gi"), claim(1, "10Gi"));
+        let next = step(Some(&large), Some(&large), &[&grown, &left_out], false);
+        assert_eq!(next, Step::Grow(vec![Claim::of(&left_out)], "20Gi".into()));
+    }
+
+    #[test]
+    fn a_set_is_made_again_only_for_what_making_it_again_can_change() {
+        let same = step(Some(&template("1e11")), Some(&template("100e9")), &[&claim(0, "100e9")], true);
+        assert_eq!(same, Step::None, "the server's words for the same size");
+        let Step::Refused(words) = step(Some(&template("1x")), Some(&template("1Gi")), &[], true) else {
+            panic!()
+        };
+        assert!(words.contains("cannot be compared"), "{words}");
+        let mut unknown = template("10Gi");
+        unknown["spec"]["volumeAttributesClassName"] = json!("gold");
+        let Step::Refused(words) = step(Some(&unknown), Some(&template("10Gi")), &[], true) else { panic!() };
+        assert!(words.contains("spec.volumeAttributesClassName"), "{words}");
+        let mut labelled = template("10Gi");
+        labelled["metadata"]["labels"] = json!({"team": "staking"});
+        assert_eq!(step(Some(&labelled), Some(&template("10Gi")), &[], true), Step::Remake);
+        assert_eq!(step(Some(&labelled), Some(&template("10Gi")), &[], false), Step::None);
     }
 
     #[test]

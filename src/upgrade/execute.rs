@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::{ClusterName, Fleet};
 use crate::home::{self, HomeView, NoSteps};
+use crate::identity::masked;
 use crate::leader::fence::{fenced, is_not_held};
 use crate::leader::{Hold, PLANNER_LEASE};
 use crate::observed::{Board, ResourceView};
@@ -234,7 +235,8 @@ async fn write(action: &Action, reach: &Reach, stop: &CancellationToken) -> Opti
                 Some(polkadot)
             }
             Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
-                debug!(%cluster, resource = %id, why = status.message, "A write was refused; it is planned anew.");
+                let why = masked(&status.message);
+                debug!(%cluster, resource = %id, why, "A write was refused; it is planned anew.");
                 None
             }
             Ok(Err(error)) if is_not_held(&error) => {
@@ -243,7 +245,7 @@ async fn write(action: &Action, reach: &Reach, stop: &CancellationToken) -> Opti
             }
             unanswered => {
                 let why = unanswered.map_or("no answer".into(), |answer| {
-                    answer.err().map(|error| error.to_string()).unwrap_or_default()
+                    answer.err().map(|error| masked(&error.to_string())).unwrap_or_default()
                 });
                 warn!(%cluster, resource = %id, why, "It is not known whether a step took place; reading it again.");
                 settle(action, reach, stop).await

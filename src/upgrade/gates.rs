@@ -137,8 +137,9 @@ pub fn passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
         }
         for (resource, standing) in survey.owned(upgrade, cluster) {
             match soak(survey, upgrade, stage, standing) {
-                Soak::Done => soaked += 1,
-                Soak::Excluded => {}
+                Soak::Done if has_nodes(resource) => soaked += 1,
+                // Done without a node: nothing ran there that could have failed.
+                Soak::Done | Soak::Excluded => {}
                 Soak::Waiting(_) if !resource.view.ever_settled => {}
                 Soak::Waiting(why) => return Err(format!("{} {} {why}", cluster.name, resource.view.id)),
             }
@@ -148,6 +149,10 @@ pub fn passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
         return Ok(());
     }
     Err("it has no resource that has soaked; label its clusters and resources, or set optional: true".into())
+}
+
+fn has_nodes(resource: &Surveyed<'_>) -> bool {
+    resource.view.roles.iter().any(|role| !role.nodes.is_empty())
 }
 
 enum Soak {

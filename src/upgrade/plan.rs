@@ -8,7 +8,7 @@ use crate::polkadot::{Grant, Kind, Step};
 
 use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
 use super::rolls::{self, Next};
-use super::standing::Standing;
+use super::standing::{EPHEMERAL_KEYSTORE, Standing};
 use super::survey::{Survey, Surveyed};
 use super::{Action, Code, Ground, Place, Plan, Progress, StageProgress, StageState, Wait, Write};
 
@@ -128,6 +128,9 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
         }
         None => return Err((Code::NotHealthyYet, "its pods are not there yet".into())),
     };
+    if rolls::loses_keystore(owner, view, role) {
+        return Err((Code::EphemeralKeystore, EPHEMERAL_KEYSTORE.into()));
+    }
     if !resource.rolling {
         gates::nodes_in_flight(survey, place, resource.cluster)?;
     }

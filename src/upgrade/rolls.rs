@@ -93,13 +93,19 @@ fn is_open(
     role: &RoleView,
     now: Timestamp,
 ) -> bool {
-    let is_meant = |node: &&NodeView| {
-        node.ordinal == grant.ordinal || (node.ordinal > grant.ordinal && !role.volumes_added)
-    };
-    role.nodes.iter().filter(is_meant).any(|node| {
+    // Those above had permissions of their own, or will: a broken pod goes before them.
+    role.nodes.iter().filter(|node| node.ordinal == grant.ordinal).any(|node| {
         let replaced = node.hash.as_deref() == Some(&role.hash);
-        !(replaced && (is_healthy(owner, role, node, now) || !resource.ever_settled))
+        let is_done = replaced && (is_healthy(owner, role, node, now) || !resource.ever_settled);
+        !is_done && !is_moot(role, node)
     })
+}
+
+/// Whether a broken pod came back by itself before its permission was used: then no worker uses it any more, and the pod
+/// waits for its turn like any other.
+fn is_moot(role: &RoleView, node: &NodeView) -> bool {
+    let healthy = node.is_outdated(&role.hash) && node.ready_since.is_some();
+    healthy && !role.volumes_added && role.outdated().any(|other| other.ordinal > node.ordinal)
 }
 
 /// Whether the last permission is for a template that is not wanted (any more).
@@ -111,6 +117,15 @@ pub fn is_stale(resource: &ResourceView) -> bool {
 /// The role of a permission, if it is for the template that is wanted now.
 fn current<'a>(resource: &'a ResourceView, grant: &Grant) -> Option<&'a RoleView> {
     resource.role(grant.role).filter(|role| role.hash == grant.hash)
+}
+
+/// Whether the next pod of this role is a validator's that runs without the volume it is to get: its session keys would
+/// stay behind. A node that never was healthy has none.
+pub fn loses_keystore(owner: Option<&Upgrade>, resource: &ResourceView, role: Role) -> bool {
+    role == Role::Validator
+        && resource.has_run()
+        && resource.role(role).is_some_and(|role| role.volumes_added)
+        && !owner.is_some_and(|upgrade| upgrade.allow_ephemeral)
 }
 
 /// Why rolling to the version of the spec would be a downgrade, or might be one; `None` where it is not.

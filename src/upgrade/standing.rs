@@ -19,6 +19,12 @@ const HOPELESS: [&str; 6] = [
     "CreateContainerError",
 ];
 
+/// Why a validator whose keystore goes with its pod is left alone.
+pub const EPHEMERAL_KEYSTORE: &str = "the running validator keeps its keystore on no volume and would lose its session \
+    keys with a restart (dataPersistenceSupport, enabled or not, only helps the next pod: its volume begins empty); copy \
+    the keystore to a safe place or be ready to rotate the session keys, then set allowEphemeral: true in an upgrade that \
+    owns this resource";
+
 /// Where a resource stands in an upgrade.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
@@ -50,12 +56,7 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, now: Timestamp) -> S
         && !upgrade.allow_ephemeral
         && resource.client_version.as_deref() != Some(target)
     {
-        return Standing::Out(
-            Code::EphemeralKeystore,
-            "the validator keeps no keystore on a volume and would lose its session keys; enable \
-             dataPersistenceSupport, or set allowEphemeral: true in the upgrade"
-                .into(),
-        );
+        return Standing::Out(Code::EphemeralKeystore, EPHEMERAL_KEYSTORE.into());
     }
     let Some(version) = resource.client_version.as_deref() else { return Standing::NotStarted };
     if version == target {

@@ -471,6 +471,30 @@ fn a_spec_older_than_what_runs_is_not_rolled_out() {
 }
 
 #[test]
+fn a_validator_is_not_rolled_off_the_keystore_of_its_pod_onto_an_empty_volume() {
+    let mut model = one_canary();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    // The volume was switched on while the pod runs without one.
+    model.edit(&name, &id, |view| {
+        view.client_version = Some(NEW.into());
+        view.keystore_kept = false;
+        view.roles[0].hash = "with a volume".into();
+        view.roles[0].volumes_added = true;
+    });
+    for owned in [true, false] {
+        assert_eq!(code_of(&model), Some(super::Code::EphemeralKeystore));
+        if owned {
+            let mut allowed = one_canary();
+            allowed.board = model.board.clone();
+            allowed.fleet.upgrades[0].allow_ephemeral = true;
+            let plan = super::plan(&allowed.fleet, &allowed.board, &Ground::default(), allowed.now);
+            assert_eq!(plan.actions.len(), 1, "a person's word: {plan:?}");
+        }
+        model.fleet.upgrades.clear();
+    }
+}
+
+#[test]
 fn a_permission_that_was_not_used_is_taken_back_when_its_template_is_no_longer_wanted() {
     use crate::polkadot::Grant;
     let mut model = one_canary();
@@ -484,4 +508,34 @@ fn a_permission_that_was_not_used_is_taken_back_when_its_template_is_no_longer_w
     assert!(matches!(plan.actions[..], [super::Action { write: Write::Revoke, .. }]), "{plan:?}");
     model.act(&plan);
     assert!(super::plan(&model.fleet, &model.board, &Ground::default(), model.now).actions.is_empty());
+}
+
+#[test]
+fn a_permission_for_a_broken_sentry_is_for_just_it_and_moot_when_it_comes_back_by_itself() {
+    use super::rolls::{Next, is_outstanding, next};
+    use crate::polkadot::Grant;
+    let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24);
+    let long_ago = Some(Timestamp::UNIX_EPOCH);
+    let mut view = resource(Kind::Sentry, 0, now);
+    let first = view.roles[0].nodes[0].clone();
+    view.roles[0].hash = "new".into();
+    view.roles[0].nodes =
+        (0..3).map(|ordinal| NodeView { ordinal, ready_since: long_ago, ..first.clone() }).collect();
+    view.roles[0].nodes[0].ready_since = None;
+    let of = |view: &ResourceView| match next(None, view, now) {
+        Some(Next::Pod { ordinal, .. }) => Some(ordinal),
+        _ => None,
+    };
+    assert_eq!(of(&view), Some(0), "it has nothing to lose");
+    view.grant = Some(Grant { role: Role::Sentry, hash: "new".into(), ordinal: 0, at: now });
+    assert!(is_outstanding(None, &view, now));
+    let mut back = view.clone();
+    back.roles[0].nodes[0].ready_since = long_ago;
+    assert!(!is_outstanding(None, &back, now));
+    assert_eq!(of(&back), Some(2));
+    view.roles[0].nodes[0] = NodeView { hash: Some("new".into()), ready_since: Some(now), ..first };
+    assert!(is_outstanding(None, &view, now), "not long enough");
+    view.roles[0].nodes[0].ready_since = long_ago;
+    assert!(!is_outstanding(None, &view, now), "the others wait for permissions of their own");
+    assert_eq!(of(&view), Some(2));
 }

@@ -29,7 +29,7 @@ const DATA: Instead = Never("chain, keystore and node key are where the volume i
 
 /// Flags that polkafleet sets or leaves out on purpose. Those that may be given several times (`--reserved-nodes`,
 /// `--bootnodes`) are not among them: more of them do no harm.
-const OURS: [(&str, Instead); 43] = [
+const OURS: [(&str, Instead); 44] = [
     ("base-path", DATA),
     ("tmp", DATA),
     ("keystore-path", DATA),
@@ -73,6 +73,8 @@ const OURS: [(&str, Instead); 43] = [
     ("insecure-validator-i-know-what-i-do", Elsewhere("spec.validator.insecureValidator")),
     ("public-addr", Field("publicAddr")),
     ("database", Field("database")),
+    // The client's alias of it.
+    ("db", Field("database")),
 ];
 
 /// Flags of which more than one name stands for the same.
@@ -109,7 +111,7 @@ pub(in crate::desired) fn refusals(polkadot: &Polkadot, version: &ClientVersion)
     for role in Role::ALL.into_iter().filter(|role| polkadot.spec.kind.has(*role)) {
         let Some(node) = polkadot.node(role) else { continue };
         let at = format!("spec.{role}");
-        words.extend(name(polkadot, role, node, version));
+        words.extend(client_name(polkadot, role, node, version));
         words.extend(pruning(node, version).map(|why| format!("{at}.pruning: {why}")));
         words.extend(database(node, version).map(|why| format!("{at}.database: {why}")));
         words.extend(arguments(&node.extra_args, version).map(|why| format!("{at}.extraArgs: {why}")));
@@ -125,7 +127,7 @@ pub(in crate::desired) fn refusals(polkadot: &Polkadot, version: &ClientVersion)
 }
 
 /// The client counts the characters after Kubernetes has put in the pod's name.
-fn name(polkadot: &Polkadot, role: Role, node: &Node, version: &ClientVersion) -> Option<String> {
+fn client_name(polkadot: &Polkadot, role: Role, node: &Node, version: &ClientVersion) -> Option<String> {
     let last = Names::of(polkadot).pod(role, (polkadot.replicas(role) - 1).max(0));
     let length = node.client_name.as_ref()?.replace("$(POD_NAME)", &last).chars().count();
     let longest = era::longest_name(version);
@@ -156,24 +158,40 @@ fn arguments<'a>(extra: &'a [String], version: &'a ClientVersion) -> impl Iterat
     extra.iter().filter_map(move |item| {
         let Some(flag) = flag(item) else {
             // What takes a value and what does not is the client's own knowledge.
-            let why = (!takes_value || SUBCOMMANDS.contains(&item.as_str())).then(|| {
-                format!("{item} is neither an argument that begins with -- nor the value of one; a subcommand does not run \
+            let subcommand = SUBCOMMANDS.iter().find(|known| *known == item);
+            let why = (!takes_value || subcommand.is_some()).then(|| {
+                // What is not known may be a key.
+                let what = subcommand.map_or_else(|| "an item", |known| *known);
+                format!("{what} is neither an argument that begins with -- nor the value of one; a subcommand does not run \
                          a node")
             });
             return why;
         };
         takes_value = !item.contains('=');
-        if item.split('=').next().is_some_and(|name| name.contains(char::is_whitespace)) {
-            return Some(format!("{item} is one argument with a space in it; write --name=value, or two items"));
-        }
-        clash(flag).or_else(|| gone(flag, version))
+        clash(flag).or_else(|| in_one(item)).or_else(|| gone(flag, version))
     })
+}
+
+/// A flag and its value in one item, without the `=` that would keep them apart.
+fn in_one(item: &str) -> Option<String> {
+    let spaced = item.split('=').next().is_some_and(|before| before.contains(char::is_whitespace));
+    spaced.then(|| {
+        let name = crate::identity::masked(name(item));
+        format!(
+            "{name} and what follows it are one argument with a space in it; write --name=value, or two items"
+        )
+    })
+}
+
+/// What stands before a value: that one is nobody's business, it may be a key.
+fn name(item: &str) -> &str {
+    item.split(|one: char| one == '=' || one.is_whitespace()).next().unwrap_or_default()
 }
 
 /// The long name of the flag that an argument gives; `None` for a value.
 fn flag(item: &str) -> Option<&str> {
     if let Some(long) = item.strip_prefix("--") {
-        return Some(long.split('=').next().unwrap_or_default().trim_end());
+        return Some(name(long));
     }
     // `-d/data`, `-d=/data` and `-d /data` are the same to the client.
     let short = item.strip_prefix('-').filter(|short| !short.is_empty())?;

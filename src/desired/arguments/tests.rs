@@ -74,6 +74,7 @@ fn more_arguments_that_clash_with_ours_are_refused_with_what_to_do_instead() {
         (vec!["purge-chain"], "neither an argument"),
         (vec!["--no-telemetry", "purge-chain"], "a subcommand does not run"),
         (vec!["--log debug"], "a space in it"),
+        (vec!["--db=paritydb"], "set database beside it"),
     ] {
         let mut polkadot = sample("stable2503");
         polkadot.spec.sentry.as_mut().unwrap().node.extra_args =
@@ -87,6 +88,27 @@ fn more_arguments_that_clash_with_ours_are_refused_with_what_to_do_instead() {
     polkadot.spec.sentry.as_mut().unwrap().node.extra_args = fine.map(String::from).into();
     assert_eq!(refusals(&polkadot, &ClientVersion::parse("stable2503")), Vec::<String>::new());
     assert!(rendered(&polkadot, Role::Sentry).ends_with(&fine.map(String::from)));
+}
+
+#[test]
+fn a_key_among_more_arguments_is_in_no_refusal() {
+    let key = "13ab".repeat(16);
+    for given in [
+        vec![format!("--node-key {key}")],
+        vec![format!("--node-key={key}")],
+        vec!["--node-key".into(), key.clone()],
+        vec![format!("--node-key\t{key} --name x")],
+        vec![format!("--nodekey {key}")],
+        vec![format!("--{key} x")],
+        vec![key.clone()],
+        vec![format!("node-key {key}")],
+        vec![format!("-k {key}")],
+    ] {
+        let mut polkadot = sample("stable2503");
+        polkadot.spec.sentry.as_mut().unwrap().node.extra_args = given.clone();
+        let words = refusals(&polkadot, &ClientVersion::parse("stable2503")).join("; ");
+        assert!(!words.is_empty() && !words.contains("13ab"), "{given:?}: {words}");
+    }
 }
 
 #[test]

@@ -116,8 +116,11 @@ async fn what_the_old_operator_made_is_taken_over_without_a_restart_and_its_left
     let member = &world.members[0];
     old_operators_objects(member, &world, 0x90).await;
     let pods = uids(member).await;
-    // An upgrade at its target already owns the resource: a roll would be permitted at once.
-    world.write_fleet(1, &upgrade(VERSION, "0s"));
+    // An upgrade at its target already owns the resource: a roll would be permitted at once, also that of the validator,
+    // whose old pod has no volume.
+    let mut fleet = upgrade(VERSION, "0s");
+    fleet["upgrades"][0]["allowEphemeral"] = serde_json::json!(true);
+    world.write_fleet(1, &fleet);
     let _daemon = world.daemon();
     let words = member.condition("polkadot-cr", "LegacyTemplate").await;
     assert!(words.contains("validator-sset-0") && words.contains("sentry-sset-0"), "{words}");

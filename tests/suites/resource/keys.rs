@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use polkafleet::identity::NodeKey;
 use serde_json::json;
 
@@ -14,6 +14,7 @@ const VERSION: &str = "stable2503-6";
 in_both_worlds! {
     a_node_key_is_read_from_the_secret_that_the_resource_names_and_waited_for_until_it_is_there,
     a_key_that_moves_from_the_resource_into_a_secret_restarts_nothing,
+    keys_of_replicas_that_were_scaled_away_outlive_a_label_that_somebody_removes,
     a_reserved_id_that_is_not_the_keys_is_a_condition_and_one_in_either_encoding_is_none,
 }
 
@@ -96,4 +97,31 @@ async fn a_reserved_id_that_is_not_the_keys_is_a_condition_and_one_in_either_enc
     member.edit_spec(json!({"sentry": {"reservedValidatorID": key.peer_id().replace('1', "2")}})).await;
     let words = member.condition("polkadot-cr", "ReservedIDMismatch").await;
     assert!(words.contains(&key.peer_id()), "{words}");
+}
+
+async fn keys_of_replicas_that_were_scaled_away_outlive_a_label_that_somebody_removes(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    let mut polkadot = sample(VERSION, 0x73);
+    polkadot.spec.sentry.as_mut().unwrap().replicas = 2;
+    member.create(&polkadot).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let secrets: Api<Secret> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let before = secrets.get("sentry-node-keys").await.unwrap();
+    assert_eq!(before.data.as_ref().unwrap().len(), 2);
+    member.edit_spec(json!({"sentry": {"replicas": 1}})).await;
+    eventually("one sentry is left", PATIENCE, async || {
+        (!member.pods().await.contains_key("sentry-sset-1")).then_some(())
+    })
+    .await;
+    let unlabel = Patch::Merge(json!({"metadata": {"labels": {"app": null}}}));
+    secrets.patch("sentry-node-keys", &PatchParams::default(), &unlabel).await.unwrap();
+    let after = eventually("the label is put back", PATIENCE, async || {
+        let secret = secrets.get("sentry-node-keys").await.unwrap();
+        secret.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key("app")).then_some(secret)
+    })
+    .await;
+    assert!(after.data == before.data, "a replica that returns is the same node");
 }

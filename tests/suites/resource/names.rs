@@ -1,7 +1,8 @@
 //! Names: several resources in one namespace, and a resource that is left alone.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
@@ -12,6 +13,7 @@ const VERSION: &str = "stable2503-6";
 
 in_both_worlds! {
     fault_01_a_second_resource_that_would_take_the_same_names_says_so_and_touches_nothing_until_it_has_a_prefix,
+    objects_that_lost_their_owner_get_it_back_and_are_no_rivals,
     a_held_resource_is_left_exactly_as_it_is,
 }
 
@@ -77,4 +79,32 @@ async fn a_held_resource_is_left_exactly_as_it_is(place: Place) {
     member.edit_spec(json!({"hold": null})).await;
     eventually("it is made again", PATIENCE, async || member.pods().await.get("sentry-sset-0").map(|_| ()))
         .await;
+}
+
+async fn objects_that_lost_their_owner_get_it_back_and_are_no_rivals(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    member.create(&sample(VERSION, 0x63)).await;
+    let _daemon = world.daemon();
+    let uid = member.settles_at(VERSION).await.uid();
+    let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let secrets: Api<Secret> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let ownerless = Patch::Merge(json!({"metadata": {"ownerReferences": null}}));
+    let by = PatchParams::default();
+    let set = sets.patch("validator-sset", &by, &ownerless).await.unwrap().uid();
+    let secret = secrets.patch("validator-node-keys", &by, &ownerless).await.unwrap().uid();
+    eventually("both have their owner again", PATIENCE, async || {
+        let set_now = sets.get("validator-sset").await.unwrap();
+        let secret_now = secrets.get("validator-node-keys").await.unwrap();
+        assert_eq!((set_now.uid(), secret_now.uid()), (set.clone(), secret.clone()));
+        let owned = |metadata: &ObjectMeta| {
+            let owners = metadata.owner_references.as_deref().unwrap_or_default();
+            owners.iter().any(|owner| Some(&owner.uid) == uid.as_ref())
+        };
+        (owned(&set_now.metadata) && owned(&secret_now.metadata)).then_some(())
+    })
+    .await;
+    let conditions = member.settles_at(VERSION).await.status.unwrap().conditions;
+    assert!(conditions.iter().all(|one| one.type_ != "Stalled"), "{conditions:?}");
 }

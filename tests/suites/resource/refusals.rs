@@ -6,12 +6,13 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use polkafleet::polkadot::Polkadot;
 use serde_json::{Value, json};
 
-use crate::support::in_both_worlds;
 use crate::support::world::{Member, Place, World, sample, upgrade};
+use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 in_both_worlds! {
     fault_15_a_kind_that_nobody_knows_is_refused_with_the_kinds_that_there_are,
     fault_25_what_the_schema_does_not_know_is_refused_or_dropped_with_a_warning_and_required_parts_are_required,
+    what_the_api_server_refuses_is_said_on_the_resource_until_it_is_mended,
     fault_27_a_version_that_is_none_is_refused_and_an_older_one_is_not_given_by_an_upgrade,
 }
 
@@ -48,6 +49,27 @@ async fn fault_25_what_the_schema_does_not_know_is_refused_or_dropped_with_a_war
     assert!(words.contains("spec.sentry.replicas"), "{words}");
     let words = refused(member, &world, json!({"kind": "Sentry", "sentry": {"nodeKey": "13"}})).await;
     assert!(words.contains("spec.sentry.nodeKey"), "{words}");
+}
+
+async fn what_the_api_server_refuses_is_said_on_the_resource_until_it_is_mended(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    member.create(&sample("stable2503-6", 0xd1)).await;
+    let _daemon = world.daemon();
+    member.settles_at("stable2503-6").await;
+    // The CRD takes it, and no Service does.
+    member.edit_spec(json!({"sentry": {"service": {"annotations": {"no such/key/at all": "x"}}}})).await;
+    let words = member.condition("polkadot-cr", "Stalled").await;
+    assert!(words.contains("Service sentry-service") && words.contains("annotations"), "{words}");
+    let conditions = member.get().await.status.unwrap().conditions;
+    assert!(conditions.iter().any(|one| one.type_ == "Ready" && one.status == "False"), "{conditions:?}");
+    member.edit_spec(json!({"sentry": {"service": null}})).await;
+    eventually("it is over", PATIENCE, async || {
+        let conditions = member.get().await.status?.conditions;
+        conditions.iter().all(|one| one.type_ != "Stalled").then_some(())
+    })
+    .await;
 }
 
 async fn fault_27_a_version_that_is_none_is_refused_and_an_older_one_is_not_given_by_an_upgrade(

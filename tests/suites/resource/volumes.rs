@@ -80,7 +80,8 @@ async fn fault_05_persistence_that_is_switched_on_later_is_a_permitted_roll_and_
 ) {
     let world = World::new(place, 1).await;
     let member = &world.members[0];
-    world.write_fleet(1, &upgrade(VERSION, "0s"));
+    let mut fleet = upgrade(VERSION, "0s");
+    world.write_fleet(1, &fleet);
     let mut polkadot = sample(VERSION, 0x81);
     polkadot.spec.sentry.as_mut().unwrap().replicas = 2;
     polkadot.spec.validator.as_mut().unwrap().node.data_persistence_support.enabled = false;
@@ -90,6 +91,19 @@ async fn fault_05_persistence_that_is_switched_on_later_is_a_permitted_roll_and_
     let before = uids(member).await;
     let on = json!({"dataPersistenceSupport": persistence("1Gi")});
     member.edit_spec(json!({"sentry": on, "validator": on})).await;
+    eventually("the sentries have their volumes", PATIENCE, async || {
+        let now = uids(member).await;
+        let renewed =
+            ["sentry-sset-0", "sentry-sset-1"].iter().filter(|name| now.get(**name) != before.get(**name));
+        (claim_sizes(member, &world).await.len() == 2 && now.len() == 3 && renewed.count() == 2).then_some(())
+    })
+    .await;
+    tokio::time::sleep(world.quiet()).await;
+    let validator = uids(member).await.remove("validator-sset-0");
+    assert_eq!(validator.as_ref(), before.get("validator-sset-0"), "its session keys are in the pod only");
+
+    fleet["upgrades"][0]["allowEphemeral"] = json!(true);
+    world.write_fleet(1, &fleet);
     eventually("every node has its volume and is Ready", PATIENCE, async || {
         let claims = claim_sizes(member, &world).await;
         let now = uids(member).await;

@@ -1,0 +1,199 @@
+//! Decides what should exist and applies what differs, object by object.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt as _;
+
+use crate::desired::{self, Basis, Child, ChildKind, Keys, Template};
+use crate::observed::RoleView;
+use crate::polkadot::{Grant, Polkadot, ResourceId, Role, record};
+use crate::version::ClientVersion;
+
+use super::apply::Taken;
+use super::conditions::Verdict;
+use super::events::{Deed, Done};
+use super::observe::{LiveChild, Observed};
+use super::{Inputs, Result, adopt, apply, claims, compare, keys, names, observe, roles, roll};
+
+/// What was made of the resource, so far.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) roles: Vec<RoleView>,
+    pub(super) keys: Keys,
+    pub(super) stored: Keys,
+    pub(super) wanted: Vec<(ChildKind, String)>,
+    pub(super) done: Vec<Done>,
+    pub(super) warnings: Vec<Verdict>,
+    pub(super) trouble: Option<(&'static str, String)>,
+}
+
+impl Made {
+    pub(super) fn did(&mut self, deed: Deed, what: String) {
+        self.done.push(Done { deed, what });
+    }
+}
+
+/// Decides what should exist and applies what differs.
+///
+/// What was done is in `made` also where the rest failed.
+pub(super) async fn make(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    inputs: &Inputs<'_>,
+    made: &mut Made,
+) -> Result<()> {
+    made.roles = observe::live_roles(polkadot, observed);
+    let version = match desired::client(polkadot) {
+        Ok(version) => version,
+        Err(refusal) => {
+            made.trouble = Some((refusal.reason, refusal.words));
+            return Ok(());
+        }
+    };
+    match wanted_keys(polkadot, observed, inputs).await? {
+        Ok((keys, stored)) => (made.keys, made.stored) = (keys, stored),
+        Err(words) => {
+            made.trouble = Some(("NodeKeyMissing", words));
+            return Ok(());
+        }
+    }
+    let keys = made.keys.clone();
+    let basis = basis(polkadot, inputs, observed, &keys, version);
+    let templates = desired::templates(&basis);
+    made.roles = roles(polkadot, observed, &templates);
+    let mut children = children(&basis, observed, &templates, made);
+    let steps = claims::steps(polkadot, observed, made, &mut children);
+    made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
+    if let Some(words) = names::taken(polkadot, observed, &children) {
+        made.trouble = Some(("NameConflict", words));
+        return Ok(());
+    }
+    if inputs.changes_nothing(polkadot) {
+        return Ok(());
+    }
+    for child in &children {
+        if let Err(Taken { kind, name }) = bring_about(polkadot, child, observed, inputs, made).await? {
+            made.trouble = Some(("NameConflict", names::conflict(kind, &name)));
+            return Ok(());
+        }
+    }
+    for (set, step) in steps {
+        claims::take(polkadot, set, step, inputs, made).await?;
+    }
+    Ok(())
+}
+
+/// Applies one object, if it is not yet as wanted and nobody else writes to it; takes it over first, if it is the old
+/// operator's.
+async fn bring_about(
+    polkadot: &Polkadot,
+    child: &Child,
+    observed: &Observed,
+    inputs: &Inputs<'_>,
+    made: &mut Made,
+) -> Result<std::result::Result<(), Taken>> {
+    let id = ResourceId::of(polkadot);
+    let live = observed.child(child.kind, &child.name);
+    if live.is_some_and(LiveChild::is_going) {
+        return Ok(Ok(()));
+    }
+    if let Some(who) = live.and_then(|live| adopt::contested(live, inputs.now)) {
+        made.warnings.push(contested(child, who));
+        return Ok(Ok(()));
+    }
+    let taken_over = match live.and_then(|live| Some((live, adopt::rewritten(live)?))) {
+        Some((live, managed)) => Some(apply::take_over(inputs.client, &id, live, &managed).await?),
+        None => None,
+    };
+    if taken_over.is_none()
+        && live.is_some_and(|live| !compare::differs(&child.body, &live.value, &live.managed))
+    {
+        return Ok(Ok(()));
+    }
+    let seen = live.map(|live| apply::Seen {
+        uid: &live.uid,
+        resource_version: taken_over.as_deref().unwrap_or(&live.resource_version),
+    });
+    let applied = apply::apply(inputs.client, polkadot, child, seen).await?;
+    if applied.is_ok() {
+        let deed = match (live, &taken_over) {
+            (None, _) => Deed::Created,
+            (_, Some(_)) => Deed::TakenOver,
+            _ => Deed::Updated,
+        };
+        made.did(deed, format!("{} {}", child.kind.api().1, child.name));
+    }
+    Ok(applied)
+}
+
+/// What is decided from.
+pub(super) fn basis<'a>(
+    polkadot: &'a Polkadot,
+    inputs: &Inputs<'a>,
+    observed: &'a Observed,
+    keys: &'a Keys,
+    version: ClientVersion,
+) -> Basis<'a> {
+    Basis { polkadot, settings: inputs.settings, keys, version, inherited: &observed.inherited }
+}
+
+fn contested(child: &Child, who: &str) -> Verdict {
+    let words = format!(
+        "{who} writes the {} {} as well, so it is left alone; if that is the old operator, scale its Deployment to 0 \
+         (and never delete its CRD: that deletes the nodes)",
+        child.kind.api().1,
+        child.name
+    );
+    Verdict::warning("Contested", words)
+}
+
+/// The keys of all nodes, and those that the Secrets hold. Missing ones are made here; the Secrets are applied first.
+async fn wanted_keys(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    inputs: &Inputs<'_>,
+) -> Result<std::result::Result<(Keys, Keys), String>> {
+    let mut given = Keys::new();
+    for role in keys::to_be_copied(polkadot, observed) {
+        match apply::read_given_key(inputs.client, polkadot, role).await? {
+            Ok(key) => drop(given.insert((role, 0), key)),
+            Err(words) => return Ok(Err(words)),
+        }
+    }
+    let mut stored = observed.keys.clone();
+    let mut wanted = keys::wanted(polkadot, observed, &stored, &given);
+    // A Secret that has lost our label is in no cache, and its apply would drop the keys of replicas scaled away.
+    let unseen = keys::secrets(polkadot).any(|name| observed.child(ChildKind::Secret, &name).is_none());
+    if unseen || !wanted.as_ref().is_ok_and(|wanted| wanted.missing.is_empty()) {
+        // The cache may be behind; a key is made, or called lost, only on the server's word.
+        stored = apply::read_keys(inputs.client, polkadot).await?;
+        wanted = keys::wanted(polkadot, observed, &stored, &given);
+    }
+    Ok(wanted.map(|wanted| {
+        let mut keys = wanted.keys;
+        if !inputs.changes_nothing(polkadot) {
+            keys.extend(wanted.missing.into_iter().map(|node| (node, apply::new_key())));
+        }
+        (keys, stored)
+    }))
+}
+
+/// Everything that should exist, Secrets first.
+fn children(basis: &Basis<'_>, observed: &Observed, templates: &[Template], made: &Made) -> Vec<Child> {
+    let (polkadot, names) = (basis.polkadot, basis.names());
+    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+    let partitions: BTreeMap<Role, i32> = made
+        .roles
+        .iter()
+        .map(|role| {
+            let set = observed.stateful_sets.get(&names.stateful_set(role.role));
+            let finished = observe::is_finished(set.map(AsRef::as_ref), role);
+            (role.role, roll::partition(role, polkadot.replicas(role.role), grant.as_ref(), finished))
+        })
+        .collect();
+    let secrets = templates.iter().map(|template| {
+        let keys = keys::of_role(template.role, &made.keys, &made.stored);
+        desired::secret(polkadot, template.role, &keys)
+    });
+    secrets.chain(desired::build(basis, templates, &partitions)).collect()
+}

@@ -1,0 +1,106 @@
+//! Names that are taken: which objects are this resource's, and what to say of those that are not. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::ResourceExt as _;
+
+use crate::desired::{Child, ChildKind};
+use crate::polkadot::{INSTANCE_LABEL, Polkadot};
+
+use super::adopt;
+use super::observe::{LiveChild, Observed};
+
+/// Whether an object of one of our names is that of the resource with this `uid` and `name`: it says so, or it has no controller and we made it for this
+/// resource. (Whoever drops the owner must not turn a node's own objects into a stranger's.)
+#[must_use]
+pub fn is_of(
+    uid: &str,
+    name: &str,
+    owner: Option<&str>,
+    labels: &BTreeMap<String, String>,
+    managed: &[ManagedFieldsEntry],
+) -> bool {
+    let is_of_our_making =
+        || labels.get(INSTANCE_LABEL).is_some_and(|of| of == name) && managed.iter().any(adopt::is_ours);
+    owner.map_or_else(is_of_our_making, |owner| owner == uid)
+}
+
+fn is_live_of(polkadot: &Polkadot, live: &LiveChild) -> bool {
+    let labels = serde_json::from_value(live.value["metadata"]["labels"].clone()).unwrap_or_default();
+    let uid = polkadot.uid().unwrap_or_default();
+    is_of(&uid, &polkadot.name_any(), live.owner.as_deref(), &labels, &live.managed)
+}
+
+/// Names that something else of the namespace has already; one of them is enough to touch nothing.
+pub(super) fn taken(polkadot: &Polkadot, observed: &Observed, children: &[Child]) -> Option<String> {
+    let live = children.iter().filter_map(|child| observed.child(child.kind, &child.name));
+    let mut others = live.filter(|live| !is_live_of(polkadot, live));
+    if let Some(rival) = &observed.elder {
+        return others.next().map(|live| {
+            format!(
+                "the {} {} would be taken over by {rival}, which is older and uses the same names; {PREFIX}, or move it \
+                 to another namespace",
+                live.kind.api().1,
+                live.name
+            )
+        });
+    }
+    // What the old operator made and then lost is taken over.
+    others
+        .find(|live| live.owner.is_some() || !adopt::is_legacy(live))
+        .map(|live| conflict(live.kind, &live.name))
+}
+
+/// What to say of an object that has the name of one of ours.
+pub(super) fn conflict(kind: ChildKind, name: &str) -> String {
+    let delete = match kind {
+        // With keys or nodes in it: whoever needs it must not be told to.
+        ChildKind::Secret | ChildKind::StatefulSet => "",
+        ChildKind::Service | ChildKind::NetworkPolicy | ChildKind::DisruptionBudget => {
+            ", or delete that object"
+        }
+    };
+    format!(
+        "the {} {name} exists and does not belong to this resource, so it is left as it is; {PREFIX}, or move one of the \
+         two to another namespace{delete}",
+        kind.api().1
+    )
+}
+
+const PREFIX: &str = "make a new resource with a namePrefix instead of this one (it cannot be added later)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::polkadot::FIELD_MANAGER;
+
+    fn entry(manager: &str) -> ManagedFieldsEntry {
+        ManagedFieldsEntry {
+            manager: Some(manager.into()),
+            operation: Some("Apply".into()),
+            ..ManagedFieldsEntry::default()
+        }
+    }
+
+    #[test]
+    fn an_object_that_lost_its_owner_is_still_ours_if_we_made_it_for_this_resource() {
+        let of = |name: &str| BTreeMap::from([(INSTANCE_LABEL.to_owned(), name.to_owned())]);
+        let (ours, theirs) = ([entry(FIELD_MANAGER)], [entry("somebody")]);
+        assert!(is_of("uid", "one", Some("uid"), &BTreeMap::new(), &theirs));
+        assert!(is_of("uid", "one", None, &of("one"), &ours));
+        assert!(!is_of("uid", "one", Some("other"), &of("one"), &ours), "somebody else's");
+        assert!(!is_of("uid", "one", None, &of("other"), &ours), "made for another");
+        assert!(!is_of("uid", "one", None, &of("one"), &theirs), "not made by us");
+    }
+
+    #[test]
+    fn nobody_is_told_to_delete_keys_or_nodes_nor_to_add_a_prefix() {
+        for kind in ChildKind::ALL {
+            let words = conflict(kind, "name");
+            let harmless = !matches!(kind, ChildKind::Secret | ChildKind::StatefulSet);
+            assert_eq!(words.contains("delete"), harmless, "{words}");
+            assert!(words.contains("make a new resource with a namePrefix"), "{words}");
+        }
+    }
+}
