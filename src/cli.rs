@@ -2,8 +2,12 @@
 
 mod choose;
 mod crd;
+mod decide;
+mod look;
+mod plan;
 mod run;
 mod sandbox;
+mod status;
 mod validate;
 
 use std::process::ExitCode;
@@ -11,6 +15,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::choose::{FleetArgs, NoFleet};
+use self::decide::{ApproveArgs, DecideArgs, What};
+use crate::fleet::file::Sources;
 use crate::fleet::problem::Problem;
 
 /// One daemon that looks after Polkadot nodes on many Kubernetes clusters.
@@ -27,6 +33,15 @@ enum Command {
     Run(FleetArgs),
     Sandbox(sandbox::SandboxArgs),
     Validate(validate::ValidateArgs),
+    Plan(plan::PlanArgs),
+    Status(status::StatusArgs),
+    Approve(decide::ApproveArgs),
+    /// Let an upgrade start nothing new; what is in flight finishes.
+    Pause(decide::DecideArgs),
+    /// Let a paused upgrade go on.
+    Resume(decide::DecideArgs),
+    /// Try again what failed at the version that the fleet file has now.
+    Retry(decide::DecideArgs),
     /// Print the Polkadot CRD, to be applied with kubectl apply --server-side -f -
     Crd,
     /// Print the JSON Schema of the fleet file.
@@ -42,9 +57,31 @@ pub fn main() -> ExitCode {
             let connect = args.connect;
             args.fleet.sources().map_or_else(no_fleet, |sources| validate::run(&sources, connect))
         }
+        Command::Plan(args) => with(&args.fleet, |sources| plan::run(&args, sources)),
+        Command::Status(args) => with(&args.fleet, |sources| status::run(&args, sources)),
+        Command::Approve(ApproveArgs { decide: args, stage }) => decided(&What::Approve(stage), &args),
+        Command::Pause(args) => decided(&What::Pause, &args),
+        Command::Resume(args) => decided(&What::Resume, &args),
+        Command::Retry(args) => decided(&What::Retry, &args),
         Command::Crd => crd::run(),
         Command::Schema => crd::schema(),
     }
+}
+
+fn with(fleet: &FleetArgs, run: impl FnOnce(&Sources) -> ExitCode) -> ExitCode {
+    fleet.clone().sources().map_or_else(no_fleet, |sources| run(&sources))
+}
+
+fn decided(what: &What, args: &DecideArgs) -> ExitCode {
+    with(&args.fleet, |sources| decide::run(what, args, sources))
+}
+
+/// The threads of a command.
+#[allow(clippy::print_stderr)]
+fn runtime() -> Option<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new()
+        .inspect_err(|error| eprintln!("error: the threads of the command cannot be started: {error}"))
+        .ok()
 }
 
 #[allow(clippy::print_stderr, clippy::needless_pass_by_value)]

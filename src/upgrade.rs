@@ -3,7 +3,7 @@
 //! [`plan::plan`] is a pure function of the fleet, the Board and the time; it keeps nothing between calls, so a
 //! restarted daemon goes on where the last one was. It surveys the fleet ([`survey`]), says where every resource
 //! stands ([`standing`]), and lets every candidate pass a list of [`gates`], each of which may veto with a reason.
-//! [`rolls`] picks the pod that may restart next. [`execute`] is the only file here that does I/O: it writes steps
+//! [`rolls`] picks the pod that may restart next; [`waves`] plays the plan forward. [`execute`] is the only file here that does I/O: it writes steps
 //! and grants as annotations, which the cluster's worker makes so. The planner never calls a worker.
 
 pub mod execute;
@@ -12,6 +12,7 @@ pub mod plan;
 pub mod rolls;
 pub mod standing;
 pub mod survey;
+pub mod waves;
 
 use std::collections::BTreeSet;
 
@@ -164,6 +165,18 @@ pub struct StageProgress {
     pub failed: usize,
     /// Resources in scope.
     pub total: usize,
+}
+
+impl std::fmt::Display for StageState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waits for the stage before",
+            Self::Rolling => "rolling",
+            Self::Soaking => "soaking",
+            Self::Halted => "halted",
+            Self::Passed => "passed",
+        })
+    }
 }
 
 /// Where a stage stands.

@@ -23,7 +23,19 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("sandbox", &["clock", "cluster", "fleet", "identity", "polkadot", "version"]),
     (
         "cli",
-        &["clock", "cluster", "daemon", "fleet", "observed", "polkadot", "sandbox", "telemetry", "upgrade"],
+        &[
+            "clock",
+            "cluster",
+            "daemon",
+            "fleet",
+            "home",
+            "leader",
+            "observed",
+            "polkadot",
+            "sandbox",
+            "telemetry",
+            "upgrade",
+        ],
     ),
 ];
 
@@ -35,6 +47,10 @@ const IO: &[&str] = &[
     "cli.rs",
     "cli/choose.rs",
     "cli/crd.rs",
+    "cli/decide.rs",
+    "cli/look.rs",
+    "cli/plan.rs",
+    "cli/status.rs",
     "cli/run.rs",
     "cli/sandbox.rs",
     "cli/sandbox/scene.rs",

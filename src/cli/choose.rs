@@ -11,7 +11,7 @@ use crate::fleet::validate::cluster_name;
 
 /// Which fleet: a file, or one cluster; without any of these, the kubeconfig's current context, or the cluster that this
 /// pod runs in.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct FleetArgs {
     /// The fleet file; default: that of the environment variable `POLKAFLEET_FILE`.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["context", "in_cluster"])]

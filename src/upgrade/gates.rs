@@ -177,8 +177,7 @@ fn soak(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize, standing: &Standin
 
 /// Whether the cluster belongs to that stage: the first that selects it.
 pub fn is_in_stage(upgrade: &Upgrade, cluster: &Cluster, stage: usize) -> bool {
-    use kube::core::SelectorExt as _;
-    upgrade.stages.iter().position(|rules| rules.clusters.matches(&cluster.labels)) == Some(stage)
+    super::survey::stage_of(upgrade, cluster) == Some(stage)
 }
 
 /// Whether the target is the version of the fast lane.

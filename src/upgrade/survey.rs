@@ -238,7 +238,8 @@ fn owner<'a>(fleet: &'a Fleet, cluster: &Cluster, view: &ResourceView, now: Time
     Some(Owner { upgrade, stage: stage_of(upgrade, cluster), standing: standing(upgrade, view, now) })
 }
 
-fn stage_of(upgrade: &Upgrade, cluster: &Cluster) -> Option<usize> {
+/// The stage of a cluster: the first that selects it.
+pub fn stage_of(upgrade: &Upgrade, cluster: &Cluster) -> Option<usize> {
     upgrade.stages.iter().position(|stage: &Stage| stage.clusters.matches(&cluster.labels))
 }
 

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 
 use crate::observed::{Board, NodeView};
-use crate::upgrade::{Plan, StageProgress, StageState};
+use crate::upgrade::{Plan, StageProgress};
 
 /// The width of a progress bar.
 const BAR: usize = 30;
@@ -127,14 +127,7 @@ fn bar(stage: &StageProgress) -> String {
 }
 
 fn words(stage: &StageProgress) -> String {
-    let so_far = match stage.state {
-        StageState::Waiting => "waits for the stage before",
-        StageState::Rolling => "rolling",
-        StageState::Soaking => "soaking",
-        StageState::Halted => "halted",
-        StageState::Passed => "passed",
-    };
-    let mut words = format!("{so_far}, {} of {} healthy", stage.healthy, stage.total);
+    let mut words = format!("{}, {} of {} healthy", stage.state, stage.healthy, stage.total);
     if stage.failed > 0 {
         let _ = write!(words, ", {} FAILED", stage.failed);
     }
@@ -161,6 +154,7 @@ fn print(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upgrade::StageState;
 
     fn stage(healthy: usize, total: usize) -> StageProgress {
         StageProgress {

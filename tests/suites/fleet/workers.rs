@@ -385,6 +385,23 @@ mod real_servers {
         fails(&words, |cluster, _| cluster["server"] = json!(format!("https://127.0.0.1:{port}"))).await;
     }
 
+    /// A queue of one that is full: packets of further connections are dropped, as by a firewall.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_address_that_swallows_packets_is_named_so() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = vec![];
+        while let Ok(Ok(connection)) =
+            tokio::time::timeout(std::time::Duration::from_millis(300), TcpStream::connect(address)).await
+        {
+            queued.push(connection);
+        }
+        let words = ["no connection to", "packets are lost on the way"];
+        fails(&words, |cluster, _| cluster["server"] = json!(format!("https://{address}"))).await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_missing_right_is_named_and_its_return_is_noticed() {
         let Some(planes) = planes::shared() else { return };

@@ -1,0 +1,120 @@
+//! Looks at a whole fleet as the daemon that leads does, and changes nothing: the workers watch, none takes a Lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::cluster::board::BoardWriter;
+use crate::cluster::connect::Kubernetes;
+use crate::cluster::{Clients, Leases, Registry};
+use crate::fleet::Fleet;
+use crate::home::control::Control;
+use crate::home::kept::Kept;
+use crate::home::record::remembered;
+use crate::leader::lease::Wish;
+use crate::observed::{Board, ClusterState};
+use crate::upgrade::{Ground, Plan, plan};
+
+/// What a cluster may take to be listed.
+const BOUND: Duration = Duration::from_secs(15);
+
+/// A fleet that is being looked at.
+pub(super) struct Look {
+    fleet: Arc<Fleet>,
+    board: watch::Receiver<Arc<Board>>,
+    home: Option<Arc<Kept>>,
+    stop: CancellationToken,
+    _wishes: watch::Sender<Wish>,
+    _fleets: watch::Sender<Arc<Fleet>>,
+}
+
+/// One instant of it.
+pub(super) struct Instant {
+    /// The fleet, with what people decided.
+    pub(super) fleet: Fleet,
+    /// The Board as the daemon that leads would see it.
+    pub(super) board: Board,
+    /// What people decided at the command line.
+    pub(super) control: Control,
+    /// What would be done now, and why the rest waits.
+    pub(super) plan: Plan,
+}
+
+impl Look {
+    /// Begins, and returns when every cluster was listed, or found to be away.
+    pub(super) async fn begin(fleet: Fleet) -> Self {
+        let fleet = Arc::new(fleet);
+        let (fleets, followed) = watch::channel(Arc::clone(&fleet));
+        let (writer, mut board) = BoardWriter::new();
+        let (clients, stop) = (Clients::default(), CancellationToken::new());
+        let (wishes, wish) = watch::channel(Wish::Yield);
+        let leases = Leases { me: "polkafleet-command".into(), wish };
+        let registry =
+            Registry::new(Arc::new(Kubernetes), writer, Arc::clone(&clients), Clock::machine(), leases);
+        tokio::spawn(registry.follow(followed, stop.clone()));
+        let listed = board.wait_for(|board| {
+            fleet.clusters.iter().all(|cluster| {
+                board.clusters.get(&cluster.name).is_some_and(|view| {
+                    !matches!(view.state, ClusterState::Connecting | ClusterState::Syncing)
+                })
+            })
+        });
+        let _ = tokio::time::timeout(BOUND, listed).await;
+        let client = clients.get(&fleet.home).map(|lent| lent.unfenced.clone());
+        let home = match client {
+            Some(client) => keep_watching(Arc::new(Kept::new(client, &fleet.home_namespace))).await,
+            None => None,
+        };
+        Self { fleet, board, home, stop, _wishes: wishes, _fleets: fleets }
+    }
+
+    /// How it is now.
+    pub(super) fn now(&self) -> Instant {
+        let (records, control) =
+            self.home.as_ref().map(|kept| (kept.records(), kept.control())).unwrap_or_default();
+        let fleet = control.applied_to(&self.fleet);
+        let board = as_leading(&remembered(&self.board.borrow(), &fleet, &records));
+        let plan = plan(&fleet, &board, &Ground::default(), Clock::machine().now());
+        Instant { fleet, board, control, plan }
+    }
+
+    /// Returns when something has changed.
+    pub(super) async fn changed(&mut self) {
+        if self.board.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Watches home beside everything else; `None` if it does not answer.
+async fn keep_watching(kept: Arc<Kept>) -> Option<Arc<Kept>> {
+    let (rings, watched) = (Arc::new(Notify::new()), Arc::clone(&kept));
+    let ringing = Arc::clone(&rings);
+    tokio::spawn(async move { watched.watch(&ringing).await });
+    let filled = async {
+        while !kept.is_filled() {
+            rings.notified().await;
+        }
+    };
+    tokio::time::timeout(BOUND, filled).await.ok().map(|()| kept)
+}
+
+/// A cluster that this process stands by in is one that the daemon that leads has.
+fn as_leading(board: &Board) -> Board {
+    let mut board = board.clone();
+    for view in board.clusters.values_mut() {
+        if matches!(view.state, ClusterState::Standby(_)) {
+            Arc::make_mut(view).state = ClusterState::Ready;
+        }
+    }
+    board
+}

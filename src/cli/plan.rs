@@ -1,0 +1,137 @@
+//! `polkafleet plan`: the waves to come, and why anything waits or is left out.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::choose::FleetArgs;
+use super::look::{Instant, Look};
+use crate::clock::Clock;
+use crate::fleet::file::Sources;
+use crate::fleet::validate::load;
+use crate::upgrade::waves::{Wave, waves};
+use crate::upgrade::{Ground, Wait};
+
+/// There is something to do.
+const SOMETHING: u8 = 3;
+
+/// Say what an upgrade would do: the waves to come, and why anything waits; changes nothing.
+///
+/// Exit code 0: nothing to do; 3: something; 2: the fleet file is wrong.
+#[derive(Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) fleet: FleetArgs,
+    /// As if this were every upgrade's clientVersion.
+    #[arg(long, value_name = "VERSION")]
+    target: Option<String>,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+/// How a command prints.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people, 80 columns.
+    Text,
+    /// For programs; fields are only ever added.
+    Json,
+    /// The same.
+    Yaml,
+}
+
+impl Format {
+    /// Prints a value for programs; returns whether it did.
+    #[allow(clippy::print_stdout)]
+    pub(super) fn print(self, value: &Value) -> bool {
+        match self {
+            Self::Text => return false,
+            Self::Json => println!("{value:#}"),
+            Self::Yaml => print!("{}", serde_yaml::to_string(value).unwrap_or_default()),
+        }
+        true
+    }
+}
+
+#[allow(clippy::print_stdout)]
+pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
+    let mut fleet = match load(sources) {
+        Ok(fleet) => fleet,
+        Err(problems) => return super::refuse(&problems),
+    };
+    if let Some(target) = &args.target {
+        fleet.upgrades.iter_mut().for_each(|upgrade| upgrade.client_version.clone_from(target));
+    }
+    let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
+    let seen = runtime.block_on(async { Look::begin(fleet).await.now() });
+    runtime.shutdown_background();
+    let waves = waves(&seen.fleet, &seen.board, &Ground::default(), Clock::machine().now());
+    if !args.output.print(&as_value(&seen, &waves)) {
+        print!("{}", as_text(&seen, &waves));
+    }
+    let something = !waves.is_empty() || !seen.plan.actions.is_empty();
+    if something { ExitCode::from(SOMETHING) } else { ExitCode::SUCCESS }
+}
+
+fn as_value(seen: &Instant, waves: &[Wave]) -> Value {
+    json!({ "waves": waves, "waits": waits(&seen.plan.waits), "progress": seen.plan.progress })
+}
+
+/// Why each resource waits, for programs.
+pub(super) fn waits(waits: &[Wait]) -> Value {
+    waits
+        .iter()
+        .map(|wait| {
+            let (cluster, id) = &wait.place;
+            json!({
+                "cluster": cluster, "namespace": id.namespace, "name": id.name, "code": wait.code, "words": wait.words,
+            })
+        })
+        .collect()
+}
+
+fn as_text(seen: &Instant, waves: &[Wave]) -> String {
+    let mut text = String::new();
+    if waves.is_empty() {
+        text.push_str("No upgrade has a step to take.\n");
+    }
+    for (number, wave) in waves.iter().enumerate() {
+        let approval = if wave.needs_approval { ", when it is approved" } else { "" };
+        let _ = writeln!(
+            text,
+            "wave {}  upgrade {}, stage {}, in {} at the earliest{approval}",
+            number + 1,
+            wave.upgrade,
+            wave.stage,
+            in_words(wave.after_seconds),
+        );
+        for step in &wave.steps {
+            let from = step.from.as_deref().unwrap_or("nothing");
+            let _ = writeln!(text, "  {}  {}  {from} -> {}", step.cluster, step.resource, step.to);
+        }
+    }
+    text + &waiting(&seen.plan.waits)
+}
+
+/// Why each resource waits, for people.
+pub(super) fn waiting(waits: &[Wait]) -> String {
+    let mut text = String::new();
+    if !waits.is_empty() {
+        text.push_str("Waiting or left out now:\n");
+    }
+    for wait in waits {
+        let _ = writeln!(text, "  {}  {}  {:?}: {}", wait.place.0, wait.place.1, wait.code, wait.words);
+    }
+    text
+}
+
+fn in_words(seconds: i64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}

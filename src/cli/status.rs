@@ -1,0 +1,145 @@
+//! `polkafleet status`: how far every upgrade is, how every cluster and node is, and what waits for what.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::choose::FleetArgs;
+use super::look::{Instant, Look};
+use super::plan::{Format, waiting, waits};
+use crate::fleet::file::Sources;
+use crate::fleet::validate::load;
+use crate::observed::NodeView;
+use crate::upgrade::StageProgress;
+
+/// The width of a progress bar.
+const BAR: usize = 30;
+/// A picture is drawn again at most so often.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Say how far every upgrade is, how every cluster and node is, and what waits for what; changes nothing.
+///
+/// Exit code 0: all is well; 3: an upgrade is on its way or halted, or a cluster is away; 2: the fleet file is wrong.
+#[derive(Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    pub(super) fleet: FleetArgs,
+    /// Stay, and show every change; Ctrl-C ends it.
+    #[arg(short, long, conflicts_with = "output")]
+    watch: bool,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+#[allow(clippy::print_stdout)]
+pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
+    let fleet = match load(sources) {
+        Ok(fleet) => fleet,
+        Err(problems) => return super::refuse(&problems),
+    };
+    let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
+    let ended = runtime.block_on(async {
+        let mut look = Look::begin(fleet).await;
+        let mut seen = look.now();
+        while args.watch {
+            // From the top of an empty screen.
+            print!("\x1b[H\x1b[J{}", as_text(&seen));
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => break,
+                () = look.changed() => tokio::time::sleep(PACE).await,
+            }
+            seen = look.now();
+        }
+        seen
+    });
+    runtime.shutdown_background();
+    if !args.watch && !args.output.print(&as_value(&ended)) {
+        print!("{}", as_text(&ended));
+    }
+    if is_well(&ended) { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}
+
+fn is_well(seen: &Instant) -> bool {
+    let away = seen.fleet.clusters.iter().any(|cluster| {
+        let view = seen.board.clusters.get(&cluster.name);
+        !cluster.lost && view.is_none_or(|view| view.state != crate::observed::ClusterState::Ready)
+    });
+    !away && seen.plan.progress.iter().all(|progress| progress.halted.is_none() && progress.is_complete())
+}
+
+fn as_value(seen: &Instant) -> Value {
+    let clusters: Vec<Value> = seen
+        .fleet
+        .clusters
+        .iter()
+        .map(|cluster| {
+            let view = seen.board.clusters.get(&cluster.name);
+            let resources = view.map(|view| view.resources.values().map(|one| &**one).collect::<Vec<_>>());
+            json!({
+                "name": cluster.name,
+                "state": view.map_or_else(|| "connecting".into(), |view| view.state.to_string()),
+                "paused": cluster.paused, "lost": cluster.lost,
+                "resources": resources.unwrap_or_default(),
+            })
+        })
+        .collect();
+    json!({
+        "progress": seen.plan.progress, "clusters": clusters, "waits": waits(&seen.plan.waits),
+        "decisions": seen.control,
+    })
+}
+
+fn as_text(seen: &Instant) -> String {
+    let mut text = String::new();
+    for progress in &seen.plan.progress {
+        let _ = writeln!(
+            text,
+            "upgrade {} to {}, attempt {}",
+            progress.upgrade, progress.target, progress.attempt
+        );
+        for stage in &progress.stages {
+            let _ = writeln!(text, "  {:<14} {} {}", stage.stage, bar(stage), words(stage));
+        }
+        if let Some(why) = &progress.halted {
+            let _ = writeln!(text, "  HALTED: {why}");
+        }
+    }
+    for cluster in &seen.fleet.clusters {
+        let view = seen.board.clusters.get(&cluster.name);
+        let state = view.map_or_else(|| "connecting".to_owned(), |view| view.state.to_string());
+        let mark = [(cluster.paused, ", paused"), (cluster.lost, ", lost")];
+        let marks: String = mark.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+        let _ = writeln!(text, "{}  {state}{marks}", cluster.name);
+        for resource in view.iter().flat_map(|view| view.resources.values()) {
+            let trouble = resource.trouble.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
+            let _ = writeln!(text, "  {}{trouble}", resource.id);
+            for node in resource.roles.iter().flat_map(|role| &role.nodes) {
+                let _ = writeln!(text, "    {:<28} {}", node.pod, node_words(node));
+            }
+        }
+    }
+    text + &waiting(&seen.plan.waits)
+}
+
+fn node_words(node: &NodeView) -> String {
+    let version = node.version.as_deref().unwrap_or("no pod");
+    match (&node.stuck, node.ready_since) {
+        (Some(why), _) => format!("{version}  STUCK: {why}"),
+        (None, Some(_)) => format!("{version}  ready"),
+        (None, None) => format!("{version}  not ready"),
+    }
+}
+
+fn bar(stage: &StageProgress) -> String {
+    let full = (BAR * stage.healthy).checked_div(stage.total).unwrap_or(0);
+    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
+}
+
+fn words(stage: &StageProgress) -> String {
+    let failed = if stage.failed > 0 { format!(", {} FAILED", stage.failed) } else { String::new() };
+    format!("{}, {} of {} healthy{failed}", stage.state, stage.healthy, stage.total)
+}

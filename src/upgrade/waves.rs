@@ -1,0 +1,170 @@
+//! What would happen if everything went well: the planner's own steps, played forward on a copy of the Board. Pure.
+//!
+//! Nothing here knows a rule: each wave is what [`plan`] allows at once, done and healthy before the next is asked for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fleet::Fleet;
+use crate::observed::{Board, ResourceView};
+use crate::polkadot::Step;
+
+use super::{Code, Ground, Place, Plan, Write, plan};
+
+/// More rounds than any fleet needs: a bound, should the planner ever go round in a circle.
+const LONGEST: usize = 10_000;
+
+/// Resources that get their version at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Wave {
+    /// The upgrade.
+    pub upgrade: String,
+    /// The stage.
+    pub stage: String,
+    /// How long after now it would begin, in seconds, if every node were healthy as soon as it may count as such.
+    pub after_seconds: i64,
+    /// Whether somebody has to approve the stage first.
+    pub needs_approval: bool,
+    /// Cluster, namespace/name, from, to.
+    pub steps: Vec<WaveStep>,
+}
+
+/// One resource of a wave.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct WaveStep {
+    /// The cluster.
+    pub cluster: String,
+    /// Namespace and name.
+    pub resource: String,
+    /// The version that it has; absent where it has none.
+    pub from: Option<String>,
+    /// The version that it gets.
+    pub to: String,
+}
+
+/// The waves to come, in order; a wave of one instant is split by upgrade and stage.
+#[must_use]
+pub fn waves(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Vec<Wave> {
+    let (mut fleet, mut board, mut at) = (fleet.clone(), board.clone(), now);
+    let mut approvals = BTreeSet::new();
+    let mut waves = vec![];
+    for _ in 0..LONGEST {
+        let made = plan(&fleet, &board, ground, at);
+        if made.actions.is_empty() {
+            if let Some(wake) = made.wake.filter(|wake| *wake > at) {
+                at = wake;
+            } else if !approve_next(&mut fleet, &made, &mut approvals) {
+                break;
+            }
+            continue;
+        }
+        add(&mut waves, &fleet, &made, &approvals, at.duration_since(now).as_secs());
+        for action in &made.actions {
+            edit(&mut board, &action.place, |view| carry_out(view, &action.write, at));
+        }
+        at += SignedDuration::from_secs(1);
+    }
+    waves
+}
+
+/// Assumes the approval that the plan waits for; returns whether there was one.
+fn approve_next(fleet: &mut Fleet, made: &Plan, approvals: &mut BTreeSet<(String, String)>) -> bool {
+    let waits = made.waits.iter().filter(|wait| wait.code == Code::Approval);
+    let clusters: BTreeSet<_> = waits.map(|wait| wait.place.0.clone()).collect();
+    let clusters: Vec<_> =
+        fleet.clusters.iter().filter(|cluster| clusters.contains(&cluster.name)).cloned().collect();
+    let mut any = false;
+    for upgrade in &mut fleet.upgrades {
+        for cluster in &clusters {
+            let Some(index) = super::survey::stage_of(upgrade, cluster) else { continue };
+            let (target, stage) = (upgrade.client_version.clone(), &mut upgrade.stages[index]);
+            if stage.approval_required && stage.approved_version.as_ref() != Some(&target) {
+                stage.approved_version = Some(target);
+                approvals.insert((upgrade.name.clone(), stage.name.clone()));
+                any = true;
+            }
+        }
+    }
+    any
+}
+
+fn add(
+    waves: &mut Vec<Wave>,
+    fleet: &Fleet,
+    made: &Plan,
+    approvals: &BTreeSet<(String, String)>,
+    after_seconds: i64,
+) {
+    let first = waves.len();
+    for action in &made.actions {
+        let Write::Step(step) = &action.write else { continue };
+        let stage = stage_name(fleet, &action.place, step);
+        let known =
+            waves[first..].iter().position(|wave| wave.upgrade == step.upgrade && wave.stage == stage);
+        let index = known.map_or_else(
+            || {
+                let needs_approval = approvals.contains(&(step.upgrade.clone(), stage.clone()));
+                let upgrade = step.upgrade.clone();
+                waves.push(Wave { upgrade, stage, after_seconds, needs_approval, steps: vec![] });
+                waves.len() - 1
+            },
+            |index| first + index,
+        );
+        waves[index].steps.push(WaveStep {
+            cluster: action.place.0.to_string(),
+            resource: action.place.1.to_string(),
+            from: step.previous.clone(),
+            to: step.target.clone(),
+        });
+    }
+}
+
+fn stage_name(fleet: &Fleet, (cluster, _): &Place, step: &Step) -> String {
+    let cluster = fleet.cluster(cluster);
+    let upgrade = fleet.upgrades.iter().find(|upgrade| upgrade.name == step.upgrade);
+    let stage = upgrade.zip(cluster).and_then(|(upgrade, cluster)| {
+        super::survey::stage_of(upgrade, cluster).map(|index| upgrade.stages[index].name.clone())
+    });
+    stage.unwrap_or_default()
+}
+
+fn edit(board: &mut Board, (cluster, id): &Place, change: impl FnOnce(&mut ResourceView)) {
+    if let Some(view) = board.clusters.get_mut(cluster)
+        && let Some(resource) = Arc::make_mut(view).resources.get_mut(id)
+    {
+        change(Arc::make_mut(resource));
+    }
+}
+
+/// A resource after a write that went well: every node is what is wanted, Ready.
+fn carry_out(view: &mut ResourceView, write: &Write, at: Timestamp) {
+    match write {
+        Write::Step(step) => {
+            view.client_version = Some(step.target.clone());
+            view.step = Some(step.clone());
+            settle(view, at);
+        }
+        Write::Grant(grant) => {
+            view.grant = Some(grant.clone());
+            settle(view, at);
+        }
+        Write::Epoch(epoch) => view.epoch = *epoch,
+        Write::Revoke => view.grant = None,
+    }
+}
+
+fn settle(view: &mut ResourceView, at: Timestamp) {
+    let version = view.client_version.clone();
+    for role in &mut view.roles {
+        for node in &mut role.nodes {
+            node.hash = Some(role.hash.clone());
+            node.version.clone_from(&version);
+            node.ready_since = Some(at);
+            node.stuck = None;
+        }
+    }
+    view.settled_since = Some(at);
+    view.ever_settled = true;
+}

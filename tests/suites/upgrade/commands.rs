@@ -1,0 +1,180 @@
+//! `plan`, `status`, `approve`, `pause`, `resume`, `retry`, as a person or a pipeline uses them.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::support::daemon::command;
+use crate::support::in_both_worlds;
+use crate::support::world::{Place, World, sample, upgrade};
+use crate::support::{PATIENCE, eventually};
+
+in_both_worlds! {
+    plan_names_the_waves_to_come_and_changes_nothing,
+    approve_lets_a_stage_begin_for_exactly_one_version,
+    pause_starts_nothing_until_resume_and_retry_raises_the_attempt,
+    a_wrong_name_is_told_with_those_that_there_are,
+}
+
+const OLD: &str = "stable2503-6";
+const NEW: &str = "stable2503-7";
+
+/// Runs a command on the world's fleet file.
+async fn run(world: &World, arguments: &[&str]) -> (i32, String) {
+    let (file, arguments) =
+        (world.fleet_file(), arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let output: Output = tokio::task::spawn_blocking(move || {
+        command().args(&arguments).arg("--fleet").arg(file).output().unwrap()
+    })
+    .await
+    .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap(), said)
+}
+
+/// Clusters of which each has a settled resource, and their daemon.
+async fn settled(place: Place, count: usize) -> (World, crate::support::daemon::Daemon) {
+    let world = World::new(place, count).await;
+    world.write_fleet(count, &json!({}));
+    let daemon = world.daemon();
+    for (number, member) in world.members.iter().enumerate() {
+        member.create(&sample(OLD, 0x70 + u8::try_from(number).unwrap())).await;
+    }
+    for member in &world.members {
+        member.settles_at(OLD).await;
+    }
+    (world, daemon)
+}
+
+/// An upgrade whose second stage needs approval.
+fn guarded() -> Value {
+    let mut rest = upgrade(NEW, "0s");
+    rest["upgrades"][0]["stages"][1]["approval"] = json!("required");
+    rest
+}
+
+async fn version(world: &World, member: usize) -> Option<String> {
+    world.members[member].get().await.spec.client_version
+}
+
+async fn plan_names_the_waves_to_come_and_changes_nothing(place: Place) {
+    let (world, daemon) = settled(place, 3).await;
+    let (code, said) = run(&world, &["plan"]).await;
+    assert_eq!(code, 0, "nothing to do: {said}");
+    // Nobody carries it out.
+    drop(daemon);
+    world.write_fleet(3, &guarded());
+    let (code, said) = run(&world, &["plan", "-o", "json"]).await;
+    assert_eq!(code, 3, "{said}");
+    let plan: Value = serde_json::from_str(&said).unwrap();
+    let waves: Vec<_> = plan["waves"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|wave| {
+            let clusters: Vec<_> = wave["steps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|step| step["cluster"].as_str().unwrap())
+                .collect();
+            (wave["stage"].as_str().unwrap(), wave["needs_approval"] == true, clusters)
+        })
+        .collect();
+    assert_eq!(
+        waves,
+        [
+            ("canary", false, vec!["cluster-1"]),
+            ("production", true, vec!["cluster-2"]),
+            ("production", true, vec!["cluster-3"])
+        ]
+    );
+    let (code, said) = run(&world, &["plan"]).await;
+    assert_eq!(code, 3);
+    for words in
+        ["wave 1  upgrade polkadot, stage canary", "when it is approved", "stage canary has not passed"]
+    {
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
+    let (code, said) = run(&world, &["plan", "--target", OLD]).await;
+    assert_eq!(code, 0, "everything is there already: {said}");
+    for (number, member) in world.members.iter().enumerate() {
+        assert_eq!(version(&world, number).await.as_deref(), Some(OLD));
+        assert!(!member.writers().contains(&"polkafleet-command".to_owned()));
+    }
+}
+
+async fn approve_lets_a_stage_begin_for_exactly_one_version(place: Place) {
+    let (world, _daemon) = settled(place, 2).await;
+    // A command goes by the machine's clock, which lags behind that of a simulated fleet.
+    let is_real = matches!(place, Place::Real(_));
+    world.write_fleet(2, &guarded());
+    world.members[0].settles_at(NEW).await;
+    tokio::time::sleep(world.quiet()).await;
+    eventually("the second stage waits for approval", PATIENCE, async || {
+        let (code, said) = run(&world, &["status"]).await;
+        assert_eq!(code, 3, "{said}");
+        let words = if is_real { "Approval: stage production needs approval" } else { "production" };
+        said.contains(words).then_some(())
+    })
+    .await;
+    assert_eq!(version(&world, 1).await.as_deref(), Some(OLD));
+    let (code, said) =
+        run(&world, &["approve", "polkadot", "production", "--reason", "canary finalises"]).await;
+    assert_eq!((code, said.contains("approved stable2503-7 for stage production")), (0, true), "{said}");
+    world.members[1].settles_at(NEW).await;
+    eventually("everything has passed", PATIENCE, async || {
+        let (code, said) = run(&world, &["status", "-o", "json"]).await;
+        let status: Value = serde_json::from_str(&said).unwrap();
+        let decision = &status["decisions"]["approvals"]["polkadot"]["production"];
+        assert_eq!((&decision["version"], &decision["reason"]), (&json!(NEW), &json!("canary finalises")));
+        (code == 0 || !is_real).then_some(())
+    })
+    .await;
+    // Another version has to be approved anew.
+    let mut next = guarded();
+    next["upgrades"][0]["clientVersion"] = json!("stable2503-8");
+    world.write_fleet(2, &next);
+    world.members[0].settles_at("stable2503-8").await;
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(version(&world, 1).await.as_deref(), Some(NEW));
+}
+
+async fn pause_starts_nothing_until_resume_and_retry_raises_the_attempt(place: Place) {
+    let (world, _daemon) = settled(place, 1).await;
+    world.write_fleet(1, &upgrade(OLD, "0s"));
+    let (code, said) = run(&world, &["pause", "polkadot", "--reason", "it is Friday"]).await;
+    assert_eq!(code, 0, "{said}");
+    tokio::time::sleep(world.quiet()).await;
+    world.write_fleet(1, &upgrade(NEW, "0s"));
+    eventually("it is paused", PATIENCE, async || {
+        run(&world, &["status"]).await.1.contains("UpgradePaused").then_some(())
+    })
+    .await;
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(version(&world, 0).await.as_deref(), Some(OLD));
+    let (code, said) = run(&world, &["resume", "polkadot"]).await;
+    assert_eq!(code, 0, "{said}");
+    world.members[0].settles_at(NEW).await;
+    // Somebody changes it back: contested, until a person wants it tried again.
+    world.members[0].edit_spec(json!({"clientVersion": "stable2503-5"})).await;
+    eventually("it is contested", PATIENCE, async || {
+        run(&world, &["status"]).await.1.contains("Contested").then_some(())
+    })
+    .await;
+    let (code, said) = run(&world, &["retry", "polkadot"]).await;
+    assert_eq!((code, said.contains("attempt 2")), (0, true), "{said}");
+    world.members[0].settles_at(NEW).await;
+}
+
+async fn a_wrong_name_is_told_with_those_that_there_are(place: Place) {
+    let world = World::new(place, 1).await;
+    world.write_fleet(1, &guarded());
+    let (code, said) = run(&world, &["pause", "kusama"]).await;
+    assert!(code == 2 && said.contains("there are: polkadot"), "{said}");
+    let (code, said) = run(&world, &["approve", "polkadot", "prod"]).await;
+    assert!(code == 2 && said.contains("there are: canary, production"), "{said}");
+    let (code, said) = run(&world, &["approve", "polkadot", "canary"]).await;
+    assert!(code == 2 && said.contains("needs no approval"), "{said}");
+}
