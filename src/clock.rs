@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 /// Seconds; a difference of so much is none.
-const SMALLEST_CORRECTION: i64 = 2;
+const SMALLEST_CORRECTION: u64 = 2;
 
 /// A source of fleet time; clones show the same time.
 #[derive(Clone)]
@@ -72,13 +72,22 @@ impl Clock {
         }
     }
 
+    /// The time, as the machine has it.
+    #[must_use]
+    pub fn uncorrected(&self) -> Timestamp {
+        match &self.0 {
+            Source::Machine(_) => Timestamp::now(),
+            Source::Virtual(_) => self.now(),
+        }
+    }
+
     /// Corrects the machine's clock by what another one, which counts, is ahead of it. That is known to a second or two
     /// only: less is left alone, so that the time does not go to and fro.
     pub fn correct(&self, ahead: SignedDuration) {
         if let Source::Machine(behind) = &self.0
-            && ahead.as_secs().abs() > SMALLEST_CORRECTION
+            && ahead.as_secs().abs_diff(behind.load(Ordering::Relaxed)) > SMALLEST_CORRECTION
         {
-            behind.fetch_add(ahead.as_secs(), Ordering::Relaxed);
+            behind.store(ahead.as_secs(), Ordering::Relaxed);
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Registry {
     kubeconfigs: Kubeconfigs,
     establishing: Arc<Semaphore>,
     workers: BTreeMap<ClusterName, Engaged>,
+    /// Workers that were told to stop and may still be finishing.
+    leaving: BTreeMap<ClusterName, JoinHandle<()>>,
 }
 
 /// A running worker.
@@ -108,6 +110,7 @@ impl Registry {
             kubeconfigs: watch::channel(BTreeMap::new()).1,
             establishing: Arc::new(Semaphore::new(ESTABLISHING)),
             workers: BTreeMap::new(),
+            leaving: BTreeMap::new(),
         }
     }
 
@@ -131,8 +134,9 @@ impl Registry {
         for worker in self.workers.values() {
             worker.stop.cancel();
         }
-        for (name, worker) in self.workers {
-            if let Err(failure) = worker.task.await {
+        let working = self.workers.into_iter().map(|(name, worker)| (name, worker.task));
+        for (name, task) in working.chain(self.leaving) {
+            if let Err(failure) = task.await {
                 error!(cluster = %name, %failure, "A worker ended badly while stopping.");
             }
         }
@@ -157,7 +161,7 @@ impl Registry {
             if let Some(engaged) = self.workers.remove(&name) {
                 info!(cluster = %name, "Disengaging a cluster.");
                 engaged.stop.cancel();
-                self.clients.remove(&name);
+                self.leaving.insert(name.clone(), engaged.task);
                 if fleet.cluster(&name).is_none() {
                     self.board.remove(&name);
                 }
@@ -197,7 +201,15 @@ impl Registry {
             establishing: Arc::clone(&self.establishing),
         };
         let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);
-        let task = tokio::spawn(worker.run().instrument(span));
+        let before = self.leaving.remove(&cluster.name);
+        let run = async move {
+            // Two of us in one cluster would take each other's Lease for their own.
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            worker.run().await;
+        };
+        let task = tokio::spawn(run.instrument(span));
         self.workers
             .insert(cluster.name.clone(), Engaged { lease: lease.clone(), cluster: sender, stop, task });
     }

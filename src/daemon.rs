@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::clock::Clock;
 use crate::cluster::board::BoardWriter;
@@ -28,6 +28,8 @@ use crate::observed::Board;
 use crate::upgrade::execute::Reach;
 use crate::upgrade::{Plan, execute};
 
+/// What is in flight in the clusters gets this long of it.
+const TASKS_BOUND: Duration = Duration::from_secs(15);
 /// What is in flight gets this long to finish after the first signal.
 const DRAIN_BOUND: Duration = Duration::from_secs(25);
 
@@ -35,6 +37,8 @@ const DRAIN_BOUND: Duration = Duration::from_secs(25);
 pub struct Daemon {
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled when a part has ended, as at a stop, or by a fault of ours.
+    died: CancellationToken,
     /// Who plans goes last: until then no other daemon may begin.
     lead: TaskTracker,
     let_go: CancellationToken,
@@ -75,29 +79,44 @@ impl Daemon {
             hold: hold.clone(),
             lease_divisor: connect.limits().lease_divisor,
         };
-        let let_go = CancellationToken::new();
+        let (let_go, died) = (CancellationToken::new(), CancellationToken::new());
         let leading = TaskTracker::new();
-        leading.spawn(lead.run(views, wishes, let_go.clone()));
+        leading.spawn(vital("leading", died.clone(), lead.run(views, wishes, let_go.clone())));
         leading.close();
         let leases = Leases { me: me.clone(), wish };
         let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone(), leases)
             .with_kubeconfigs(kubeconfigs);
-        tasks.spawn(registry.follow(followed.clone(), stop.clone()));
+        tasks.spawn(vital("registry", died.clone(), registry.follow(followed.clone(), stop.clone())));
         let inputs = (followed, board.clone(), home.clone());
         let reach = Reach { clients, hold };
-        tasks.spawn(execute::run(inputs, reach, clock.clone(), made, stop.clone()));
-        tasks.spawn(follow(sources, fleet, credentials, stop.clone()));
+        tasks.spawn(vital(
+            "planner",
+            died.clone(),
+            execute::run(inputs, reach, clock.clone(), made, stop.clone()),
+        ));
+        tasks.spawn(vital("fleet file", died.clone(), follow(sources, fleet, credentials, stop.clone())));
         tasks.close();
-        Self { name: me, tasks, stop, lead: leading, let_go, board, plans, home }
+        Self { name: me, tasks, stop, died, lead: leading, let_go, board, plans, home }
     }
 
     /// Stops every part; returns when all have finished what was in flight.
     pub async fn stop(&self) {
         self.stop.cancel();
-        self.tasks.wait().await;
+        // A cluster that hangs must not cost the others the hand-over.
+        let finished = tokio::time::timeout(TASKS_BOUND, self.tasks.wait()).await.is_ok();
+        if !finished {
+            warn!("Some cluster did not finish in time; its Lease runs out by itself.");
+        }
         self.let_go.cancel();
         self.lead.wait().await;
     }
+}
+
+/// Runs a part without which the others must not go on: its end, also by a panic, is told.
+async fn vital(part: &'static str, died: CancellationToken, run: impl Future<Output = ()>) {
+    let _told = died.drop_guard();
+    run.await;
+    debug!(part, "A part of the daemon has ended.");
 }
 
 /// A name that no other daemon has, nor this one after a restart: what an earlier one left has to run out.
@@ -115,6 +134,11 @@ pub async fn run(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>) -> s
     let first = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+        () = daemon.died.cancelled() => {
+            error!("A part of the daemon has died; ending, so that another daemon, or this one started anew, takes over.");
+            let _ = tokio::time::timeout(DRAIN_BOUND, daemon.stop()).await;
+            return Ok(false);
+        }
     };
     info!(signal = first, "Stopping: what is in flight is finished first; a second signal ends at once.");
     let in_time = tokio::select! {

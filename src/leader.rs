@@ -8,7 +8,7 @@ pub mod fence;
 pub mod keep;
 pub mod lease;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,12 +20,18 @@ pub const PLANNER_LEASE: &str = "polkafleet-planner";
 /// The Lease that the active daemon holds in every member.
 pub const MEMBER_LEASE: &str = "polkafleet";
 
+/// So long after it was given up, a write may still be made: an API server waits up to 30 s for its webhooks, and up to
+/// a minute in all.
+const ON_ITS_WAY: Duration = Duration::from_secs(60);
+
 /// What we know of a Lease; clones share it.
 #[derive(Clone)]
 pub struct Hold {
     state: Arc<watch::Sender<State>>,
     /// The writes that are under way because of it.
     writes: TaskTracker,
+    /// When a write last ended without an answer: it may still be made.
+    doubt: Arc<Mutex<Option<Instant>>>,
     /// The user agent of what goes through the fence: an audit log tells the daemons apart by it.
     agent: Arc<str>,
 }
@@ -66,6 +72,7 @@ impl Hold {
         Self {
             state: Arc::new(watch::Sender::new(State::Unknown)),
             writes: TaskTracker::new(),
+            doubt: Arc::default(),
             agent: format!("polkafleet/{me}").into(),
         }
     }
@@ -92,6 +99,17 @@ impl Hold {
             State::Ours(ours) if ours.until <= Instant::now() => State::Unknown,
             state => state.clone(),
         }
+    }
+
+    /// Notes that a write has ended without an answer.
+    fn note_doubt(&self) {
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a write without an answer may still be on its way.
+    fn is_in_doubt(&self) -> bool {
+        let doubt = *self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        doubt.is_some_and(|since| since.elapsed() < ON_ITS_WAY)
     }
 
     /// Whether it ran out and nobody was told yet.

@@ -17,6 +17,8 @@ pub mod observe;
 pub mod roll;
 pub mod status;
 mod tell;
+
+pub use self::tell::tell;
 pub mod volumes;
 
 use kube::{Client, ResourceExt as _};
@@ -133,7 +135,7 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
     let mut made = Made::default();
     let result = change(polkadot, &observed, inputs, &mut made).await;
     // Nobody else will tell of it: not the next look, which finds it done, and no status that could not be written.
-    tell::tell(inputs.client, polkadot, &events::deeds(&made.done), inputs.now).await;
+    tell(inputs.client, polkadot, &events::deeds(&made.done), inputs.now).await;
     result?;
     let keystore_kept = observe::keystore_kept(polkadot, &observed.pods);
     report(polkadot, made, keystore_kept, inputs).await
@@ -168,7 +170,7 @@ pub async fn report_refused(polkadot: &Polkadot, inputs: &Inputs<'_>, error: &Er
         match apply::write_status(inputs.client, polkadot, &status).await {
             Ok(()) => {
                 let happenings = events::changes(&before, &status);
-                tell::tell(inputs.client, polkadot, &happenings, inputs.now).await;
+                tell(inputs.client, polkadot, &happenings, inputs.now).await;
             }
             Err(error) => debug!(why = error.in_words(), "Could not write why a reconcile failed."),
         }
@@ -273,7 +275,7 @@ async fn report(
         }
         apply::write_status(inputs.client, polkadot, &status).await?;
         let before = polkadot.status.clone().unwrap_or_default();
-        tell::tell(inputs.client, polkadot, &events::changes(&before, &status), inputs.now).await;
+        tell(inputs.client, polkadot, &events::changes(&before, &status), inputs.now).await;
     }
     let look = found.trouble.as_ref().and_then(|(reason, _)| look_after(reason));
     Ok(Outcome {

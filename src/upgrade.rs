@@ -3,7 +3,7 @@
 //! [`plan::plan`] is a pure function of the fleet, the Board and the time; it keeps nothing between calls, so a
 //! restarted daemon goes on where the last one was. It surveys the fleet ([`survey`]), says where every resource
 //! stands ([`standing`]), and lets every candidate pass a list of [`gates`], each of which may veto with a reason.
-//! [`rolls`] picks the pod that may restart next; [`waves`] plays the plan forward. [`execute`] is the only file here that does I/O: it writes steps
+//! [`rolls`] picks the pod that may restart next; [`waves`] plays the plan forward. [`execute`] and `write` are the only files here that do I/O: they write steps
 //! and grants as annotations, which the cluster's worker makes so. The planner never calls a worker.
 
 pub mod execute;
@@ -13,6 +13,7 @@ pub mod rolls;
 pub mod standing;
 pub mod survey;
 pub mod waves;
+mod write;
 
 use std::collections::BTreeSet;
 
@@ -41,7 +42,9 @@ pub struct Ground {
     pub no_steps: Option<gates::Veto>,
     /// Members of which home does not know yet what a successor of ours would have to know.
     pub unrecorded: BTreeSet<ClusterName>,
-    /// Resources with a lower epoch are marked with this one before a step is taken anywhere.
+    /// Resources that refuse to be marked: nothing is written to them, and nothing waits for them.
+    pub unmarkable: BTreeSet<Place>,
+    /// Resources with another epoch are marked with this one before a step is taken anywhere.
     pub epoch: i64,
 }
 
@@ -126,6 +129,22 @@ pub enum Code {
     DowngradeRefused,
     NotHealthyYet,
     WriteUnderWay,
+}
+
+impl Code {
+    /// Whether only a person can end it.
+    #[must_use]
+    pub fn needs_a_person(self) -> bool {
+        matches!(
+            self,
+            Self::Contested
+                | Self::VersionOrderUnknown
+                | Self::EphemeralKeystore
+                | Self::Failed
+                | Self::FleetUnknown
+                | Self::DowngradeRefused
+        )
+    }
 }
 
 /// How far an upgrade has come.

@@ -138,7 +138,9 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
         .map_err(|error| Error::Folder(scene.folder.clone(), error))?;
     let sources = Sources { file: Some(scene.path("fleet.yaml")), ..Sources::default() };
     let fleet = load(&sources).map_err(Error::Fleet)?;
-    let connect = Arc::new(InProcess { clusters: scene.fleet.clusters.clone(), limits: Limits::default() });
+    // Nobody else is there to take over: a Lease is short, so that the first one is not waited for.
+    let limits = Limits { lease_divisor: 30, ..Limits::default() };
+    let connect = Arc::new(InProcess { clusters: scene.fleet.clusters.clone(), limits });
     let daemon = Daemon::start(fleet, sources, connect, &clock);
     let mut view = View::new(std::io::stdout().is_terminal(), args.speed);
     view.say(&scene.introduction());

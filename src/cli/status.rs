@@ -45,14 +45,16 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
     let ended = runtime.block_on(async {
         let mut look = Look::begin(fleet).await;
         let mut seen = look.now();
-        while args.watch {
-            // From the top of an empty screen.
-            print!("\x1b[H\x1b[J{}", as_text(&seen));
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => break,
-                () = look.changed() => tokio::time::sleep(PACE).await,
+        if args.watch {
+            loop {
+                // From the top of an empty screen.
+                print!("\x1b[H\x1b[J{}", as_text(&seen));
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => break,
+                    () = look.changed() => tokio::time::sleep(PACE).await,
+                }
+                seen = look.now();
             }
-            seen = look.now();
         }
         seen
     });

@@ -110,9 +110,9 @@ async fn config(connection: &Connection) -> Result<Config, Error> {
     let mut config = match connection {
         Connection::InCluster => Config::incluster()?,
         Connection::Kubeconfig { path, context } => {
-            let mut kubeconfig = match path {
-                Some(path) => Kubeconfig::read_from(path)?,
-                None => Kubeconfig::read()?,
+            let mut kubeconfig = match path.clone() {
+                Some(path) => off_threads(move || Kubeconfig::read_from(path)).await?,
+                None => off_threads(Kubeconfig::read).await?,
             };
             let proxy = own_proxy(&mut kubeconfig, context)?;
             let options =
@@ -126,6 +126,14 @@ async fn config(connection: &Connection) -> Result<Config, Error> {
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_BOUND);
     Ok(config)
+}
+
+/// A disk may hang as a plugin may.
+async fn off_threads(
+    read: impl FnOnce() -> Result<Kubeconfig, kube::config::KubeconfigError> + Send + 'static,
+) -> Result<Kubeconfig, Error> {
+    let reading = tokio::task::spawn_blocking(read);
+    Ok(tokio::time::timeout(BUILD_BOUND, reading).await.map_err(|_| Error::Hung)???)
 }
 
 /// The `proxy-url` of the context's cluster. The environment's `HTTPS_PROXY` is for other traffic, and not asked: kube

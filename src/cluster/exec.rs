@@ -63,7 +63,13 @@ pub(super) fn resolve(auth: &mut AuthInfo) -> Result<Option<Timestamp>, Error> {
     let said = run(&exec, &command, BOUND)?;
     let wrong = |why: String| Error::Answer(command.clone(), why);
     // YAML, of which JSON is a part: some plugins say it.
-    let Credential { status } = serde_yaml::from_slice(&said).map_err(|error| wrong(error.to_string()))?;
+    let Credential { status } = serde_yaml::from_slice(&said).map_err(|error| {
+        // The parser would repeat the value, which may be the token.
+        let place = error
+            .location()
+            .map_or_else(String::new, |at| format!(" at line {}, column {}", at.line(), at.column()));
+        wrong(format!("it is no ExecCredential{place}"))
+    })?;
     let encode = |pem: String| {
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.encode(pem)
@@ -74,7 +80,7 @@ pub(super) fn resolve(auth: &mut AuthInfo) -> Result<Option<Timestamp>, Error> {
         "client-certificate-data": status.client_certificate_data.map(encode),
         "client-key-data": status.client_key_data.map(encode),
     }))
-    .map_err(|error| wrong(error.to_string()))?;
+    .map_err(|_| wrong("it is no ExecCredential".into()))?;
     if read.token.is_none() && (read.client_certificate_data.is_none() || read.client_key_data.is_none()) {
         return Err(wrong("it has neither".into()));
     }

@@ -141,6 +141,8 @@ async fn reconcile_one(polkadot: Arc<Polkadot>, shared: Arc<Shared>) -> Result<A
         Span::current().record("outcome", outcome.as_ref().map_or("failed", |_| "ok"));
         if let Err(error) = &outcome
             && !error.is_conflict()
+            // The Lease has gone to another daemon meanwhile; that is its business now.
+            && context.hold.is_held()
         {
             warn!(error = error.in_words(), "A reconcile failed and is tried again.");
             publish(context, id.clone(), reconcile::report_refused(&polkadot, &inputs, error).await);

@@ -58,6 +58,8 @@ pub(super) struct Renewal {
     pub(super) connection: Connection,
     pub(super) connect: Arc<dyn Connect>,
     pub(super) exchange: Exchange,
+    /// The API server of the session; another one is another session.
+    pub(super) server: String,
     pub(super) kubeconfig: Kubeconfig,
     /// When the present credentials expire.
     pub(super) valid_until: Option<Timestamp>,
@@ -68,7 +70,7 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// Runs as long as the session.
+    /// Runs as long as the session; ends it when the kubeconfig leads to another API server.
     pub(super) async fn keep_fresh(mut self) {
         loop {
             let why = tokio::select! {
@@ -76,26 +78,33 @@ impl Renewal {
                 () = self.unauthorized.notified() => "the cluster does not accept the old ones",
                 () = expiry(self.valid_until) => "the old ones expire",
             };
-            self.renew(why).await;
+            if !self.renew(why).await {
+                return;
+            }
             // What was said of the old ones does not count against the new ones.
             tokio::time::sleep(self.connect.limits().in_doubt).await;
             let _ = self.unauthorized.notified().now_or_never();
         }
     }
 
-    /// Tries until it has worked.
-    async fn renew(&mut self, why: &str) {
+    /// Tries until it has worked; returns whether it is the same server.
+    async fn renew(&mut self, why: &str) -> bool {
         let limits = self.connect.limits();
         let mut attempt = 0;
         let mut last_words = String::new();
         loop {
             match self.fresh().await {
+                Ok(connected) if connected.server != self.server => {
+                    let server = connected.server;
+                    warn!(cluster = %self.name, server, "The kubeconfig leads to another API server; connecting anew.");
+                    return false;
+                }
                 Ok(connected) => {
                     info!(cluster = %self.name, why, "New credentials are in use.");
                     self.valid_until = connected.valid_until;
                     self.exchange.exchange(connected.client);
                     self.renewed.send_modify(|count| *count += 1);
-                    return;
+                    return true;
                 }
                 Err(words) => {
                     if words != last_words {

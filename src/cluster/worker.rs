@@ -180,6 +180,7 @@ impl Worker {
             connection: cluster.connection.clone(),
             connect: Arc::clone(&self.connect),
             exchange: exchange.clone(),
+            server: server.clone(),
             kubeconfig,
             valid_until,
             unauthorized: Arc::clone(&unauthorized),
@@ -242,16 +243,8 @@ impl Worker {
         let established_by = Instant::now() + ANSWER_BOUND;
         loop {
             held.mark_unchanged();
-            let lasting =
-                failing.values().find(|(_, since)| *since <= Instant::now()).map(|(state, _)| state.clone());
-            let state = lasting.unwrap_or_else(|| match self.hold.state() {
-                _ if !context.all_seen(caches) => ClusterState::Syncing,
-                State::Ours(_) => ClusterState::Ready,
-                State::Others(other) => ClusterState::Standby(format!("its Lease is with {other}")),
-                State::Failed(why) if why.starts_with("cannot ") => ClusterState::Forbidden(why),
-                State::Failed(why) => ClusterState::Standby(why),
-                State::Unknown => ClusterState::Standby("waiting for its Lease".into()),
-            });
+            let lasting = failing.values().find(|(_, since)| *since <= Instant::now());
+            let state = lasting.map_or_else(|| self.state(context, caches), |(state, _)| state.clone());
             if self.board.set_state(&self.name, &state) {
                 info!(cluster = %self.name, %state, "The cluster's state changed.");
             }
@@ -273,16 +266,9 @@ impl Worker {
                     Some(Report::Works(kind)) => drop(failing.remove(kind)),
                     Some(Report::SetChanged) => self.forget_deleted(context, caches),
                     Some(Report::Failed(kind, error)) => {
-                        debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
-                        let (trouble, at_once) = Trouble::of_watch(kind, &error);
-                        let state = trouble.state(&signs.at, Some(self.clock.now()));
-                        if !at_once && missed == 0 && failing.is_empty() {
+                        let first = missed == 0 && failing.is_empty();
+                        if self.note_failure(&mut failing, kind, &error, &signs.at) && first {
                             heartbeat.reset_after(limits.in_doubt);
-                        }
-                        let counts = Instant::now() + if at_once { Duration::ZERO } else { limits.watch_grace };
-                        let known = failing.entry(kind).or_insert((state.clone(), counts));
-                        if at_once {
-                            *known = (state, counts);
                         }
                     }
                     None => return Err(crashed(None)),
@@ -316,6 +302,40 @@ impl Worker {
         }
     }
 
+    /// Where we stand as long as nothing fails.
+    fn state(&self, context: &Context, caches: &[Caches]) -> ClusterState {
+        if !context.all_seen(caches) {
+            return ClusterState::Syncing;
+        }
+        match self.hold.state() {
+            State::Ours(_) => ClusterState::Ready,
+            State::Others(other) => ClusterState::Standby(format!("its Lease is with {other}")),
+            State::Failed(why) if why.starts_with("cannot ") => ClusterState::Forbidden(why),
+            State::Failed(why) => ClusterState::Standby(why),
+            State::Unknown => ClusterState::Standby("waiting for its Lease".into()),
+        }
+    }
+
+    /// Notes what a failed watch says of the cluster; returns whether it has to last before it counts.
+    fn note_failure(
+        &self,
+        failing: &mut BTreeMap<&'static str, (ClusterState, Instant)>,
+        kind: &'static str,
+        error: &kube::runtime::watcher::Error,
+        at: &str,
+    ) -> bool {
+        debug!(cluster = %self.name, kind, %error, "A watch failed and is tried again.");
+        let (trouble, at_once) = Trouble::of_watch(kind, error);
+        let state = trouble.state(at, Some(self.clock.now()));
+        let grace = if at_once { Duration::ZERO } else { self.connect.limits().watch_grace };
+        let counts = Instant::now() + grace;
+        let known = failing.entry(kind).or_insert((state.clone(), counts));
+        if at_once {
+            *known = (state, counts);
+        }
+        !at_once
+    }
+
     /// Installs the CRD where the fleet file says so, if the cluster is ours.
     async fn install_crd(&self, client: &Client) {
         if !self.cluster.borrow().settings.install_crd || !self.hold.is_held() {
@@ -333,7 +353,7 @@ impl Worker {
                 );
             }
             Err(_) => {
-                warn!(cluster = %self.name, "Installing the Polkadot CRD was not answered; it is tried again.")
+                warn!(cluster = %self.name, "Installing the Polkadot CRD was not answered; it is tried again.");
             }
         }
     }

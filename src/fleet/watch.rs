@@ -149,7 +149,8 @@ impl Follower {
     }
 
     fn take(&mut self, loaded: Loaded, asked: bool) {
-        match loaded.fleet {
+        let checked = loaded.fleet.and_then(|new| self.may_follow(new));
+        match checked {
             Ok(new) => {
                 if !std::mem::take(&mut self.rejected).is_empty() {
                     info!("The fleet file is valid again.");
@@ -167,6 +168,25 @@ impl Follower {
             }
         }
         self.take_kubeconfigs(&loaded.kubeconfigs);
+    }
+
+    /// The Leases are in `homeNamespace`: two daemons that read an edit of it at different times would both hold one.
+    fn may_follow(&self, new: Fleet) -> Result<Fleet, Vec<Problem>> {
+        let known = self.fleet.borrow().home_namespace.clone();
+        if new.home_namespace == known {
+            return Ok(new);
+        }
+        let source = self.sources.file.as_ref().map(|file| file.display().to_string());
+        Err(vec![Problem {
+            source: source.unwrap_or_else(|| "the command line".into()),
+            path: "homeNamespace".into(),
+            value: Some(format!("{:?}", new.home_namespace)),
+            what: format!(
+                "cannot take the place of {known:?} while daemons run: the Leases that keep them apart are there"
+            ),
+            remedy: "stop all daemons of this fleet, then start them with the new value; or change it back"
+                .into(),
+        }])
     }
 
     /// Passes on what changed in the kubeconfigs of the fleet in force. Those that cannot be read keep their numbers.

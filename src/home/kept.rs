@@ -1,7 +1,8 @@
-//! The ConfigMaps in home: what is kept there is watched, and written on condition that nobody was faster.
+//! The `ConfigMaps` in home: what is kept there is watched, and written on condition that nobody was faster.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -25,6 +26,8 @@ const RECORD: &str = "record";
 const DECISIONS: &str = "control";
 /// The prefix of the ConfigMap of a member.
 const RECORD_PREFIX: &str = "fleet-record-";
+/// After the watch has failed for so long, what is known is too old to act on.
+const GRACE: Duration = Duration::from_secs(20);
 /// The entry that holds the JSON.
 const ENTRY: &str = "json";
 
@@ -39,7 +42,11 @@ pub struct Kept {
 struct Known {
     records: BTreeMap<ClusterName, Remembered>,
     control: Control,
+    /// The versions of all records, also of those that cannot be read.
+    versions: BTreeMap<ClusterName, String>,
     is_filled: bool,
+    /// Since when the watch fails.
+    failing: Option<Instant>,
 }
 
 /// A record, and the version of its ConfigMap.
@@ -72,8 +79,14 @@ impl Kept {
                 }
                 Ok(watcher::Event::Apply(map)) => self.lock().see(&map),
                 Ok(watcher::Event::Delete(map)) => self.lock().forget(&map.name_any()),
-                Err(error) => debug!(%error, "Watching the home namespace failed; it is tried again."),
+                Err(error) => {
+                    debug!(%error, "Watching the home namespace failed; it is tried again.");
+                    self.lock().failing.get_or_insert_with(Instant::now);
+                    rings.notify_one();
+                    continue;
+                }
             }
+            self.lock().failing = None;
             rings.notify_one();
         }
     }
@@ -82,9 +95,10 @@ impl Kept {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether everything was listed once.
+    /// Whether everything was listed once, and what is known is not too old: somebody may have paused an upgrade.
     pub fn is_filled(&self) -> bool {
-        self.lock().is_filled
+        let known = self.lock();
+        known.is_filled && known.failing.is_none_or(|since| since.elapsed() < GRACE)
     }
 
     /// The records, by member.
@@ -100,7 +114,7 @@ impl Kept {
     /// Remembers a member, on condition that its record is still the one that we know.
     pub async fn remember(&self, cluster: &ClusterName, record: &Record) -> Result<(), kube::Error> {
         let name = format!("{RECORD_PREFIX}{cluster}");
-        let known = self.lock().records.get(cluster).map(|known| known.version.clone());
+        let known = self.lock().versions.get(cluster).cloned();
         let mut map = made(&name, RECORD, &serde_json::to_string(record).map_err(kube::Error::SerdeError)?);
         let written = match known {
             None => self.api.create(&PostParams::default(), &map).await?,
@@ -120,12 +134,13 @@ impl Known {
         if name == CONTROL {
             // What nobody can read may have been a pause.
             self.control = read(map).unwrap_or_else(Control::unreadable);
-        } else if let Some(cluster) = name.strip_prefix(RECORD_PREFIX)
-            && let Some(record) = read(map)
-        {
-            let version = map.resource_version().unwrap_or_default();
-            let remembered = Remembered { version, record: Arc::new(record) };
-            self.records.insert(ClusterName(cluster.to_owned()), remembered);
+        } else if let Some(cluster) = name.strip_prefix(RECORD_PREFIX) {
+            let (cluster, version) =
+                (ClusterName(cluster.to_owned()), map.resource_version().unwrap_or_default());
+            self.versions.insert(cluster.clone(), version.clone());
+            if let Some(record) = read(map) {
+                self.records.insert(cluster, Remembered { version, record: Arc::new(record) });
+            }
         }
     }
 
@@ -134,25 +149,45 @@ impl Known {
             self.control = Control::default();
         } else if let Some(cluster) = name.strip_prefix(RECORD_PREFIX) {
             self.records.remove(&ClusterName(cluster.to_owned()));
+            self.versions.remove(&ClusterName(cluster.to_owned()));
         }
     }
+}
+
+/// Why nothing was decided.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server's word, or none.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// A decision cannot be written as JSON, which cannot be.
+    #[error("the decision cannot be written down: {0}")]
+    Unwritable(#[from] serde_json::Error),
+    /// Somebody has edited it by hand.
+    #[error(
+        "what is written there cannot be read, and may be a pause; mend its JSON, or delete it to begin anew"
+    )]
+    Unreadable,
 }
 
 /// Changes people's decisions: reads, changes, and writes on condition that nobody was faster; tries again if so.
 ///
 /// # Errors
-/// Where home cannot be reached, or does not let us.
+/// Where home cannot be reached, does not let us, or keeps something that cannot be read.
 pub async fn decide(
     client: &Client,
     namespace: &str,
     change: impl Fn(&mut Control),
-) -> Result<Control, kube::Error> {
+) -> Result<Control, Error> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     loop {
         let known = api.get_opt(CONTROL).await?;
-        let mut control: Control = known.as_ref().and_then(read).unwrap_or_default();
+        let mut control = match &known {
+            None => Control::default(),
+            Some(map) => read(map).ok_or(Error::Unreadable)?,
+        };
         change(&mut control);
-        let text = serde_json::to_string(&control).map_err(kube::Error::SerdeError)?;
+        let text = serde_json::to_string(&control)?;
         let mut map = made(CONTROL, DECISIONS, &text);
         let written = match known {
             None => api.create(&PostParams::default(), &map).await,
@@ -163,7 +198,7 @@ pub async fn decide(
         };
         match written {
             Err(kube::Error::Api(status)) if status.code == 409 => {}
-            written => return written.map(|_| control),
+            written => return written.map(|_| control).map_err(Error::Api),
         }
     }
 }

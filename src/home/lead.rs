@@ -67,7 +67,7 @@ impl Lead {
             let name = self.fleet.borrow_and_update().home.clone();
             let found = self.clients.get(&name).map(|lent| (lent.session, lent.unfenced.clone()));
             let Some((session, client)) = found else {
-                publish(&views, &wishes, self.unseen("it is not connected"));
+                publish(&views, &wishes, Self::unseen("it is not connected"));
                 tokio::select! {
                     () = stop.cancelled() => {}
                     _ = self.board.changed() => {}
@@ -80,7 +80,7 @@ impl Lead {
         }
     }
 
-    fn unseen(&self, why: &str) -> (HomeView, Wish) {
+    fn unseen(why: &str) -> (HomeView, Wish) {
         (HomeView { no_steps: Some(NoSteps::Unseen(why.into())), ..HomeView::default() }, Wish::Have)
     }
 
@@ -124,7 +124,7 @@ impl Lead {
             let state = self.hold.state();
             let seen = self.board.borrow_and_update().clone();
             let recorded = records.compare(&kept, &current, &seen);
-            let (view, again) = self.view(&kept, recorded, &state, skew);
+            let (view, again) = Self::view(&kept, recorded, &state, skew);
             if matches!(state, State::Ours(_)) && kept.is_filled() {
                 records.keep(&kept, &current, &seen, &view, &self.clock);
             }
@@ -144,7 +144,7 @@ impl Lead {
                 _ = self.fleet.changed() => {}
                 Some(written) = records.writes.join_next() => records.finish(written.ok()),
                 () = until(again) => records.retry = None,
-                _ = look_at_clock.tick() => skew = self.look_at_clock(&client).await,
+                _ = look_at_clock.tick() => skew = self.look_at_clock(&client).await.or(skew),
             }
         }
         while records.writes.join_next().await.is_some() {}
@@ -154,17 +154,16 @@ impl Lead {
 
     /// What the planner needs to know, and when to look again although nothing happens.
     fn view(
-        &self,
         kept: &Kept,
         recorded: BTreeSet<ClusterName>,
         state: &State,
         skew: Option<SignedDuration>,
     ) -> (HomeView, Option<Instant>) {
         if !kept.is_filled() {
-            return (self.unseen("its records are being read").0, None);
+            return (Self::unseen("its records are being read").0, None);
         }
         let (records, control) = (kept.records(), kept.control());
-        let mut view = HomeView { recorded, records, control, ..HomeView::default() };
+        let mut view = HomeView { records, recorded, control, ..HomeView::default() };
         let mut again = None;
         view.no_steps = match state {
             State::Unknown => Some(NoSteps::Unseen("its Lease is not ours yet".into())),
@@ -190,7 +189,7 @@ impl Lead {
         let request = http::Request::get("/version").body(kube::client::Body::empty()).ok()?;
         let answer = tokio::time::timeout(CLOCK_BOUND, client.send(request)).await.ok()?.ok()?;
         let date = answer.headers().get(http::header::DATE)?.to_str().ok()?;
-        let skew = skew(date, self.clock.now())?;
+        let skew = skew(date, self.clock.uncorrected())?;
         if skew.abs() > LARGEST_SKEW {
             warn!(
                 seconds = skew.as_secs(),
@@ -219,9 +218,10 @@ fn publish(
             return false;
         }
         if known.no_steps != view.no_steps {
-            match &view.no_steps {
-                Some(why) => info!(%why, "No steps are taken."),
-                None => info!(epoch = view.epoch, "This daemon leads: steps are taken."),
+            if let Some(why) = &view.no_steps {
+                info!(%why, "No steps are taken.");
+            } else {
+                info!(epoch = view.epoch, "This daemon leads: steps are taken.");
             }
         }
         *known = Arc::new(view);
@@ -295,10 +295,10 @@ impl Records {
                     // Our cache is behind: the watch brings the newer one.
                     Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
                     Ok(Err(error)) => {
-                        warn!(cluster = %name, %error, "A member's record could not be written to home.")
+                        warn!(cluster = %name, %error, "A member's record could not be written to home.");
                     }
                     Err(_) => {
-                        debug!(cluster = %name, "Home did not answer in time; the record is written again.")
+                        debug!(cluster = %name, "Home did not answer in time; the record is written again.");
                     }
                 }
                 (name, false)

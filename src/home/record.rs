@@ -44,6 +44,7 @@ impl Record {
 fn lasting(resource: &ResourceView) -> ResourceView {
     let mut resource = resource.clone();
     resource.resource_version = String::new();
+    resource.trouble = None;
     for node in resource.roles.iter_mut().flat_map(|role| &mut role.nodes) {
         node.ready_since = None;
         node.stuck = None;

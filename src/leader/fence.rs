@@ -38,6 +38,14 @@ pub fn is_not_held(error: &kube::Error) -> bool {
     false
 }
 
+/// Whether it is known what came of a write: it was answered, or never sent.
+fn is_answered(answer: &Result<Response<Body>, kube::Error>) -> bool {
+    match answer {
+        Ok(response) => !response.status().is_server_error(),
+        Err(error) => is_not_held(error),
+    }
+}
+
 #[derive(Clone)]
 struct Fence {
     inner: Client,
@@ -71,8 +79,18 @@ impl Service<Request<Body>> for Fence {
             let mut answer = std::pin::pin!(inner.send(request));
             loop {
                 tokio::select! {
-                    answer = &mut answer => return Ok(answer?),
-                    () = tokio::time::sleep_until(until) => until = hold.until().ok_or(NotHeld(lease))?,
+                    // The time first: after a stall both are ready.
+                    biased;
+                    () = tokio::time::sleep_until(until) => if let Some(later) = hold.until() { until = later } else {
+                        hold.note_doubt();
+                        return Err(NotHeld(lease).into());
+                    },
+                    answer = &mut answer => {
+                        if !is_answered(&answer) {
+                            hold.note_doubt();
+                        }
+                        return Ok(answer?);
+                    }
                 }
             }
         })

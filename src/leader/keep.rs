@@ -57,7 +57,7 @@ pub async fn keep(
     let mut told = false;
     loop {
         let wanted = *wish.borrow_and_update();
-        let bound = tokio::time::timeout(pause * 2, keeper.turn(wanted));
+        let bound = tokio::time::timeout(pause, keeper.turns(wanted));
         let failed = match bound.await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(keeper.words(&error)),
@@ -111,6 +111,15 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// A turn, and another one at once where somebody was faster.
+    async fn turns(&mut self, wish: Wish) -> Result<(), kube::Error> {
+        self.turn(wish).await?;
+        if self.seen.as_ref().is_some_and(|known| known.is_current) {
+            return Ok(());
+        }
+        self.turn(wish).await
+    }
+
     /// Looks, unless we wrote it ourselves the last time, and makes one move.
     async fn turn(&mut self, wish: Wish) -> Result<(), kube::Error> {
         let ours =
@@ -170,8 +179,9 @@ impl Keeper {
                     spec: Some(self.spec(None)),
                 };
                 let made = match self.api.create(&PostParams::default(), &lease).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => {
-                        self.make_namespace().await?;
+                    Err(kube::Error::Api(missing)) if missing.code == 404 => {
+                        // Where we may not make it, what is missing is the namespace and not the right.
+                        self.make_namespace().await.map_err(|_| kube::Error::Api(missing))?;
                         self.api.create(&PostParams::default(), &lease).await
                     }
                     made => made,
@@ -183,6 +193,10 @@ impl Keeper {
                 let lease = self.changed(&known.object, decided);
                 if decided == Move::Release {
                     self.let_go().await;
+                    if self.hold.is_in_doubt() {
+                        // It runs out instead, and whoever comes next waits for what may still be on its way.
+                        return Ok(());
+                    }
                 }
                 // The version in it is the precondition.
                 let made = self.api.replace(self.keeping.name, &PostParams::default(), &lease).await;
@@ -207,7 +221,13 @@ impl Keeper {
     ) -> Result<(), kube::Error> {
         let lease = match made {
             // Somebody was faster, or asks for it: the next turn reads it.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                // Somebody has deleted it, and another daemon may make it anew at any moment.
+                self.hold.set(State::Unknown);
+                self.seen = None;
+                return Ok(());
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => {
                 self.seen = self.seen.take().map(|known| Known { is_current: false, ..known });
                 return Ok(());
             }
@@ -228,7 +248,9 @@ impl Keeper {
                 State::Ours(Ours { until: started + self.keeping.duration, ..known })
             }
             // It had run out, but nobody has taken it meanwhile.
-            (Move::Renew | Move::Create | Move::Take, _) => State::Ours(held(false)),
+            (Move::Renew | Move::Take, _) => State::Ours(held(false)),
+            // There may have been one before, which somebody has deleted.
+            (Move::Create, _) => State::Ours(held(true)),
             (Move::TakeFromSilent, _) => {
                 info!(lease = name, epoch, "Took over the Lease of a daemon that has fallen silent.");
                 State::Ours(held(true))

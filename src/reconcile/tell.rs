@@ -16,7 +16,7 @@ use super::events::Happening;
 const LONGEST_NOTE: usize = 1024;
 
 /// Writes events about a resource. What cannot be written is left: the conditions say the same.
-pub(super) async fn tell(client: &Client, polkadot: &Polkadot, all: &[Happening], now: Timestamp) {
+pub async fn tell(client: &Client, polkadot: &Polkadot, all: &[Happening], now: Timestamp) {
     let id = ResourceId::of(polkadot);
     let api: Api<Event> = Api::namespaced(client.clone(), &id.namespace);
     for (number, happening) in all.iter().enumerate() {

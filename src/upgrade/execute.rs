@@ -7,33 +7,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt as _};
-use serde_json::{Value, json};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span, debug, info, info_span, warn};
+use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::{ClusterName, Fleet};
 use crate::home::{self, HomeView, NoSteps};
-use crate::identity::masked;
-use crate::leader::fence::{fenced, is_not_held};
+use crate::leader::fence::fenced;
 use crate::leader::{Hold, PLANNER_LEASE};
 use crate::observed::{Board, ResourceView};
-use crate::polkadot::record::{EPOCH_ANNOTATION, GRANT_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION};
-use crate::polkadot::{FIELD_MANAGER, Grant, Polkadot, Step, record};
-use crate::reconcile::REQUEST_BOUND;
-use crate::telemetry::traces;
+use crate::polkadot::record::{EPOCH_ANNOTATION, GRANT_ANNOTATION, STEP_ANNOTATION};
+use crate::polkadot::{Grant, Polkadot, Step, record};
 
-use super::{Action, Code, Ground, Place, Plan, Unsettled, Write, plan};
+use super::{Action, Code, Ground, Place, Plan, Unsettled, Wait, Write, plan, write};
 
 /// The plan is made again at least this often, whatever the timers say.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// After a write without an answer, the resource is read again at this pace.
-const REREAD_PAUSE: Duration = Duration::from_secs(2);
+/// A resource that refuses to be marked so often is left out.
+const MARK_TRIES: u32 = 10;
 /// After a refused write the view is on its way; without one, it is tried again after this time.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
@@ -45,19 +40,33 @@ pub async fn run(
     plans: watch::Sender<Arc<Plan>>,
     stop: CancellationToken,
 ) {
-    let mut executor =
-        Executor { reach, overlays: BTreeMap::new(), writes: JoinSet::new(), stop: stop.clone() };
+    let mut executor = Executor {
+        reach,
+        clock: clock.clone(),
+        refused_marks: BTreeMap::new(),
+        told: BTreeMap::new(),
+        overlays: BTreeMap::new(),
+        writes: JoinSet::new(),
+        stop: stop.clone(),
+    };
     loop {
         let (current, seen) = (fleet.borrow_and_update().clone(), board.borrow_and_update().clone());
         let known = home.borrow_and_update().clone();
         let now = clock.now();
         let current = known.control.applied_to(&current);
+        let raw = Arc::clone(&seen);
         let seen = executor.overlay(&home::record::remembered(&seen, &current, &known.records));
         let made = plan(&current, &seen, &executor.ground(&current, &known), now);
-        for action in &made.actions {
+        // The records may be of a Board that is older than this one; then a newer one is on its way.
+        let written_down = |action: &&Action| {
+            let (cluster, record) = (&action.place.0, known.records.get(&action.place.0));
+            raw.clusters.get(cluster).zip(record).is_some_and(|(view, known)| known.record.agrees_with(view))
+        };
+        for action in made.actions.iter().filter(written_down) {
             executor.start(action);
         }
         announce(&plans.borrow(), &made);
+        executor.tell_waits(&made);
         let longest = if executor.overlays.is_empty() { LONGEST_SLEEP } else { AFTER_REFUSAL };
         let wake = made.wake;
         let due = async {
@@ -72,7 +81,7 @@ pub async fn run(
             changed = fleet.changed() => if changed.is_err() { break },
             changed = board.changed() => if changed.is_err() { break },
             changed = home.changed() => if changed.is_err() { break },
-            Some(written) = executor.writes.join_next() => executor.finish(written.ok()),
+            Some(written) = executor.writes.join_next() => executor.finish(written.ok().flatten()),
             () = due => {}
             () = tokio::time::sleep(longest) => {}
         }
@@ -94,7 +103,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    fn client(&self, cluster: &ClusterName) -> Option<Client> {
+    pub(super) fn client(&self, cluster: &ClusterName) -> Option<Client> {
         let client = self.clients.get(cluster).map(|lent| lent.client.clone())?;
         Some(fenced(client, &self.hold, PLANNER_LEASE))
     }
@@ -129,8 +138,13 @@ struct Written {
 
 struct Executor {
     reach: Reach,
+    clock: Clock,
+    /// How often a resource refused to be marked.
+    refused_marks: BTreeMap<Place, u32>,
+    /// Resources whose reason to wait needs a person, and was told.
+    told: BTreeMap<Place, Code>,
     overlays: BTreeMap<Place, Overlay>,
-    writes: JoinSet<(Place, Option<Polkadot>)>,
+    writes: JoinSet<Option<(Action, Option<Polkadot>)>>,
     stop: CancellationToken,
 }
 
@@ -165,7 +179,9 @@ impl Executor {
         let unrecorded = fleet.clusters.iter().map(|cluster| &cluster.name);
         let unrecorded = unrecorded.filter(|name| !home.recorded.contains(name)).cloned().collect();
         let no_steps = home.no_steps.as_ref().map(|why| (code(why), why.to_string()));
-        Ground { unsettled: self.unsettled(), no_steps, unrecorded, epoch: home.epoch }
+        let refused = self.refused_marks.iter().filter(|(_, times)| **times >= MARK_TRIES);
+        let unmarkable = refused.map(|(place, _)| place.clone()).collect();
+        Ground { unsettled: self.unsettled(), no_steps, unrecorded, unmarkable, epoch: home.epoch }
     }
 
     fn unsettled(&self) -> Unsettled {
@@ -180,15 +196,53 @@ impl Executor {
         let overlay = Overlay { from: action.resource_version.clone(), answer: Answer::Open };
         self.overlays.insert(action.place.clone(), overlay);
         let action = action.clone();
-        let (reach, stop) = (self.reach.clone(), self.stop.clone());
+        let (reach, clock, stop) = (self.reach.clone(), self.clock.clone(), self.stop.clone());
         self.writes.spawn(async move {
-            let written = write(&action, &reach, &stop).await;
-            (action.place, written)
+            let written = write::write(&action, &reach, clock.now(), &stop).await;
+            Some((action, written))
         });
     }
 
-    fn finish(&mut self, written: Option<(Place, Option<Polkadot>)>) {
-        let Some((place, answer)) = written else { return };
+    /// An event on every resource that waits for a person, once for each reason.
+    fn tell_waits(&mut self, made: &Plan) {
+        let theirs = |wait: &&Wait| wait.code.needs_a_person();
+        let waits: BTreeMap<&Place, &Wait> =
+            made.waits.iter().filter(theirs).map(|wait| (&wait.place, wait)).collect();
+        self.told.retain(|place, code| waits.get(place).is_some_and(|wait| wait.code == *code));
+        for (place, wait) in waits {
+            if self.reach.hold.is_held() && self.told.insert(place.clone(), wait.code).is_none() {
+                let (wait, reach, now) = (wait.clone(), self.reach.clone(), self.clock.now());
+                self.writes.spawn(async move {
+                    write::tell_wait(&wait, &reach, now).await;
+                    None
+                });
+            }
+        }
+    }
+
+    /// One resource that cannot be marked must not stop the fleet.
+    fn note_mark(&mut self, place: &Place, write: &Write, well: bool) {
+        if !matches!(write, Write::Epoch(_)) {
+            return;
+        }
+        if well {
+            self.refused_marks.remove(place);
+            return;
+        }
+        let times = self.refused_marks.entry(place.clone()).or_insert(0);
+        *times += 1;
+        if *times == MARK_TRIES {
+            warn!(
+                cluster = %place.0, resource = %place.1,
+                "The resource cannot be marked with the daemon that leads now; it gets no steps, all others do. Does a \
+                 webhook refuse patches, or is it not valid by the CRD? Try kubectl annotate."
+            );
+        }
+    }
+
+    fn finish(&mut self, written: Option<(Action, Option<Polkadot>)>) {
+        let Some((Action { place, write, .. }, answer)) = written else { return };
+        self.note_mark(&place, &write, answer.is_some());
         if let Some(overlay) = self.overlays.get_mut(&place) {
             overlay.answer = match answer {
                 Some(polkadot) => Answer::Written(Written::of(&polkadot)),
@@ -221,145 +275,12 @@ impl Written {
     }
 }
 
-/// Makes one write; `None` where it did not take place. Returns only when it is known whether it did.
-async fn write(action: &Action, reach: &Reach, stop: &CancellationToken) -> Option<Polkadot> {
-    let span = span(action);
-    async {
-        let (cluster, id) = &action.place;
-        let api: Api<Polkadot> = Api::namespaced(reach.client(cluster)?, &id.namespace);
-        let patch = Patch::Merge(patch(action, traces::traceparent(&Span::current())));
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        match tokio::time::timeout(REQUEST_BOUND, api.patch(&id.name, &params, &patch)).await {
-            Ok(Ok(polkadot)) => {
-                say(action);
-                Some(polkadot)
-            }
-            Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
-                let why = masked(&status.message);
-                debug!(%cluster, resource = %id, why, "A write was refused; it is planned anew.");
-                None
-            }
-            Ok(Err(error)) if is_not_held(&error) => {
-                debug!(%cluster, resource = %id, "A write was not sent: the Lease is not ours.");
-                None
-            }
-            unanswered => {
-                let why = unanswered.map_or("no answer".into(), |answer| {
-                    answer.err().map(|error| masked(&error.to_string())).unwrap_or_default()
-                });
-                warn!(%cluster, resource = %id, why, "It is not known whether a step took place; reading it again.");
-                settle(action, reach, stop).await
-            }
-        }
-    }
-    .instrument(span)
-    .await
-}
-
-/// Reads until the server answers: the write's own time is over by then, so what is read is what it came to. The
-/// client is asked for anew each time: the cluster may come back under another address.
-async fn settle(action: &Action, reach: &Reach, stop: &CancellationToken) -> Option<Polkadot> {
-    let (cluster, id) = &action.place;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(REREAD_PAUSE) => {}
-            // The next daemon reads what came of it.
-            () = stop.cancelled() => return None,
-        }
-        let Some(client) = reach.client(cluster) else { continue };
-        let api: Api<Polkadot> = Api::namespaced(client, &id.namespace);
-        match tokio::time::timeout(REQUEST_BOUND, api.get_opt(&id.name)).await {
-            Ok(Ok(Some(found))) if found.resource_version().as_ref() != Some(&action.resource_version) => {
-                return Some(found);
-            }
-            Ok(Ok(_)) => return None,
-            // Forbidden, or gone with its cluster: the next plan sees it from there.
-            Ok(Err(kube::Error::Api(status))) if status.code < 500 => return None,
-            _ => {}
-        }
-    }
-}
-
 fn code(why: &NoSteps) -> Code {
     match why {
         NoSteps::Unseen(_) => Code::HomeUnreachable,
         NoSteps::Standby(_) => Code::Standby,
         NoSteps::TakingOver => Code::TakingOver,
         NoSteps::ClockSkew(_) => Code::ClockSkew,
-    }
-}
-
-fn patch(action: &Action, traceparent: Option<String>) -> Value {
-    let mut annotations = json!({});
-    let mut patch = json!({"metadata": {"uid": action.uid, "resourceVersion": action.resource_version}});
-    match &action.write {
-        Write::Step(step) => {
-            annotations[STEP_ANNOTATION] = json!(serde_json::to_string(step).unwrap_or_default());
-            patch["spec"] = json!({"clientVersion": step.target});
-            if let Some(traceparent) = traceparent {
-                annotations[TRACEPARENT_ANNOTATION] = json!(traceparent);
-            }
-        }
-        Write::Grant(grant) => {
-            annotations[GRANT_ANNOTATION] = json!(serde_json::to_string(grant).unwrap_or_default());
-        }
-        Write::Epoch(epoch) => annotations[EPOCH_ANNOTATION] = json!(epoch.to_string()),
-        Write::Revoke => annotations[GRANT_ANNOTATION] = Value::Null,
-    }
-    patch["metadata"]["annotations"] = annotations;
-    patch
-}
-
-fn span(action: &Action) -> Span {
-    let (cluster, id) = &action.place;
-    match &action.write {
-        Write::Step(step) => {
-            let span = info_span!(
-                parent: None,
-                "upgrade step",
-                k8s.cluster.name = %cluster,
-                k8s.namespace.name = id.namespace,
-                polkadot.name = id.name,
-                upgrade.name = step.upgrade,
-                upgrade.target = step.target,
-                upgrade.attempt = step.attempt,
-            );
-            traces::export_upgrade_root(&step.upgrade, &step.target, step.attempt);
-            traces::under_upgrade(&span, &step.upgrade, &step.target, step.attempt);
-            span
-        }
-        Write::Grant(grant) => info_span!(
-            parent: None,
-            "grant roll",
-            k8s.cluster.name = %cluster,
-            k8s.namespace.name = id.namespace,
-            polkadot.name = id.name,
-            role = %grant.role,
-            ordinal = grant.ordinal,
-        ),
-        Write::Epoch(_) => {
-            info_span!(parent: None, "mark epoch", k8s.cluster.name = %cluster, polkadot.name = id.name)
-        }
-        Write::Revoke => {
-            info_span!(parent: None, "revoke roll", k8s.cluster.name = %cluster, polkadot.name = id.name)
-        }
-    }
-}
-
-fn say(action: &Action) {
-    let (cluster, id) = &action.place;
-    match &action.write {
-        Write::Step(step) => {
-            let from = step.previous.as_deref().unwrap_or("none");
-            info!(%cluster, resource = %id, upgrade = step.upgrade, from, to = step.target, "Took an upgrade step.");
-        }
-        Write::Grant(grant) => {
-            info!(%cluster, resource = %id, role = %grant.role, ordinal = grant.ordinal, "Allowed a pod to restart.");
-        }
-        Write::Epoch(epoch) => {
-            debug!(%cluster, resource = %id, epoch, "Marked with the planner that writes now.")
-        }
-        Write::Revoke => info!(%cluster, resource = %id, "Took back an unused permission to restart."),
     }
 }
 

@@ -66,7 +66,10 @@ fn trouble(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
 /// I11: a paused upgrade starts nothing.
 fn pause(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     if candidate.upgrade.paused {
-        return Err((Code::UpgradePaused, "the upgrade is paused in the fleet file".into()));
+        return Err((
+            Code::UpgradePaused,
+            "the upgrade is paused, in the fleet file or by polkafleet pause (see polkafleet status)".into(),
+        ));
     }
     Ok(())
 }

@@ -40,8 +40,10 @@ pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, 
 
 fn home_is_unseen(fleet: &Fleet, board: &Board) -> Option<Veto> {
     let home = board.clusters.get(&fleet.home);
-    let words = || format!("the home cluster {} cannot be seen; no step is taken until it can", fleet.home);
-    let ready = home.is_some_and(|view| view.state == ClusterState::Ready);
+    let state = home.map_or_else(|| "connecting".to_owned(), |view| view.state.to_string());
+    let words = || format!("the home cluster {} is {state}; no step is taken until it is well", fleet.home);
+    // It may be there for the Leases and records only.
+    let ready = home.is_some_and(|view| matches!(view.state, ClusterState::Ready | ClusterState::NoCrd));
     (!ready).then(|| (Code::HomeUnreachable, words()))
 }
 
@@ -54,12 +56,16 @@ fn hold_all(survey: &Survey<'_>, code: Code, words: &str, plan: &mut Plan) {
     }
 }
 
+fn is_unmarked(resource: &Surveyed<'_>, epoch: i64) -> bool {
+    epoch > 0 && resource.view.epoch != epoch
+}
+
 /// Marks every resource that may be changed and bears the mark of an earlier planner; returns whether there are any.
 fn mark_epoch(survey: &Survey<'_>, epoch: i64, plan: &mut Plan) -> bool {
     let mut any = false;
     for (place, resource) in &survey.resources {
         let open = gates::cluster_is_open(survey, resource.cluster).is_ok() && resource.view.held.is_none();
-        if open && resource.view.epoch < epoch {
+        if open && is_unmarked(resource, epoch) && !survey.is_unmarkable(place) {
             any = true;
             if !survey.is_unsettled(place) {
                 plan.actions.push(action(place.clone(), resource, Write::Epoch(epoch)));
@@ -219,6 +225,11 @@ fn excluded(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Opti
 fn write_is_over(survey: &Survey<'_>, place: &Place) -> Result<(), Veto> {
     if survey.is_unsettled(place) {
         return Err((Code::WriteUnderWay, "the answer to the last write has not been seen yet".into()));
+    }
+    if survey.is_unmarkable(place) {
+        let words =
+            "the cluster refuses to mark it with the daemon that leads now; see the daemon's log".to_owned();
+        return Err((Code::TakingOver, words));
     }
     if !survey.is_recorded(&place.0) {
         let words = format!("what cluster {} runs is being written down in home", place.0);

@@ -89,6 +89,11 @@ impl<'a> Survey<'a> {
         self.ground.unsettled.contains(place)
     }
 
+    /// Whether it was tried in vain to mark a resource with the planner that writes now.
+    pub fn is_unmarkable(&self, place: &Place) -> bool {
+        self.ground.unmarkable.contains(place)
+    }
+
     /// Whether home knows all of a member that a step in it depends on.
     pub fn is_recorded(&self, cluster: &ClusterName) -> bool {
         !self.ground.unrecorded.contains(cluster)

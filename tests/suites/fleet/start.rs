@@ -30,7 +30,7 @@ async fn a_second_signal_ends_a_daemon_that_is_still_finishing(place: Place) {
     let world = World::new(place, 1).await;
     world.write_fleet(1, &json!({"lease": {"duration": "5m"}}));
     let mut daemon = world.process();
-    says(&daemon, "This daemon leads").await;
+    says(&daemon, "\"state\":\"ready\"").await;
     // Its Lease cannot be let go any more: it tries for as long as that may matter.
     world.members[0].gate.set(Mode::Hang);
     daemon.signal("-TERM");

@@ -246,6 +246,18 @@ impl Member {
         .await
     }
 
+    /// Waits for an event about the resource with this reason; returns its note.
+    pub async fn event(&self, reason: &str) -> String {
+        let api: Api<k8s_openapi::api::events::v1::Event> =
+            Api::namespaced(self.admin.clone(), &self.namespace);
+        eventually(&format!("an event says {reason}"), PATIENCE, async || {
+            let events = api.list(&ListParams::default()).await.unwrap();
+            let found = events.items.into_iter().find(|event| event.reason.as_deref() == Some(reason))?;
+            Some(found.note.unwrap_or_default())
+        })
+        .await
+    }
+
     pub async fn pods(&self) -> BTreeMap<String, Pod> {
         let api: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);
         api.list(&ListParams::default())

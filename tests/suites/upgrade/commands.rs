@@ -163,6 +163,9 @@ async fn pause_starts_nothing_until_resume_and_retry_raises_the_attempt(place: P
         run(&world, &["status"]).await.1.contains("Contested").then_some(())
     })
     .await;
+    for reason in ["UpgradeStep", "RestartAllowed", "Contested"] {
+        world.members[0].event(reason).await;
+    }
     let (code, said) = run(&world, &["retry", "polkadot"]).await;
     assert_eq!((code, said.contains("attempt 2")), (0, true), "{said}");
     world.members[0].settles_at(NEW).await;
