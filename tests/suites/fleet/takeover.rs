@@ -26,6 +26,7 @@ in_both_worlds! {
     without_home_the_members_are_looked_after_all_the_same,
     kills_and_stalls_at_random_moments_never_make_two_writers,
     a_lease_is_handed_over_on_request_and_no_write_passes_after_that,
+    an_edit_of_the_home_namespace_is_refused_while_daemons_run,
     a_restarted_daemon_knows_from_home_what_a_member_that_is_down_runs,
 }
 
@@ -273,4 +274,18 @@ async fn a_lease_is_handed_over_on_request_and_no_write_passes_after_that(place:
     maps(&new).create(&PostParams::default(), &map("handed-over")).await.unwrap();
     maps(&old).get("handed-over").await.unwrap();
     stop.cancel();
+}
+
+async fn an_edit_of_the_home_namespace_is_refused_while_daemons_run(place: Place) {
+    let world = World::new(place, 1).await;
+    world.write_fleet(1, &json!({}));
+    let daemon = world.daemon();
+    let member = &world.members[0];
+    member.create(&sample(VERSION, 0x40)).await;
+    member.settles_at(VERSION).await;
+    world.write_fleet(1, &json!({"homeNamespace": "another"}));
+    says(&daemon, "stop all daemons of this fleet").await;
+    scales(&world, member, 2).await;
+    world.write_fleet(1, &json!({}));
+    says(&daemon, "The fleet file is valid again").await;
 }
