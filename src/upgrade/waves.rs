@@ -1,6 +1,6 @@
 //! What would happen if everything went well: the planner's own steps, played forward on a copy of the Board. Pure.
 //!
-//! Nothing here knows a rule: each wave is what [`plan`] allows at once, done and healthy before the next is asked for.
+//! Nothing here knows a rule: each wave is what [`plan()`] allows at once, done and healthy before the next is asked for.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
