@@ -60,6 +60,7 @@ pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
         plain_key(polkadot),
         topology(polkadot),
         no_sentries(polkadot),
+        ephemeral_keystore(polkadot, found),
         floating_version(polkadot),
     ];
     verdicts.extend(more.into_iter().flatten());
@@ -211,6 +212,27 @@ fn no_sentries(polkadot: &Polkadot) -> Option<Verdict> {
     })
 }
 
+/// A validator whose session keys go with its pod: said before that happens.
+fn ephemeral_keystore(polkadot: &Polkadot, found: &Findings<'_>) -> Option<Verdict> {
+    let lost = "the next restart of the validator's pod leaves it with an empty keystore, without its session keys: it \
+                misses its blocks and may be slashed as offline until new ones are made (author_rotateKeys) and set on \
+                the chain";
+    let words = if polkadot.is_persistent(Role::Validator) {
+        format!(
+            "the running validator was made without a volume, and the one of dataPersistenceSupport begins empty: {lost}; \
+             copy its keystore (below /data/chains) to a safe place before it restarts, or be ready to rotate the keys"
+        )
+    } else {
+        format!(
+            "spec.validator.dataPersistenceSupport is off: {lost}; set enabled: true with a persistentVolumeClaim before \
+             it validates. If it was on until now, put it back as it was and nothing is lost: the old volume is kept \
+             unless retentionPolicy says otherwise. If it was never on, copy the keystore (below /data/chains) to a safe \
+             place first: a new volume begins empty"
+        )
+    };
+    (!found.keystore_kept).then(|| Verdict::warning("EphemeralKeystore", words))
+}
+
 fn floating_version(polkadot: &Polkadot) -> Option<Verdict> {
     let version = polkadot.spec.client_version.as_deref().filter(|tag| version::is_floating(tag))?;
     let words = format!(
@@ -251,3 +273,6 @@ pub fn common_version(roles: &[RoleView]) -> Option<String> {
     let first = versions.next()?;
     versions.all(|version| version == first).then(|| first.clone())
 }
+
+#[cfg(test)]
+mod tests;
