@@ -136,7 +136,8 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
     tell::tell(inputs.client, polkadot, &events::deeds(&made.done), inputs.now).await;
     result?;
     let keystore_kept = observe::keystore_kept(polkadot, &observed.pods);
-    report(polkadot, made, keystore_kept, inputs).await
+    let left_out = left_out(polkadot, &observed, &made.roles, inputs);
+    report(polkadot, made, keystore_kept, left_out, inputs).await
 }
 
 async fn change(
@@ -188,10 +189,22 @@ fn failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String) -> (Polkado
     };
     let trouble = Some(("Failed", trouble));
     let keystore_kept = observe::keystore_kept(polkadot, &observed.pods);
-    let found = Findings { roles: &roles, keys: &observed.keys, trouble, keystore_kept, warnings: vec![] };
+    let left_out = left_out(polkadot, &observed, &roles, inputs);
+    let keys = &observed.keys;
+    let found = Findings { roles: &roles, keys, trouble, keystore_kept, left_out, warnings: vec![] };
     let status = status::derive(polkadot, &found, inputs.now);
     let view = status::view(polkadot, &found, &status, inputs.now);
     (status, view)
+}
+
+/// The nodes that cannot come, because the resource is left as it is and no StatefulSet asks for them.
+fn left_out(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    roles: &[RoleView],
+    inputs: &Inputs<'_>,
+) -> Vec<String> {
+    if inputs.changes_nothing(polkadot) { observe::unasked(polkadot, observed, roles) } else { vec![] }
 }
 
 fn roles(polkadot: &Polkadot, observed: &Observed, templates: &[Template]) -> Vec<RoleView> {
@@ -261,10 +274,12 @@ async fn report(
     polkadot: &Polkadot,
     made: Made,
     keystore_kept: bool,
+    left_out: Vec<String>,
     inputs: &Inputs<'_>,
 ) -> Result<Outcome> {
     let Made { roles, keys, trouble, warnings, .. } = &made;
-    let found = Findings { roles, keys, trouble: trouble.clone(), keystore_kept, warnings: warnings.clone() };
+    let (trouble, warnings) = (trouble.clone(), warnings.clone());
+    let found = Findings { roles, keys, trouble, keystore_kept, left_out, warnings };
     let status = status::derive(polkadot, &found, inputs.now);
     let changed = polkadot.status.as_ref() != Some(&status) && !inputs.paused;
     if changed {

@@ -68,7 +68,8 @@ pub struct PolkadotSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 30), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name_prefix: Option<String>,
-    /// A reason to leave the resource exactly as it is: nothing of it is created, changed, restarted or deleted.
+    /// A reason to leave the resource exactly as it is: polkafleet creates, changes, restarts and deletes nothing of it. It
+    /// does not protect from deleting the resource itself: its pods and objects then go with it (garbage collection).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub hold: Option<String>,
@@ -238,6 +239,9 @@ pub struct ClaimMetadata {
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
 }
+
+#[cfg(test)]
+mod tests;
 
 fn one() -> i32 {
     1

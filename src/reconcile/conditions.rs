@@ -84,13 +84,22 @@ fn nodes<'a>(found: &'a Findings<'_>) -> impl Iterator<Item = &'a NodeView> {
     found.roles.iter().flat_map(|role| &role.nodes)
 }
 
+/// Nodes that are not Ready and could be: those that nothing asks for are neither starting nor down.
+fn down<'a>(found: &'a Findings<'_>) -> impl Iterator<Item = &'a NodeView> {
+    nodes(found).filter(|node| node.ready_since.is_none() && !found.left_out.contains(&node.pod))
+}
+
 fn ready(found: &Findings<'_>) -> Verdict {
     if let Some((reason, words)) = &found.trouble {
         return Verdict::fails(status::READY, reason, words);
     }
-    let waiting: Vec<_> = nodes(found).filter(|node| node.ready_since.is_none()).map(described).collect();
+    let waiting: Vec<_> = down(found).map(described).collect();
     let all = nodes(found).count();
-    if waiting.is_empty() {
+    if waiting.is_empty() && !found.left_out.is_empty() {
+        let words =
+            format!("left as it is, so not made: {}; the others are Ready", found.left_out.join(", "));
+        Verdict::fails(status::READY, "LeftAsItIs", words)
+    } else if waiting.is_empty() {
         Verdict::holds(status::READY, "AllNodesReady", format!("{all} of {all} nodes Ready"))
     } else {
         Verdict::fails(status::READY, "NodesNotReady", format!("not Ready: {}", waiting.join(", ")))
@@ -106,10 +115,8 @@ fn described(node: &NodeView) -> String {
 
 /// Whether something is on its way that will come by waiting.
 fn progressing(found: &Findings<'_>) -> Verdict {
-    let coming: Vec<_> = nodes(found)
-        .filter(|node| node.ready_since.is_none() && node.stuck.is_none())
-        .map(|node| node.pod.clone())
-        .collect();
+    let coming: Vec<_> =
+        down(found).filter(|node| node.stuck.is_none()).map(|node| node.pod.clone()).collect();
     if found.trouble.is_some() || coming.is_empty() {
         Verdict::fails(status::PROGRESSING, "Settled", "nothing is on its way")
     } else {
@@ -120,10 +127,7 @@ fn progressing(found: &Findings<'_>) -> Verdict {
 /// Whether something that worked does not, or waiting will not mend it.
 fn degraded(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
     let worked = polkadot.status.as_ref().is_some_and(|status| status.first_settled.is_some());
-    let down: Vec<_> = nodes(found)
-        .filter(|node| node.ready_since.is_none() && (worked || node.stuck.is_some()))
-        .map(described)
-        .collect();
+    let down: Vec<_> = down(found).filter(|node| worked || node.stuck.is_some()).map(described).collect();
     if down.is_empty() {
         Verdict::fails(status::DEGRADED, "NodesWell", "no node is down")
     } else {

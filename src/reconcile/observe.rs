@@ -272,6 +272,19 @@ pub fn role_view(polkadot: &Polkadot, role: Role, hash: &str, replicas: i32, pod
     view
 }
 
+/// Nodes without a pod that no StatefulSet asks for.
+#[must_use]
+pub fn unasked(polkadot: &Polkadot, observed: &Observed, roles: &[RoleView]) -> Vec<String> {
+    let names = Names::of(polkadot);
+    let of_role = |role: &RoleView| {
+        let set = observed.stateful_sets.get(&names.stateful_set(role.role));
+        let asked = set.map_or(0, |set| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
+        let nodes = role.nodes.iter().filter(|node| node.hash.is_none() && node.ordinal >= asked);
+        nodes.map(|node| node.pod.clone()).collect::<Vec<_>>()
+    };
+    roles.iter().flat_map(of_role).collect()
+}
+
 fn mounts(pod: &Pod, claim: &str) -> bool {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
     let mut claims =

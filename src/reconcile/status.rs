@@ -24,6 +24,8 @@ pub struct Findings<'a> {
     pub trouble: Option<(&'static str, String)>,
     /// Whether the validator's keystore outlives its pod.
     pub keystore_kept: bool,
+    /// Pods that nothing asks for while the resource is left as it is: they are not there, and not down.
+    pub left_out: Vec<String>,
     /// What else the reconcile found worth a warning.
     pub warnings: Vec<Verdict>,
 }
@@ -213,8 +215,15 @@ mod tests {
     }
 
     fn next(polkadot: &Polkadot, roles: &[RoleView], now: Timestamp) -> Polkadot {
-        let found =
-            Findings { roles, keys: &Keys::new(), trouble: None, keystore_kept: true, warnings: vec![] };
+        let keys = Keys::new();
+        let found = Findings {
+            roles,
+            keys: &keys,
+            trouble: None,
+            keystore_kept: true,
+            left_out: vec![],
+            warnings: vec![],
+        };
         let mut polkadot = polkadot.clone();
         polkadot.status = Some(derive(&polkadot, &found, now));
         polkadot
@@ -261,7 +270,14 @@ mod tests {
         let (roles, keys) = (role(Some(Timestamp::MAX), "wanted"), Keys::new());
         let contested = Verdict::warning("Contested", "somebody writes it as well");
         let warnings = vec![contested];
-        let found = Findings { roles: &roles, keys: &keys, trouble: None, keystore_kept: true, warnings };
+        let found = Findings {
+            roles: &roles,
+            keys: &keys,
+            trouble: None,
+            keystore_kept: true,
+            left_out: vec![],
+            warnings,
+        };
         let view = view(&sentry(), &found, &derive(&sentry(), &found, at(60)), at(60));
         assert_eq!(view.roles[0].nodes[0].ready_since, Some(at(60)));
         assert_eq!(view.trouble.as_deref(), Some("somebody writes it as well"));

@@ -24,6 +24,7 @@ in_both_worlds! {
     fault_07_the_policy_is_repaired_made_again_and_removed_when_it_is_switched_off,
     fault_17_the_addresses_of_peers_follow_the_port,
     fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready,
+    a_node_that_is_not_made_because_the_resource_is_held_is_not_called_down,
     fault_24_chain_pruning_database_and_more_arguments_reach_the_client,
 }
 
@@ -192,6 +193,33 @@ async fn fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready(pl
     };
     assert!(began("sentry-sset-0") >= ready("sentry-sset-1"), "sentries one after the other");
     assert!(began("validator-sset-0") >= ready("sentry-sset-0"), "then the validator");
+}
+
+async fn a_node_that_is_not_made_because_the_resource_is_held_is_not_called_down(place: Place) {
+    let (world, _daemon) = settled(place, 0xb8, json!({"kind": "Sentry", "sentry": {"replicas": 1}})).await;
+    let member = &world.members[0];
+    member.edit_spec(json!({"hold": "a look around", "sentry": {"replicas": 2}})).await;
+    let conditions = eventually("it is seen to be held", PATIENCE, async || {
+        let polkadot = member.get().await;
+        let status =
+            polkadot.status.filter(|status| status.observed_generation == polkadot.metadata.generation)?;
+        status.conditions.iter().any(|one| one.type_ == "Held").then_some(status.conditions)
+    })
+    .await;
+    let of = |type_: &str| conditions.iter().find(|one| one.type_ == type_).unwrap();
+    for type_ in ["Degraded", "Progressing"] {
+        assert_eq!(of(type_).status, "False", "{:?}", of(type_));
+    }
+    assert!(
+        of("Ready").status == "False" && of("Ready").message.contains("sentry-sset-1"),
+        "{:?}",
+        of("Ready")
+    );
+    member.edit_spec(json!({"hold": null})).await;
+    eventually("it is made once nothing holds it", PATIENCE, async || {
+        member.pods().await.contains_key("sentry-sset-1").then_some(())
+    })
+    .await;
 }
 
 async fn fault_24_chain_pruning_database_and_more_arguments_reach_the_client(place: Place) {
