@@ -1,7 +1,8 @@
 //! The conditions of a resource: what is said of it, in which words. Pure.
 //!
 //! `Ready`, `Progressing`, `Degraded` and `RollPending` are always there. The others are there only while they hold: they
-//! warn, and their message says what to do. `Stalled` is for kstatus and its kin, which take it for "needs a person".
+//! warn, and their message says what to do. `Stalled` and `Reconciling` are for kstatus and its kin, which take them for
+//! "needs a person" and "in progress".
 
 use std::collections::BTreeMap;
 
@@ -48,8 +49,12 @@ impl Verdict {
 /// Everything there is to say.
 #[must_use]
 pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
+    let progressing = progressing(polkadot, found);
+    let reconciling =
+        progressing.holds.then(|| Verdict { type_: status::RECONCILING, ..progressing.clone() });
     let mut verdicts =
-        vec![ready(found), progressing(found), degraded(polkadot, found), roll_pending(polkadot, found)];
+        vec![ready(found), progressing, degraded(polkadot, found), roll_pending(polkadot, found)];
+    verdicts.extend(reconciling);
     if let Some((reason, words)) = &found.trouble {
         verdicts.push(Verdict::holds(status::STALLED, reason, words));
     }
@@ -114,14 +119,34 @@ fn described(node: &NodeView) -> String {
 }
 
 /// Whether something is on its way that will come by waiting.
-fn progressing(found: &Findings<'_>) -> Verdict {
+fn progressing(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
     let coming: Vec<_> =
         down(found).filter(|node| node.stuck.is_none()).map(|node| node.pod.clone()).collect();
-    if found.trouble.is_some() || coming.is_empty() {
-        Verdict::fails(status::PROGRESSING, "Settled", "nothing is on its way")
-    } else {
-        Verdict::holds(status::PROGRESSING, "NodesStarting", format!("starting: {}", coming.join(", ")))
+    if found.trouble.is_none() && !coming.is_empty() {
+        return Verdict::holds(
+            status::PROGRESSING,
+            "NodesStarting",
+            format!("starting: {}", coming.join(", ")),
+        );
     }
+    match rolling(polkadot, found) {
+        Some(words) => Verdict::holds(status::PROGRESSING, "Rolling", words),
+        None => Verdict::fails(status::PROGRESSING, "Settled", "nothing is on its way"),
+    }
+}
+
+/// A roll that has begun and not ended, also between two permissions; none while it cannot go on. One that waits for its
+/// first permission may wait for ever, so it is not on its way.
+fn rolling(polkadot: &Polkadot, found: &Findings<'_>) -> Option<String> {
+    let grant: Grant = record::read(polkadot.annotations(), record::GRANT_ANNOTATION)?;
+    let role = found.roles.iter().find(|role| role.role == grant.role && role.hash == grant.hash)?;
+    let left = role.outdated().count();
+    let is_stopped = found.trouble.is_some()
+        || polkadot.spec.hold.is_some()
+        || down(found).any(|node| node.stuck.is_some());
+    let (done, all) = (role.nodes.len() - left, role.nodes.len());
+    let words = || format!("rolling: {done} of {all} {} nodes have template {}", role.role, role.hash);
+    (left > 0 && !is_stopped).then(words)
 }
 
 /// Whether something that worked does not, or waiting will not mend it.

@@ -2,6 +2,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
+use crate::observed::Stuck;
 use crate::polkadot::{PolkadotSpec, PolkadotStatus};
 
 fn polkadot(spec: &str) -> Polkadot {
@@ -77,4 +78,36 @@ fn a_node_that_nothing_asks_for_while_a_resource_is_held_is_not_down() {
     assert_eq!((held["Ready"].holds, held["Ready"].reason), (false, "LeftAsItIs"));
     let free = said(&sentries(), &roles, |_| {});
     assert!(free["Degraded"].holds && free["Progressing"].holds, "{free:?}");
+}
+
+/// The same resource with permission to restart one sentry with this template.
+fn granted(polkadot: &Polkadot, hash: &str, ordinal: i32) -> Polkadot {
+    let grant = Grant { role: Role::Sentry, hash: hash.into(), ordinal, at: Timestamp::UNIX_EPOCH };
+    let annotation = (record::GRANT_ANNOTATION.to_owned(), serde_json::to_string(&grant).unwrap());
+    let mut polkadot = polkadot.clone();
+    polkadot.metadata.annotations = Some([annotation].into());
+    polkadot
+}
+
+#[test]
+fn a_resource_is_on_its_way_from_the_first_permission_of_a_roll_to_its_end() {
+    let old = |ordinal| node(ordinal, Some("old"), true);
+    let new = |ordinal| node(ordinal, Some("new"), true);
+    let at = |nodes: Vec<NodeView>, granted: &Polkadot| {
+        let said = said(granted, &role(nodes), |_| {});
+        let progressing = &said["Progressing"];
+        assert_eq!(said.contains_key("Reconciling"), progressing.holds, "kstatus reads the other one");
+        (progressing.holds, progressing.reason)
+    };
+    let first = granted(&sentries(), "new", 2);
+    let on_its_way = (true, "Rolling");
+    assert_eq!(at(vec![old(0), old(1), old(2)], &sentries()), (false, "Settled"), "not permitted yet");
+    assert_eq!(at(vec![old(0), old(1), old(2)], &granted(&sentries(), "newer", 2)), (false, "Settled"));
+    assert_eq!(at(vec![old(0), old(1), old(2)], &first), on_its_way);
+    assert_eq!(at(vec![old(0), old(1), new(2)], &first), on_its_way, "between two permissions");
+    let last = granted(&sentries(), "new", 0);
+    assert_eq!(at(vec![new(0), new(1), new(2)], &last), (false, "Settled"), "done");
+    let mut stuck = node(2, Some("new"), false);
+    stuck.stuck = Some(Stuck { reason: "ImagePullBackOff".into(), words: None });
+    assert_eq!(at(vec![old(0), old(1), stuck], &first), (false, "Settled"), "waiting will not mend it");
 }

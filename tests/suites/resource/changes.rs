@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt as _};
+use polkafleet::polkadot::Polkadot;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
@@ -24,6 +26,7 @@ in_both_worlds! {
     fault_07_the_policy_is_repaired_made_again_and_removed_when_it_is_switched_off,
     fault_17_the_addresses_of_peers_follow_the_port,
     fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready,
+    a_resource_is_on_its_way_while_its_pods_are_rolled_and_no_more_after_that,
     a_node_that_is_not_made_because_the_resource_is_held_is_not_called_down,
     fault_24_chain_pruning_database_and_more_arguments_reach_the_client,
 }
@@ -193,6 +196,39 @@ async fn fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready(pl
     };
     assert!(began("sentry-sset-0") >= ready("sentry-sset-1"), "sentries one after the other");
     assert!(began("validator-sset-0") >= ready("sentry-sset-0"), "then the validator");
+}
+
+async fn a_resource_is_on_its_way_while_its_pods_are_rolled_and_no_more_after_that(place: Place) {
+    let spec = json!({"kind": "Sentry", "sentry": {"replicas": 2}});
+    let (world, _daemon) = settled(place, 0xb9, spec).await;
+    let member = &world.members[0];
+    let from = member.get().await.resource_version().unwrap();
+    let polkadots = member.polkadots();
+    let mut changes = polkadots.watch(&WatchParams::default(), &from).await.unwrap().boxed();
+    world.write_fleet(1, &owned(NEW));
+    let is = |polkadot: &Polkadot, type_: &str, reason: &str| {
+        let conditions = polkadot.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|one| one.type_ == type_ && one.status == "True" && one.reason == reason)
+    };
+    let mut rolling = 0;
+    let seen = tokio::time::timeout(PATIENCE, async {
+        while let Some(change) = changes.next().await {
+            let WatchEvent::Modified(polkadot) = change.unwrap() else { continue };
+            assert!(!is(&polkadot, "Progressing", "Rolling") || is(&polkadot, "Reconciling", "Rolling"));
+            rolling += usize::from(is(&polkadot, "Progressing", "Rolling"));
+            let settled = polkadot.status.as_ref().and_then(|status| status.settled.as_ref());
+            if settled.is_some_and(|settled| settled.version == NEW) {
+                return Some(polkadot);
+            }
+        }
+        None
+    });
+    let settled = seen.await.unwrap().unwrap();
+    assert!(rolling > 0, "the roll was on its way");
+    let status = settled.status.as_ref().unwrap();
+    let left = |one: &&polkafleet::polkadot::Condition| one.type_ == "Reconciling" || one.reason == "Rolling";
+    assert_eq!(status.conditions.iter().find(left), None);
+    assert!(is(&settled, "Ready", "AllNodesReady"));
 }
 
 async fn a_node_that_is_not_made_because_the_resource_is_held_is_not_called_down(place: Place) {
