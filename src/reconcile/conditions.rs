@@ -91,7 +91,7 @@ fn nodes<'a>(found: &'a Findings<'_>) -> impl Iterator<Item = &'a NodeView> {
 
 /// Nodes that are not Ready and could be: those that nothing asks for are neither starting nor down.
 fn down<'a>(found: &'a Findings<'_>) -> impl Iterator<Item = &'a NodeView> {
-    nodes(found).filter(|node| node.ready_since.is_none() && !found.left_out.contains(&node.pod))
+    nodes(found).filter(|node| node.ready_since.is_none() && !found.pods.left_out.contains(&node.pod))
 }
 
 fn ready(found: &Findings<'_>) -> Verdict {
@@ -100,9 +100,9 @@ fn ready(found: &Findings<'_>) -> Verdict {
     }
     let waiting: Vec<_> = down(found).map(described).collect();
     let all = nodes(found).count();
-    if waiting.is_empty() && !found.left_out.is_empty() {
+    if waiting.is_empty() && !found.pods.left_out.is_empty() {
         let words =
-            format!("left as it is, so not made: {}; the others are Ready", found.left_out.join(", "));
+            format!("left as it is, so not made: {}; the others are Ready", found.pods.left_out.join(", "));
         Verdict::fails(status::READY, "LeftAsItIs", words)
     } else if waiting.is_empty() {
         Verdict::holds(status::READY, "AllNodesReady", format!("{all} of {all} nodes Ready"))
@@ -259,7 +259,7 @@ fn ephemeral_keystore(polkadot: &Polkadot, found: &Findings<'_>) -> Option<Verdi
              place first: a new volume begins empty"
         )
     };
-    (!found.keystore_kept).then(|| Verdict::warning("EphemeralKeystore", words))
+    (!found.pods.keystore_kept).then(|| Verdict::warning("EphemeralKeystore", words))
 }
 
 fn floating_version(polkadot: &Polkadot) -> Option<Verdict> {
@@ -293,14 +293,6 @@ fn reserved_ids(polkadot: &Polkadot, keys: &Keys) -> Option<Verdict> {
 
 fn is_id_of(key: &NodeKey, id: &str) -> bool {
     id == key.peer_id() || id == key.legacy_peer_id()
-}
-
-/// The version that all nodes with a pod run; `None` while they differ.
-#[must_use]
-pub fn common_version(roles: &[RoleView]) -> Option<String> {
-    let mut versions = roles.iter().flat_map(|role| &role.nodes).filter_map(|node| node.version.as_ref());
-    let first = versions.next()?;
-    versions.all(|version| version == first).then(|| first.clone())
 }
 
 #[cfg(test)]

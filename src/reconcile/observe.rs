@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodStatus, Secret, Service,
+    Container, ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodStatus, Secret, Service,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -306,17 +306,34 @@ pub fn keystore_kept(polkadot: &Polkadot, pods: &[Arc<Pod>]) -> bool {
         || (polkadot.is_persistent(Role::Validator) && running.is_none_or(on_volume))
 }
 
+/// The pods whose client has not started yet, in this pod.
+#[must_use]
+pub fn not_started(pods: &[Arc<Pod>]) -> Vec<String> {
+    pods.iter().filter(|pod| !has_started(pod)).map(|pod| pod.name_any()).collect()
+}
+
+fn has_started(pod: &Pod) -> bool {
+    let has_run = |state: &Option<ContainerState>| {
+        state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    client(pod).1.is_some_and(|container| has_run(&container.state) || has_run(&container.last_state))
+}
+
+/// The client's container, as wanted and as it is. It comes first; the old operator called it otherwise.
+fn client(pod: &Pod) -> (Option<&Container>, Option<&ContainerStatus>) {
+    let client = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let container = statuses.into_iter().flatten().find(|one| client.is_some_and(|of| of.name == one.name));
+    (client, container)
+}
+
 pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> NodeView {
     let status = pod.and_then(|pod| pod.status.as_ref());
     let ready = status
         .and_then(|status| status.conditions.as_ref())
         .and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Ready"))
         .filter(|condition| condition.status == "True");
-    // The client's container comes first; the old operator called it otherwise.
-    let client = pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.containers.first());
-    let container = status
-        .and_then(|status| status.container_statuses.as_ref())
-        .and_then(|containers| containers.iter().find(|one| client.is_some_and(|of| of.name == one.name)));
+    let (client, container) = pod.map_or((None, None), client);
     let image = client.and_then(|container| container.image.clone());
     NodeView {
         pod: pod_name,
@@ -398,6 +415,25 @@ mod tests {
         assert!(keystore_kept(&wanted, &claim) && keystore_kept(&wanted, &[]));
         assert!(!keystore_kept(&wanted, &none), "switched on since");
         assert!(!keystore_kept(&of(&json!({"enabled": false})), &claim), "to be switched off");
+    }
+
+    #[test]
+    fn a_pod_has_started_when_its_client_has_run_in_it_once() {
+        let started = |state: Value, last: Value| {
+            let container = json!({
+                "name": "polkadot", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state, "lastState": last,
+            });
+            let pod = json!({
+                "metadata": {"name": "one"}, "spec": {"containers": [{"name": "polkadot"}]},
+                "status": {"containerStatuses": [container]},
+            });
+            not_started(&[Arc::new(serde_json::from_value(pod).unwrap())]).is_empty()
+        };
+        let waits = json!({"waiting": {"reason": "ContainerCreating"}});
+        assert!(!started(waits.clone(), json!({})));
+        assert!(started(json!({"running": {}}), json!({})));
+        assert!(started(waits, json!({"terminated": {"exitCode": 1}})), "between two crashes");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::status::Pods;
 use super::*;
 use crate::observed::Stuck;
 use crate::polkadot::{PolkadotSpec, PolkadotStatus};
@@ -43,14 +44,7 @@ fn said(
     change: impl FnOnce(&mut Findings<'_>),
 ) -> BTreeMap<&'static str, Verdict> {
     let keys = Keys::new();
-    let mut found = Findings {
-        roles,
-        keys: &keys,
-        trouble: None,
-        keystore_kept: true,
-        left_out: vec![],
-        warnings: vec![],
-    };
+    let mut found = Findings { roles, keys: &keys, trouble: None, pods: Pods::plain(), warnings: vec![] };
     change(&mut found);
     verdicts(polkadot, &found).into_iter().map(|verdict| (verdict.type_, verdict)).collect()
 }
@@ -63,7 +57,7 @@ fn a_validator_whose_keystore_goes_with_its_pod_is_warned_of_and_told_what_to_do
          persistentVolumeClaim: {metadata: {name: data}, spec: {}}}}}",
     );
     for (polkadot, words) in [(&off, "set enabled: true"), (&on, "begins empty")] {
-        let lost = said(polkadot, &[], |found| found.keystore_kept = false);
+        let lost = said(polkadot, &[], |found| found.pods.keystore_kept = false);
         let message = &lost["EphemeralKeystore"].message;
         assert!(message.contains(words) && message.contains("session keys"), "{message}");
     }
@@ -73,7 +67,7 @@ fn a_validator_whose_keystore_goes_with_its_pod_is_warned_of_and_told_what_to_do
 #[test]
 fn a_node_that_nothing_asks_for_while_a_resource_is_held_is_not_down() {
     let roles = role(vec![node(0, Some("new"), true), node(1, Some("new"), true), node(2, None, false)]);
-    let held = said(&sentries(), &roles, |found| found.left_out = vec!["sentry-sset-2".into()]);
+    let held = said(&sentries(), &roles, |found| found.pods.left_out = vec!["sentry-sset-2".into()]);
     assert!(!held["Degraded"].holds && !held["Progressing"].holds, "{held:?}");
     assert_eq!((held["Ready"].holds, held["Ready"].reason), (false, "LeftAsItIs"));
     let free = said(&sentries(), &roles, |_| {});
