@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 
 use crate::desired::Keys;
 use crate::identity::NodeKey;
-use crate::observed::{NodeView, RoleView};
+use crate::observed::NodeView;
 use crate::polkadot::{Grant, Kind, Polkadot, Role, record, status};
 use crate::version::era::{self, Era};
 use crate::version::{self, ClientVersion};
@@ -129,9 +129,15 @@ fn progressing(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
             format!("starting: {}", coming.join(", ")),
         );
     }
-    match rolling(polkadot, found) {
-        Some(words) => Verdict::holds(status::PROGRESSING, "Rolling", words),
-        None => Verdict::fails(status::PROGRESSING, "Settled", "nothing is on its way"),
+    if let Some(words) = rolling(polkadot, found) {
+        return Verdict::holds(status::PROGRESSING, "Rolling", words);
+    }
+    let stuck: Vec<_> = down(found).filter(|node| node.stuck.is_some()).map(described).collect();
+    if stuck.is_empty() || found.trouble.is_some() {
+        Verdict::fails(status::PROGRESSING, "Settled", "nothing is on its way")
+    } else {
+        let words = format!("does not start as it is: {}", stuck.join(", "));
+        Verdict::fails(status::PROGRESSING, "NodesStuck", words)
     }
 }
 

@@ -341,9 +341,9 @@ pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> No
         hash: pod.map(|pod| pod.annotations().get(TEMPLATE_HASH_ANNOTATION).cloned().unwrap_or_default()),
         version: image.and_then(|image| image.rsplit_once(':').map(|(_, tag)| tag.to_owned())),
         ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
-        stuck: container.and_then(waits_for).or_else(|| {
+        stuck: status.and_then(has_no_machine).or_else(|| container.and_then(waits_for)).or_else(|| {
             let crash_loops = status.zip(container).is_some_and(|(status, one)| crash_loops(status, one));
-            crash_loops.then(|| Stuck { reason: CRASH_LOOP.into(), words: None })
+            crash_loops.then(|| Stuck { reason: CRASH_LOOP.into(), words: None, since: None })
         }),
     }
 }
@@ -362,7 +362,22 @@ fn waits_for(container: &ContainerStatus) -> Option<Stuck> {
     }
     // The words of a crash loop tell how long the kubelet waits: each would be another status.
     let words = waiting.message.as_ref().filter(|_| reason != CRASH_LOOP);
-    Some(Stuck { words: words.map(|words| words.chars().take(LONGEST_WORDS).collect()), reason })
+    Some(Stuck { words: words.map(|words| cut(words)), reason, since: None })
+}
+
+fn cut(words: &str) -> String {
+    words.chars().take(LONGEST_WORDS).collect()
+}
+
+/// Why a pod has no machine, in the scheduler's words: a volume that is not there, machines that do not match.
+fn has_no_machine(status: &PodStatus) -> Option<Stuck> {
+    let mut conditions = status.conditions.iter().flatten();
+    let scheduled = conditions.find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
+    Some(Stuck {
+        reason: scheduled.reason.clone()?,
+        words: scheduled.message.as_deref().map(cut),
+        since: scheduled.last_transition_time.as_ref().map(|time| time.0),
+    })
 }
 
 /// Whether a container goes round in a loop, also in the moments in which it runs or has just ended: it has been through
@@ -434,6 +449,25 @@ mod tests {
         assert!(!started(waits.clone(), json!({})));
         assert!(started(json!({"running": {}}), json!({})));
         assert!(started(waits, json!({"terminated": {"exitCode": 1}})), "between two crashes");
+    }
+
+    #[test]
+    fn a_pod_that_fits_on_no_machine_says_why_and_since_when() {
+        let pod = |reason: Value| -> Pod {
+            let condition = json!({
+                "type": "PodScheduled", "status": "False", "reason": reason, "message": "0/3 nodes are available",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            let value = json!({
+                "metadata": {}, "spec": {"containers": [{"name": "polkadot"}]},
+                "status": {"phase": "Pending", "conditions": [condition]},
+            });
+            serde_json::from_value(value).unwrap()
+        };
+        let stuck = node_view("one".into(), 0, Some(&pod(json!("Unschedulable")))).stuck.unwrap();
+        assert_eq!(stuck.to_string(), "Unschedulable: 0/3 nodes are available");
+        assert_eq!(stuck.since, Some("2026-01-01T00:00:00Z".parse().unwrap()));
+        assert_eq!(node_view("one".into(), 0, Some(&pod(json!(null)))).stuck, None, "not looked at yet");
     }
 
     #[test]

@@ -3,7 +3,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::status::Pods;
 use super::*;
-use crate::observed::Stuck;
+use crate::observed::{RoleView, Stuck};
 use crate::polkadot::{PolkadotSpec, PolkadotStatus};
 
 fn polkadot(spec: &str) -> Polkadot {
@@ -102,6 +102,6 @@ fn a_resource_is_on_its_way_from_the_first_permission_of_a_roll_to_its_end() {
     let last = granted(&sentries(), "new", 0);
     assert_eq!(at(vec![new(0), new(1), new(2)], &last), (false, "Settled"), "done");
     let mut stuck = node(2, Some("new"), false);
-    stuck.stuck = Some(Stuck { reason: "ImagePullBackOff".into(), words: None });
-    assert_eq!(at(vec![old(0), old(1), stuck], &first), (false, "Settled"), "waiting will not mend it");
+    stuck.stuck = Some(Stuck { reason: "ImagePullBackOff".into(), words: None, since: None });
+    assert_eq!(at(vec![old(0), old(1), stuck], &first), (false, "NodesStuck"), "waiting will not mend it");
 }

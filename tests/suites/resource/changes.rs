@@ -27,6 +27,7 @@ in_both_worlds! {
     fault_17_the_addresses_of_peers_follow_the_port,
     fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready,
     a_resource_is_on_its_way_while_its_pods_are_rolled_and_no_more_after_that,
+    a_pod_that_fits_on_no_machine_says_why_in_the_schedulers_words,
     a_node_that_is_not_made_because_the_resource_is_held_is_not_called_down,
     fault_24_chain_pruning_database_and_more_arguments_reach_the_client,
 }
@@ -229,6 +230,30 @@ async fn a_resource_is_on_its_way_while_its_pods_are_rolled_and_no_more_after_th
     let left = |one: &&polkafleet::polkadot::Condition| one.type_ == "Reconciling" || one.reason == "Rolling";
     assert_eq!(status.conditions.iter().find(left), None);
     assert!(is(&settled, "Ready", "AllNodesReady"));
+}
+
+async fn a_pod_that_fits_on_no_machine_says_why_in_the_schedulers_words(place: Place) {
+    let world = World::new(place, 1).await;
+    world.write_fleet(1, &owned(OLD));
+    let member = &world.members[0];
+    let mut value = serde_json::to_value(sample(OLD, 0xba)).unwrap();
+    json_patch::merge(
+        &mut value,
+        &json!({"spec": {"kind": "Sentry", "sentry": {"nodeSelector": {"no-such": "machine"}}}}),
+    );
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let _daemon = world.daemon();
+    eventually("every condition says why", PATIENCE, async || {
+        let conditions = member.get().await.status?.conditions;
+        let says = |type_: &str| {
+            let words = conditions.iter().find(|one| one.type_ == type_).map(|one| one.message.as_str());
+            words.is_some_and(|words| {
+                words.contains("sentry-sset-0 (Unschedulable: ") && words.contains("selector")
+            })
+        };
+        ["Ready", "Progressing", "Degraded"].into_iter().all(says).then_some(())
+    })
+    .await;
 }
 
 async fn a_node_that_is_not_made_because_the_resource_is_held_is_not_called_down(place: Place) {
