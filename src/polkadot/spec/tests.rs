@@ -13,7 +13,13 @@ fn explained(path: &str) -> String {
 
 #[test]
 fn explain_says_what_surprised_people() {
-    for (path, words) in [("hold", "does not protect from deleting the resource")] {
+    for (path, words) in [
+        ("hold", "does not protect from deleting the resource"),
+        ("sentry.nodeKeySecretRef", "to change a key, name another Secret"),
+        ("validator.nodeKeySecretRef", "to change a key, name another Secret"),
+        ("sentry.dataPersistenceSupport.enabled", "`persistentVolumeClaim` is required"),
+        ("sentry.dataPersistenceSupport.persistentVolumeClaim", "required when enabled"),
+    ] {
         let text = explained(path);
         assert!(text.contains(words), "{path}: {text}");
     }
