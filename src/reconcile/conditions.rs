@@ -173,12 +173,19 @@ fn roll_pending(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
         let permitted = grant.as_ref().filter(|grant| grant.role == role.role && grant.hash == role.hash);
         let (now, later): (Vec<&NodeView>, Vec<&NodeView>) =
             role.outdated().partition(|node| permitted.is_some_and(|grant| grant.ordinal == node.ordinal));
-        let words = |pods: &[&NodeView], what: &str| {
-            let pods: Vec<_> = pods.iter().map(|node| node.pod.as_str()).collect();
+        let words = |nodes: &[&NodeView], what: &str| {
+            let pods: Vec<_> = nodes.iter().map(|node| node.pod.as_str()).collect();
             (!pods.is_empty()).then(|| format!("{} {what} template {}", pods.join(", "), role.hash))
         };
         granted.extend(words(&now, "may restart now with"));
-        waiting.extend(words(&later, "wait for permission to restart with"));
+        waiting.extend(words(
+            &later,
+            if later.len() == 1 {
+                "waits for permission to restart with"
+            } else {
+                "wait for permission to restart with"
+            },
+        ));
     }
     let reason = if granted.is_empty() { "WaitingForGrant" } else { "Granted" };
     granted.extend(waiting);
@@ -212,7 +219,7 @@ fn plain_key(polkadot: &Polkadot) -> Option<Verdict> {
     let has_key = |role: &Role| polkadot.node(*role).is_some_and(|node| node.node_key.is_some());
     let roles: Vec<_> = Role::ALL.into_iter().filter(has_key).map(|role| format!("spec.{role}")).collect();
     let words = format!(
-        "{}.nodeKey is readable by everybody who may read this resource; put the 64 hex digits into a Secret, entry \
+        "{}.nodeKey can be read by everybody who may read this resource; put the 64 hex digits into a Secret, entry \
          node-key, name it in nodeKeySecretRef, and remove nodeKey: nothing restarts",
         roles.join(".nodeKey and ")
     );

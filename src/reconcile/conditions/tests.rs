@@ -105,3 +105,12 @@ fn a_resource_is_on_its_way_from_the_first_permission_of_a_roll_to_its_end() {
     stuck.stuck = Some(Stuck { reason: "ImagePullBackOff".into(), words: None, since: None });
     assert_eq!(at(vec![old(0), old(1), stuck], &first), (false, "NodesStuck"), "waiting will not mend it");
 }
+
+#[test]
+fn one_pod_waits_and_two_pods_wait() {
+    let pending =
+        |nodes: Vec<NodeView>| said(&sentries(), &role(nodes), |_| {})["RollPending"].message.clone();
+    let old = |ordinal| node(ordinal, Some("old"), true);
+    assert!(pending(vec![old(0)]).starts_with("sentry-sset-0 waits for"));
+    assert!(pending(vec![old(0), old(1)]).starts_with("sentry-sset-0, sentry-sset-1 wait for"));
+}
