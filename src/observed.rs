@@ -163,10 +163,13 @@ pub struct NodeView {
 /// Why a node does not come up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stuck {
-    /// The kubelet's word (`ImagePullBackOff`, …).
+    /// The kubelet's word (`ImagePullBackOff`, …), or the scheduler's (`Unschedulable`).
     pub reason: String,
-    /// What the kubelet says of it, where that names the cause.
+    /// What that one says of it, where it names the cause.
     pub words: Option<String>,
+    /// Since when, where that is known: a pod that fits on no machine may yet, if machines are added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 impl fmt::Display for Stuck {

@@ -34,7 +34,7 @@ use self::conditions::Verdict;
 use self::events::Deed;
 use self::make::{Made, make};
 use self::observe::{Caches, LiveChild, Observed, observe};
-use self::status::Findings;
+use self::status::{Findings, Pods};
 
 pub(crate) use self::apply::REQUEST_BOUND;
 
@@ -137,8 +137,8 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
     // Nobody else will tell of it: not the next look, which finds it done, and no status that could not be written.
     tell(inputs.client, polkadot, &events::deeds(&made.done), inputs.now).await;
     result?;
-    let keystore_kept = observe::keystore_kept(polkadot, &observed.pods);
-    report(polkadot, made, keystore_kept, inputs).await
+    let pods = pods(polkadot, &observed, &made.roles, inputs);
+    report(polkadot, made, pods, inputs).await
 }
 
 async fn change(
@@ -189,11 +189,21 @@ fn failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String) -> (Polkado
         Err(_) => observe::live_roles(polkadot, &observed),
     };
     let trouble = Some(("Failed", trouble));
-    let keystore_kept = observe::keystore_kept(polkadot, &observed.pods);
-    let found = Findings { roles: &roles, keys: &observed.keys, trouble, keystore_kept, warnings: vec![] };
+    let pods = pods(polkadot, &observed, &roles, inputs);
+    let keys = &observed.keys;
+    let found = Findings { roles: &roles, keys, trouble, pods, warnings: vec![] };
     let status = status::derive(polkadot, &found, inputs.now);
     let view = status::view(polkadot, &found, &status, inputs.now);
     (status, view)
+}
+
+fn pods(polkadot: &Polkadot, observed: &Observed, roles: &[RoleView], inputs: &Inputs<'_>) -> Pods {
+    let is_left = inputs.changes_nothing(polkadot);
+    Pods {
+        keystore_kept: observe::keystore_kept(polkadot, &observed.pods),
+        left_out: if is_left { observe::unasked(polkadot, observed, roles) } else { vec![] },
+        not_started: observe::not_started(&observed.pods),
+    }
 }
 
 fn roles(polkadot: &Polkadot, observed: &Observed, templates: &[Template]) -> Vec<RoleView> {
@@ -259,14 +269,10 @@ async fn delete_blocked(
 }
 
 /// Writes the status where it changed, tells of what happened, and makes the view.
-async fn report(
-    polkadot: &Polkadot,
-    made: Made,
-    keystore_kept: bool,
-    inputs: &Inputs<'_>,
-) -> Result<Outcome> {
+async fn report(polkadot: &Polkadot, made: Made, pods: Pods, inputs: &Inputs<'_>) -> Result<Outcome> {
     let Made { roles, keys, trouble, warnings, .. } = &made;
-    let found = Findings { roles, keys, trouble: trouble.clone(), keystore_kept, warnings: warnings.clone() };
+    let (trouble, warnings) = (trouble.clone(), warnings.clone());
+    let found = Findings { roles, keys, trouble, pods, warnings };
     let status = status::derive(polkadot, &found, inputs.now);
     let changed = polkadot.status.as_ref() != Some(&status) && !inputs.paused;
     if changed {

@@ -18,11 +18,12 @@ pub struct Node {
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[^.@\\]+$"))]
     #[x_kube(validation = Rule::new("!self.matches('^https?:')").message("clientName: must not be a URL"))]
     pub client_name: Option<String>,
-    /// The first node's key, 64 hex digits. Better keep it in a Secret and name that in `nodeKeySecretRef`.
+    /// The first node's key, 64 hex digits. Better keep it in a Secret and name that in `nodeKeySecretRef`; not both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), regex(pattern = "^[0-9a-fA-F]{64}$"))]
     pub node_key: Option<String>,
-    /// The Secret of this namespace that holds the first node's key; without it and `nodeKey`, a key is made.
+    /// The Secret of this namespace that holds the first node's key; without it and `nodeKey`, a key is made. It is read
+    /// once: to change a key, name another Secret. A change of its content has no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_key_secret_ref: Option<NodeKeySecretRef>,
     /// CPU and memory.

@@ -68,7 +68,8 @@ pub struct PolkadotSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 30), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name_prefix: Option<String>,
-    /// A reason to leave the resource exactly as it is: nothing of it is created, changed, restarted or deleted.
+    /// A reason to leave the resource exactly as it is: polkafleet creates, changes, restarts and deletes nothing of it. It
+    /// does not protect from deleting the resource itself: its pods and objects then go with it (garbage collection).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub hold: Option<String>,
@@ -139,6 +140,8 @@ pub struct MetricsSupport {
 
 /// The sentries of a resource.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!has(self.nodeKey) || !has(self.nodeKeySecretRef)")
+    .message("nodeKey: not together with nodeKeySecretRef; remove nodeKey to use the Secret's"))]
 #[serde(rename_all = "camelCase")]
 pub struct Sentry {
     /// How many.
@@ -156,6 +159,8 @@ pub struct Sentry {
 
 /// The validator of a resource.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("!has(self.nodeKey) || !has(self.nodeKeySecretRef)")
+    .message("nodeKey: not together with nodeKeySecretRef; remove nodeKey to use the Secret's"))]
 #[serde(rename_all = "camelCase")]
 pub struct Validator {
     /// The first sentry's peer ID, `Qm…` or `12D3KooW…`; derived from its key where that is known to us.
@@ -181,10 +186,10 @@ pub struct Validator {
     .message("persistentVolumeClaim: required when dataPersistenceSupport is enabled"))]
 #[serde(rename_all = "camelCase")]
 pub struct Persistence {
-    /// On: a volume per pod. Off: the data goes with the pod.
+    /// On: a volume per pod, for which `persistentVolumeClaim` is required. Off: the data goes with the pod.
     #[serde(default)]
     pub enabled: bool,
-    /// The claim that every pod gets its own copy of.
+    /// The claim that every pod gets its own copy of; required when enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistent_volume_claim: Option<ClaimTemplate>,
     /// What becomes of the claims; left out, they are kept.
@@ -238,6 +243,9 @@ pub struct ClaimMetadata {
     #[schemars(extend("maxProperties" = 64))]
     pub annotations: BTreeMap<String, String>,
 }
+
+#[cfg(test)]
+mod tests;
 
 fn one() -> i32 {
     1

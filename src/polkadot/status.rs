@@ -12,6 +12,8 @@ pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 pub const READY: &str = "Ready";
 /// Something is on its way that will come by waiting.
 pub const PROGRESSING: &str = "Progressing";
+/// The same for kstatus and its kin, which do not know the word above; there only while it holds.
+pub const RECONCILING: &str = "Reconciling";
 /// Something that worked does not, or waiting will not mend it.
 pub const DEGRADED: &str = "Degraded";
 /// A person is needed; the type that kstatus knows.

@@ -1,7 +1,8 @@
 //! The conditions of a resource: what is said of it, in which words. Pure.
 //!
 //! `Ready`, `Progressing`, `Degraded` and `RollPending` are always there. The others are there only while they hold: they
-//! warn, and their message says what to do. `Stalled` is for kstatus and its kin, which take it for "needs a person".
+//! warn, and their message says what to do. `Stalled` and `Reconciling` are for kstatus and its kin, which take them for
+//! "needs a person" and "in progress".
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use kube::ResourceExt as _;
 
 use crate::desired::Keys;
 use crate::identity::NodeKey;
-use crate::observed::{NodeView, RoleView};
+use crate::observed::NodeView;
 use crate::polkadot::{Grant, Kind, Polkadot, Role, record, status};
 use crate::version::era::{self, Era};
 use crate::version::{self, ClientVersion};
@@ -48,8 +49,12 @@ impl Verdict {
 /// Everything there is to say.
 #[must_use]
 pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
+    let progressing = progressing(polkadot, found);
+    let reconciling =
+        progressing.holds.then(|| Verdict { type_: status::RECONCILING, ..progressing.clone() });
     let mut verdicts =
-        vec![ready(found), progressing(found), degraded(polkadot, found), roll_pending(polkadot, found)];
+        vec![ready(found), progressing, degraded(polkadot, found), roll_pending(polkadot, found)];
+    verdicts.extend(reconciling);
     if let Some((reason, words)) = &found.trouble {
         verdicts.push(Verdict::holds(status::STALLED, reason, words));
     }
@@ -60,6 +65,7 @@ pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
         plain_key(polkadot),
         topology(polkadot),
         no_sentries(polkadot),
+        ephemeral_keystore(polkadot, found),
         floating_version(polkadot),
     ];
     verdicts.extend(more.into_iter().flatten());
@@ -83,13 +89,22 @@ fn nodes<'a>(found: &'a Findings<'_>) -> impl Iterator<Item = &'a NodeView> {
     found.roles.iter().flat_map(|role| &role.nodes)
 }
 
+/// Nodes that are not Ready and could be: those that nothing asks for are neither starting nor down.
+fn down<'a>(found: &'a Findings<'_>) -> impl Iterator<Item = &'a NodeView> {
+    nodes(found).filter(|node| node.ready_since.is_none() && !found.pods.left_out.contains(&node.pod))
+}
+
 fn ready(found: &Findings<'_>) -> Verdict {
     if let Some((reason, words)) = &found.trouble {
         return Verdict::fails(status::READY, reason, words);
     }
-    let waiting: Vec<_> = nodes(found).filter(|node| node.ready_since.is_none()).map(described).collect();
+    let waiting: Vec<_> = down(found).map(described).collect();
     let all = nodes(found).count();
-    if waiting.is_empty() {
+    if waiting.is_empty() && !found.pods.left_out.is_empty() {
+        let words =
+            format!("left as it is, so not made: {}; the others are Ready", found.pods.left_out.join(", "));
+        Verdict::fails(status::READY, "LeftAsItIs", words)
+    } else if waiting.is_empty() {
         Verdict::holds(status::READY, "AllNodesReady", format!("{all} of {all} nodes Ready"))
     } else {
         Verdict::fails(status::READY, "NodesNotReady", format!("not Ready: {}", waiting.join(", ")))
@@ -104,25 +119,46 @@ fn described(node: &NodeView) -> String {
 }
 
 /// Whether something is on its way that will come by waiting.
-fn progressing(found: &Findings<'_>) -> Verdict {
-    let coming: Vec<_> = nodes(found)
-        .filter(|node| node.ready_since.is_none() && node.stuck.is_none())
-        .map(|node| node.pod.clone())
-        .collect();
-    if found.trouble.is_some() || coming.is_empty() {
+fn progressing(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
+    let coming: Vec<_> =
+        down(found).filter(|node| node.stuck.is_none()).map(|node| node.pod.clone()).collect();
+    if found.trouble.is_none() && !coming.is_empty() {
+        return Verdict::holds(
+            status::PROGRESSING,
+            "NodesStarting",
+            format!("starting: {}", coming.join(", ")),
+        );
+    }
+    if let Some(words) = rolling(polkadot, found) {
+        return Verdict::holds(status::PROGRESSING, "Rolling", words);
+    }
+    let stuck: Vec<_> = down(found).filter(|node| node.stuck.is_some()).map(described).collect();
+    if stuck.is_empty() || found.trouble.is_some() {
         Verdict::fails(status::PROGRESSING, "Settled", "nothing is on its way")
     } else {
-        Verdict::holds(status::PROGRESSING, "NodesStarting", format!("starting: {}", coming.join(", ")))
+        let words = format!("does not start as it is: {}", stuck.join(", "));
+        Verdict::fails(status::PROGRESSING, "NodesStuck", words)
     }
+}
+
+/// A roll that has begun and not ended, also between two permissions; none while it cannot go on. One that waits for its
+/// first permission may wait for ever, so it is not on its way.
+fn rolling(polkadot: &Polkadot, found: &Findings<'_>) -> Option<String> {
+    let grant: Grant = record::read(polkadot.annotations(), record::GRANT_ANNOTATION)?;
+    let role = found.roles.iter().find(|role| role.role == grant.role && role.hash == grant.hash)?;
+    let left = role.outdated().count();
+    let is_stopped = found.trouble.is_some()
+        || polkadot.spec.hold.is_some()
+        || down(found).any(|node| node.stuck.is_some());
+    let (done, all) = (role.nodes.len() - left, role.nodes.len());
+    let words = || format!("rolling: {done} of {all} {} nodes have template {}", role.role, role.hash);
+    (left > 0 && !is_stopped).then(words)
 }
 
 /// Whether something that worked does not, or waiting will not mend it.
 fn degraded(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
     let worked = polkadot.status.as_ref().is_some_and(|status| status.first_settled.is_some());
-    let down: Vec<_> = nodes(found)
-        .filter(|node| node.ready_since.is_none() && (worked || node.stuck.is_some()))
-        .map(described)
-        .collect();
+    let down: Vec<_> = down(found).filter(|node| worked || node.stuck.is_some()).map(described).collect();
     if down.is_empty() {
         Verdict::fails(status::DEGRADED, "NodesWell", "no node is down")
     } else {
@@ -137,12 +173,19 @@ fn roll_pending(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
         let permitted = grant.as_ref().filter(|grant| grant.role == role.role && grant.hash == role.hash);
         let (now, later): (Vec<&NodeView>, Vec<&NodeView>) =
             role.outdated().partition(|node| permitted.is_some_and(|grant| grant.ordinal == node.ordinal));
-        let words = |pods: &[&NodeView], what: &str| {
-            let pods: Vec<_> = pods.iter().map(|node| node.pod.as_str()).collect();
+        let words = |nodes: &[&NodeView], what: &str| {
+            let pods: Vec<_> = nodes.iter().map(|node| node.pod.as_str()).collect();
             (!pods.is_empty()).then(|| format!("{} {what} template {}", pods.join(", "), role.hash))
         };
         granted.extend(words(&now, "may restart now with"));
-        waiting.extend(words(&later, "wait for permission to restart with"));
+        waiting.extend(words(
+            &later,
+            if later.len() == 1 {
+                "waits for permission to restart with"
+            } else {
+                "wait for permission to restart with"
+            },
+        ));
     }
     let reason = if granted.is_empty() { "WaitingForGrant" } else { "Granted" };
     granted.extend(waiting);
@@ -176,7 +219,7 @@ fn plain_key(polkadot: &Polkadot) -> Option<Verdict> {
     let has_key = |role: &Role| polkadot.node(*role).is_some_and(|node| node.node_key.is_some());
     let roles: Vec<_> = Role::ALL.into_iter().filter(has_key).map(|role| format!("spec.{role}")).collect();
     let words = format!(
-        "{}.nodeKey is readable by everybody who may read this resource; put the 64 hex digits into a Secret, entry \
+        "{}.nodeKey can be read by everybody who may read this resource; put the 64 hex digits into a Secret, entry \
          node-key, name it in nodeKeySecretRef, and remove nodeKey: nothing restarts",
         roles.join(".nodeKey and ")
     );
@@ -209,6 +252,27 @@ fn no_sentries(polkadot: &Polkadot) -> Option<Verdict> {
              only, and this resource has none; set enabled: false, or kind SentryAndValidator with a sentry",
         )
     })
+}
+
+/// A validator whose session keys go with its pod: said before that happens.
+fn ephemeral_keystore(polkadot: &Polkadot, found: &Findings<'_>) -> Option<Verdict> {
+    let lost = "the next restart of the validator's pod leaves it with an empty keystore, without its session keys: it \
+                misses its blocks and may be slashed as offline until new ones are made (author_rotateKeys) and set on \
+                the chain";
+    let words = if polkadot.is_persistent(Role::Validator) {
+        format!(
+            "the running validator was made without a volume, and the one of dataPersistenceSupport begins empty: {lost}; \
+             copy its keystore (below /data/chains) to a safe place before it restarts, or be ready to rotate the keys"
+        )
+    } else {
+        format!(
+            "spec.validator.dataPersistenceSupport is off: {lost}; set enabled: true with a persistentVolumeClaim before \
+             it validates. If it was on until now, put it back as it was and nothing is lost: the old volume is kept \
+             unless retentionPolicy says otherwise. If it was never on, copy the keystore (below /data/chains) to a safe \
+             place first: a new volume begins empty"
+        )
+    };
+    (!found.pods.keystore_kept).then(|| Verdict::warning("EphemeralKeystore", words))
 }
 
 fn floating_version(polkadot: &Polkadot) -> Option<Verdict> {
@@ -244,10 +308,5 @@ fn is_id_of(key: &NodeKey, id: &str) -> bool {
     id == key.peer_id() || id == key.legacy_peer_id()
 }
 
-/// The version that all nodes with a pod run; `None` while they differ.
-#[must_use]
-pub fn common_version(roles: &[RoleView]) -> Option<String> {
-    let mut versions = roles.iter().flat_map(|role| &role.nodes).filter_map(|node| node.version.as_ref());
-    let first = versions.next()?;
-    versions.all(|version| version == first).then(|| first.clone())
-}
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,7 @@ const OF_OBJECTS: [&str; 3] = ["Contested", "PodBlocked", "VolumeChangeRefused"]
 
 /// Conditions that are there only while they hold: they are what a person should know.
 fn warnings(before: &[Condition], after: &[Condition]) -> Vec<Happening> {
-    let passing = |one: &&Condition| !ALWAYS.contains(&one.type_.as_str());
+    let passing = |one: &&Condition| !QUIET.contains(&one.type_.as_str());
     let known = |one: &Condition, among: &[Condition]| {
         among.iter().any(|other| other.type_ == one.type_ && other.reason == one.reason)
     };
@@ -128,8 +128,9 @@ fn ready(before: &PolkadotStatus, after: &PolkadotStatus) -> Option<Happening> {
     })
 }
 
-/// Conditions that are always there.
-const ALWAYS: [&str; 4] = [status::READY, status::PROGRESSING, status::DEGRADED, status::ROLL_PENDING];
+/// Conditions that warn of nothing: those that are always there, and that a resource is on its way.
+const QUIET: [&str; 5] =
+    [status::READY, status::PROGRESSING, status::RECONCILING, status::DEGRADED, status::ROLL_PENDING];
 
 fn warning(reason: &str, words: &str) -> Happening {
     Happening { warning: true, reason: reason.into(), action: "Reconcile", words: words.into() }
@@ -191,6 +192,13 @@ mod tests {
         assert_eq!(reasons(&with(&[]), &down("True")), []);
         assert_eq!(reasons(&down("True"), &down("False")), [(true, "NodesDown".into())]);
         assert_eq!(reasons(&down("False"), &down("False")), []);
+    }
+
+    #[test]
+    fn that_a_resource_is_on_its_way_is_no_warning() {
+        let on_its_way = with(&[("Progressing", "True", "Rolling"), ("Reconciling", "True", "Rolling")]);
+        assert_eq!(reasons(&with(&[]), &on_its_way), []);
+        assert_eq!(reasons(&on_its_way, &with(&[])), []);
     }
 
     #[test]

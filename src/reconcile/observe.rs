@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodStatus, Secret, Service,
+    Container, ContainerState, ContainerStatus, PersistentVolumeClaim, Pod, PodStatus, Secret, Service,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -272,6 +272,19 @@ pub fn role_view(polkadot: &Polkadot, role: Role, hash: &str, replicas: i32, pod
     view
 }
 
+/// Nodes without a pod that no StatefulSet asks for.
+#[must_use]
+pub fn unasked(polkadot: &Polkadot, observed: &Observed, roles: &[RoleView]) -> Vec<String> {
+    let names = Names::of(polkadot);
+    let of_role = |role: &RoleView| {
+        let set = observed.stateful_sets.get(&names.stateful_set(role.role));
+        let asked = set.map_or(0, |set| set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
+        let nodes = role.nodes.iter().filter(|node| node.hash.is_none() && node.ordinal >= asked);
+        nodes.map(|node| node.pod.clone()).collect::<Vec<_>>()
+    };
+    roles.iter().flat_map(of_role).collect()
+}
+
 fn mounts(pod: &Pod, claim: &str) -> bool {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
     let mut claims =
@@ -293,17 +306,34 @@ pub fn keystore_kept(polkadot: &Polkadot, pods: &[Arc<Pod>]) -> bool {
         || (polkadot.is_persistent(Role::Validator) && running.is_none_or(on_volume))
 }
 
+/// The pods whose client has not started yet, in this pod.
+#[must_use]
+pub fn not_started(pods: &[Arc<Pod>]) -> Vec<String> {
+    pods.iter().filter(|pod| !has_started(pod)).map(|pod| pod.name_any()).collect()
+}
+
+fn has_started(pod: &Pod) -> bool {
+    let has_run = |state: &Option<ContainerState>| {
+        state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    client(pod).1.is_some_and(|container| has_run(&container.state) || has_run(&container.last_state))
+}
+
+/// The client's container, as wanted and as it is. It comes first; the old operator called it otherwise.
+fn client(pod: &Pod) -> (Option<&Container>, Option<&ContainerStatus>) {
+    let client = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let container = statuses.into_iter().flatten().find(|one| client.is_some_and(|of| of.name == one.name));
+    (client, container)
+}
+
 pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> NodeView {
     let status = pod.and_then(|pod| pod.status.as_ref());
     let ready = status
         .and_then(|status| status.conditions.as_ref())
         .and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Ready"))
         .filter(|condition| condition.status == "True");
-    // The client's container comes first; the old operator called it otherwise.
-    let client = pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.containers.first());
-    let container = status
-        .and_then(|status| status.container_statuses.as_ref())
-        .and_then(|containers| containers.iter().find(|one| client.is_some_and(|of| of.name == one.name)));
+    let (client, container) = pod.map_or((None, None), client);
     let image = client.and_then(|container| container.image.clone());
     NodeView {
         pod: pod_name,
@@ -311,9 +341,9 @@ pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> No
         hash: pod.map(|pod| pod.annotations().get(TEMPLATE_HASH_ANNOTATION).cloned().unwrap_or_default()),
         version: image.and_then(|image| image.rsplit_once(':').map(|(_, tag)| tag.to_owned())),
         ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
-        stuck: container.and_then(waits_for).or_else(|| {
+        stuck: status.and_then(has_no_machine).or_else(|| container.and_then(waits_for)).or_else(|| {
             let crash_loops = status.zip(container).is_some_and(|(status, one)| crash_loops(status, one));
-            crash_loops.then(|| Stuck { reason: CRASH_LOOP.into(), words: None })
+            crash_loops.then(|| Stuck { reason: CRASH_LOOP.into(), words: None, since: None })
         }),
     }
 }
@@ -332,7 +362,22 @@ fn waits_for(container: &ContainerStatus) -> Option<Stuck> {
     }
     // The words of a crash loop tell how long the kubelet waits: each would be another status.
     let words = waiting.message.as_ref().filter(|_| reason != CRASH_LOOP);
-    Some(Stuck { words: words.map(|words| words.chars().take(LONGEST_WORDS).collect()), reason })
+    Some(Stuck { words: words.map(|words| cut(words)), reason, since: None })
+}
+
+fn cut(words: &str) -> String {
+    words.chars().take(LONGEST_WORDS).collect()
+}
+
+/// Why a pod has no machine, in the scheduler's words: a volume that is not there, machines that do not match.
+fn has_no_machine(status: &PodStatus) -> Option<Stuck> {
+    let mut conditions = status.conditions.iter().flatten();
+    let scheduled = conditions.find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
+    Some(Stuck {
+        reason: scheduled.reason.clone()?,
+        words: scheduled.message.as_deref().map(cut),
+        since: scheduled.last_transition_time.as_ref().map(|time| time.0),
+    })
 }
 
 /// Whether a container goes round in a loop, also in the moments in which it runs or has just ended: it has been through
@@ -385,6 +430,44 @@ mod tests {
         assert!(keystore_kept(&wanted, &claim) && keystore_kept(&wanted, &[]));
         assert!(!keystore_kept(&wanted, &none), "switched on since");
         assert!(!keystore_kept(&of(&json!({"enabled": false})), &claim), "to be switched off");
+    }
+
+    #[test]
+    fn a_pod_has_started_when_its_client_has_run_in_it_once() {
+        let started = |state: Value, last: Value| {
+            let container = json!({
+                "name": "polkadot", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state, "lastState": last,
+            });
+            let pod = json!({
+                "metadata": {"name": "one"}, "spec": {"containers": [{"name": "polkadot"}]},
+                "status": {"containerStatuses": [container]},
+            });
+            not_started(&[Arc::new(serde_json::from_value(pod).unwrap())]).is_empty()
+        };
+        let waits = json!({"waiting": {"reason": "ContainerCreating"}});
+        assert!(!started(waits.clone(), json!({})));
+        assert!(started(json!({"running": {}}), json!({})));
+        assert!(started(waits, json!({"terminated": {"exitCode": 1}})), "between two crashes");
+    }
+
+    #[test]
+    fn a_pod_that_fits_on_no_machine_says_why_and_since_when() {
+        let pod = |reason: Value| -> Pod {
+            let condition = json!({
+                "type": "PodScheduled", "status": "False", "reason": reason, "message": "0/3 nodes are available",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            let value = json!({
+                "metadata": {}, "spec": {"containers": [{"name": "polkadot"}]},
+                "status": {"phase": "Pending", "conditions": [condition]},
+            });
+            serde_json::from_value(value).unwrap()
+        };
+        let stuck = node_view("one".into(), 0, Some(&pod(json!("Unschedulable")))).stuck.unwrap();
+        assert_eq!(stuck.to_string(), "Unschedulable: 0/3 nodes are available");
+        assert_eq!(stuck.since, Some("2026-01-01T00:00:00Z".parse().unwrap()));
+        assert_eq!(node_view("one".into(), 0, Some(&pod(json!(null)))).stuck, None, "not looked at yet");
     }
 
     #[test]

@@ -22,10 +22,29 @@ pub struct Findings<'a> {
     pub keys: &'a Keys,
     /// Why nothing could be done, in words, after a reason in one word.
     pub trouble: Option<(&'static str, String)>,
-    /// Whether the validator's keystore outlives its pod.
-    pub keystore_kept: bool,
+    /// What the pods tell beyond that.
+    pub pods: Pods,
     /// What else the reconcile found worth a warning.
     pub warnings: Vec<Verdict>,
+}
+
+/// What the pods of a resource tell beyond its roles, by name.
+#[derive(Clone, Debug)]
+pub struct Pods {
+    /// Whether the validator's keystore outlives its pod.
+    pub keystore_kept: bool,
+    /// Those that nothing asks for while the resource is left as it is: they are not there, and not down.
+    pub left_out: Vec<String>,
+    /// Those whose client has not started yet: they run no version.
+    pub not_started: Vec<String>,
+}
+
+impl Pods {
+    /// Nothing beyond the roles.
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self { keystore_kept: true, left_out: vec![], not_started: vec![] }
+    }
 }
 
 /// The status that the resource should have now.
@@ -36,6 +55,7 @@ pub fn derive(polkadot: &Polkadot, found: &Findings<'_>, now: Timestamp) -> Polk
     let first_settled =
         previous.first_settled.clone().or_else(|| settled.as_ref().map(|settled| settled.since.clone()));
     let generation = polkadot.meta().generation;
+    let nodes = nodes(found, &previous.nodes);
     let conditions = conditions::verdicts(polkadot, found)
         .into_iter()
         .map(|verdict| condition(&previous.conditions, generation, now, verdict))
@@ -43,8 +63,8 @@ pub fn derive(polkadot: &Polkadot, found: &Findings<'_>, now: Timestamp) -> Polk
     PolkadotStatus {
         observed_generation: generation,
         conditions,
-        version: conditions::common_version(found.roles),
-        nodes: nodes(found),
+        version: common_version(&nodes),
+        nodes,
         sentry_replicas: sentries(found.roles),
         sentry_selector: polkadot.spec.kind.has(Role::Sentry).then(|| sentry_selector(polkadot)),
         settled,
@@ -91,7 +111,7 @@ pub fn view(
         trouble: found.trouble.as_ref().map(|(_, words)| words.clone()).or_else(|| contest(found)),
         settled_since: current.map(|settled| settled.since.0.min(now)),
         ever_settled: status.first_settled.is_some(),
-        keystore_kept: found.keystore_kept,
+        keystore_kept: found.pods.keystore_kept,
     }
 }
 
@@ -169,7 +189,12 @@ fn condition(previous: &[Condition], generation: Option<i64>, now: Timestamp, ve
     }
 }
 
-fn nodes(found: &Findings<'_>) -> Vec<NodeStatus> {
+/// The nodes; where the reconcile stopped early, perhaps for want of a key, their peer IDs are the last known.
+fn nodes(found: &Findings<'_>, previous: &[NodeStatus]) -> Vec<NodeStatus> {
+    let last_known = |pod: &str| {
+        let known = previous.iter().filter(|_| found.trouble.is_some()).find(|node| node.pod == pod)?;
+        known.peer_id.clone()
+    };
     found
         .roles
         .iter()
@@ -177,11 +202,22 @@ fn nodes(found: &Findings<'_>) -> Vec<NodeStatus> {
             role.nodes.iter().map(|node| NodeStatus {
                 pod: node.pod.clone(),
                 role: role.role,
-                version: node.version.clone(),
-                peer_id: found.keys.get(&(role.role, node.ordinal)).map(crate::identity::NodeKey::peer_id),
+                version: node.version.clone().filter(|_| !found.pods.not_started.contains(&node.pod)),
+                peer_id: found
+                    .keys
+                    .get(&(role.role, node.ordinal))
+                    .map(crate::identity::NodeKey::peer_id)
+                    .or_else(|| last_known(&node.pod)),
             })
         })
         .collect()
+}
+
+/// The version that all nodes run whose client has started; `None` while they differ.
+fn common_version(nodes: &[NodeStatus]) -> Option<String> {
+    let mut versions = nodes.iter().filter_map(|node| node.version.as_ref());
+    let first = versions.next()?;
+    versions.all(|version| version == first).then(|| first.clone())
 }
 
 #[cfg(test)]
@@ -213,8 +249,8 @@ mod tests {
     }
 
     fn next(polkadot: &Polkadot, roles: &[RoleView], now: Timestamp) -> Polkadot {
-        let found =
-            Findings { roles, keys: &Keys::new(), trouble: None, keystore_kept: true, warnings: vec![] };
+        let keys = Keys::new();
+        let found = Findings { roles, keys: &keys, trouble: None, pods: Pods::plain(), warnings: vec![] };
         let mut polkadot = polkadot.clone();
         polkadot.status = Some(derive(&polkadot, &found, now));
         polkadot
@@ -261,7 +297,7 @@ mod tests {
         let (roles, keys) = (role(Some(Timestamp::MAX), "wanted"), Keys::new());
         let contested = Verdict::warning("Contested", "somebody writes it as well");
         let warnings = vec![contested];
-        let found = Findings { roles: &roles, keys: &keys, trouble: None, keystore_kept: true, warnings };
+        let found = Findings { roles: &roles, keys: &keys, trouble: None, pods: Pods::plain(), warnings };
         let view = view(&sentry(), &found, &derive(&sentry(), &found, at(60)), at(60));
         assert_eq!(view.roles[0].nodes[0].ready_since, Some(at(60)));
         assert_eq!(view.trouble.as_deref(), Some("somebody writes it as well"));
@@ -272,6 +308,36 @@ mod tests {
         let first = next(&sentry(), &role(Some(at(0)), "wanted"), at(10));
         let second = next(&first, &role(Some(at(0)), "wanted"), at(500));
         assert_eq!(first.status, second.status);
+    }
+
+    #[test]
+    fn a_pod_whose_client_has_not_started_runs_no_version() {
+        let (roles, keys) = (role(None, "wanted"), Keys::new());
+        let of = |not_started: Vec<String>| {
+            let pods = Pods { not_started, ..Pods::plain() };
+            let found = Findings { roles: &roles, keys: &keys, trouble: None, pods, warnings: vec![] };
+            derive(&sentry(), &found, at(10))
+        };
+        let pending = of(vec!["sentry-sset-0".into()]);
+        assert_eq!((pending.version.as_deref(), pending.nodes[0].version.as_deref()), (None, None));
+        assert_eq!(of(vec![]).version.as_deref(), Some("stable2503"));
+    }
+
+    #[test]
+    fn the_peer_id_of_a_node_whose_key_is_lost_is_the_last_known() {
+        let (roles, no_keys) = (role(Some(at(0)), "wanted"), Keys::new());
+        let keys = Keys::from([((Role::Sentry, 0), crate::identity::NodeKey::from_seed([7; 32]))]);
+        let mut polkadot = sentry();
+        let mut status_of = |keys: &Keys, trouble: Option<(&'static str, String)>| {
+            let found = Findings { roles: &roles, keys, trouble, pods: Pods::plain(), warnings: vec![] };
+            let status = derive(&polkadot, &found, at(10));
+            polkadot.status = Some(status.clone());
+            status.nodes[0].peer_id.clone()
+        };
+        let known = status_of(&keys, None);
+        assert!(known.is_some());
+        assert_eq!(status_of(&no_keys, Some(("NodeKeyMissing", "it is gone".into()))), known);
+        assert_eq!(status_of(&no_keys, None), None, "it was looked for, and there is none");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where one resource stands in the upgrade that owns it. Pure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Upgrade;
 use crate::observed::{ResourceView, RoleView, Stuck};
@@ -18,6 +18,9 @@ const HOPELESS: [&str; 6] = [
     "CreateContainerConfigError",
     "CreateContainerError",
 ];
+
+/// Where machines are added for pods that fit on none, that takes this long at most.
+const ADDING_A_MACHINE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Why a validator whose keystore goes with its pod is left alone.
 pub const EPHEMERAL_KEYSTORE: &str = "the running validator keeps its keystore on no volume and would lose its session \
@@ -104,12 +107,17 @@ fn at_target(
         None => Standing::InFlight { deadline: None },
         Some(at) => {
             let deadline = at + upgrade.progress_deadline;
-            if let Some((pod, why)) = hopeless(resource) {
-                Standing::Failed(format!("{pod} cannot start: {why}"))
-            } else if now >= deadline {
-                Standing::Failed(format!("not healthy within {:#}", upgrade.progress_deadline))
-            } else {
-                Standing::InFlight { deadline: Some(deadline) }
+            match hopeless(resource, at) {
+                Some((since, pod, why)) if since <= now => {
+                    Standing::Failed(format!("{pod} cannot start: {why}"))
+                }
+                _ if now >= deadline => {
+                    Standing::Failed(format!("not healthy within {:#}", upgrade.progress_deadline))
+                }
+                soon => {
+                    let deadline = soon.map_or(deadline, |(since, ..)| since.min(deadline));
+                    Standing::InFlight { deadline: Some(deadline) }
+                }
             }
         }
     }
@@ -123,14 +131,20 @@ pub fn healthy_at(upgrade: &Upgrade, resource: &ResourceView) -> Option<Timestam
     Some(since + upgrade.health.stable_for)
 }
 
-/// A node on the wanted template that waiting will not start.
-fn hopeless(resource: &ResourceView) -> Option<(&str, &Stuck)> {
-    resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node))).find_map(
-        |(role, node)| {
-            let why = node.stuck.as_ref().filter(|why| HOPELESS.contains(&why.reason.as_str()))?;
-            (node.hash.as_deref() == Some(&role.hash)).then_some((node.pod.as_str(), why))
-        },
-    )
+/// The node on the wanted template that waiting will not start, and from when that is so: of one that fits on no machine
+/// only after a while, not before the step at `begun`.
+fn hopeless(resource: &ResourceView, begun: Timestamp) -> Option<(Timestamp, &str, &Stuck)> {
+    let nodes = resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node)));
+    let hopeless = nodes.filter_map(|(role, node)| {
+        let why = node.stuck.as_ref().filter(|_| node.hash.as_deref() == Some(&role.hash))?;
+        let since = match why.reason.as_str() {
+            "Unschedulable" => why.since?.max(begun) + ADDING_A_MACHINE,
+            reason if HOPELESS.contains(&reason) => Timestamp::MIN,
+            _ => return None,
+        };
+        Some((since, node.pod.as_str(), why))
+    });
+    hopeless.min_by_key(|(since, ..)| *since)
 }
 
 /// Whether the resource runs a validator.

@@ -599,3 +599,27 @@ fn who_does_not_lead_writes_nothing_and_says_why() {
     assert_eq!(plan.waits.len(), 2);
     assert!(plan.waits.iter().all(|wait| wait.code == super::Code::Standby));
 }
+
+#[test]
+fn a_pod_that_fits_on_no_machine_has_failed_only_when_none_was_added_for_a_while() {
+    use super::standing::{Standing, standing};
+    use crate::observed::Stuck;
+    let mut model = one_canary();
+    let begun = model.now;
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), begun);
+    model.act(&plan);
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&name, &id, |view| {
+        view.settled_since = None;
+        let hash = view.roles[0].hash.clone();
+        let node = &mut view.roles[0].nodes[0];
+        let why = Stuck { reason: "Unschedulable".into(), words: None, since: Some(begun) };
+        (node.hash, node.ready_since, node.stuck) = (Some(hash), None, Some(why));
+    });
+    let view = &model.board.clusters[&name].resources[&id];
+    let after =
+        |minutes| standing(&model.fleet.upgrades[0], view, begun + SignedDuration::from_mins(minutes));
+    let deadline = Some(begun + SignedDuration::from_mins(5));
+    assert_eq!(after(4), Standing::InFlight { deadline });
+    assert!(matches!(after(5), Standing::Failed(why) if why.contains("Unschedulable")));
+}

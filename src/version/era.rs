@@ -29,6 +29,8 @@ const STARTS: [(Numbers, Era); 4] = [
     ((0, 9, 43), Era::MergedRpc),
 ];
 
+/// The oldest client whose command line is known.
+const OLDEST: Numbers = (0, 7, 0);
 /// Peer IDs are written in the encoding of today (rust-libp2p 0.19.1, substrate#6064), and RPC can be told which
 /// methods to serve (substrate#5729).
 const MODERN_PEER_IDS: Numbers = (0, 8, 0);
@@ -83,6 +85,12 @@ pub fn era(version: &ClientVersion) -> Option<Era> {
 #[must_use]
 pub fn era_of(numbers: Numbers) -> Era {
     STARTS.iter().rev().find(|(start, _)| numbers >= *start).map_or(Era::Legacy, |(_, era)| *era)
+}
+
+/// Whether the client is older than all whose command line is known.
+#[must_use]
+pub fn is_too_old(version: &ClientVersion) -> bool {
+    !is_from(version, OLDEST)
 }
 
 /// The era whose command line a tag is given: that of the newest where the tag does not tell.

@@ -107,6 +107,12 @@ const SUBCOMMANDS: [&str; 20] = [
 
 /// Everything that cannot be rendered for `version`.
 pub(in crate::desired) fn refusals(polkadot: &Polkadot, version: &ClientVersion) -> Vec<String> {
+    if era::is_too_old(version) {
+        return vec![format!(
+            "spec.clientVersion: {version} is older than v0.7, the oldest client whose command line polkafleet knows; set \
+             v0.7.0 or later"
+        )];
+    }
     let mut words = vec![];
     for role in Role::ALL.into_iter().filter(|role| polkadot.spec.kind.has(*role)) {
         let Some(node) = polkadot.node(role) else { continue };

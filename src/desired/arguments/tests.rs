@@ -135,3 +135,16 @@ fn liveness_never_asks_for_sync_and_a_start_may_take_an_hour() {
     let ready = &probes(&ClientVersion::parse("stable2503"), Role::Sentry)["readinessProbe"];
     assert_eq!(ready["httpGet"]["path"], "/health/readiness");
 }
+
+#[test]
+fn a_client_older_than_all_that_are_known_is_refused_by_its_version_alone() {
+    let refused = |tag: &str| refusals(&sample(tag), &ClientVersion::parse(tag));
+    let words = refused("v0.6.0");
+    assert!(
+        words.len() == 1 && words[0].starts_with("spec.clientVersion: v0.6.0 is older than v0.7"),
+        "{words:?}"
+    );
+    for tag in ["v0.7.0", "latest"] {
+        assert!(!refused(tag).iter().any(|words| words.contains("older than")), "{tag}");
+    }
+}

@@ -44,3 +44,16 @@ fn the_rules_between_fields_speak_in_the_crds_own_words() {
     let wrong = validate(&changed("/spec/sentry/dataPersistenceSupport", &unclaimed));
     assert!(wrong.iter().any(|one| one.contains("persistentVolumeClaim: required")), "{wrong:?}");
 }
+
+#[test]
+fn a_key_and_a_secret_with_a_key_are_refused_together() {
+    for role in ["sentry", "validator"] {
+        let mut object: Value = serde_yaml::from_str(SAMPLE).unwrap();
+        object["spec"][role]["nodeKey"] = json!("ab".repeat(32));
+        let valid = |object: &Value| validate(&serde_json::from_value(object.clone()).unwrap());
+        assert_eq!(valid(&object), Vec::<String>::new());
+        object["spec"][role]["nodeKeySecretRef"] = json!({"name": "keys"});
+        let wrong = valid(&object);
+        assert!(wrong.len() == 1 && wrong[0].contains("not together with nodeKeySecretRef"), "{wrong:?}");
+    }
+}

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt as _};
+use polkafleet::polkadot::Polkadot;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
@@ -24,6 +26,9 @@ in_both_worlds! {
     fault_07_the_policy_is_repaired_made_again_and_removed_when_it_is_switched_off,
     fault_17_the_addresses_of_peers_follow_the_port,
     fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready,
+    a_resource_is_on_its_way_while_its_pods_are_rolled_and_no_more_after_that,
+    a_pod_that_fits_on_no_machine_says_why_in_the_schedulers_words,
+    a_node_that_is_not_made_because_the_resource_is_held_is_not_called_down,
     fault_24_chain_pruning_database_and_more_arguments_reach_the_client,
 }
 
@@ -192,6 +197,90 @@ async fn fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready(pl
     };
     assert!(began("sentry-sset-0") >= ready("sentry-sset-1"), "sentries one after the other");
     assert!(began("validator-sset-0") >= ready("sentry-sset-0"), "then the validator");
+}
+
+async fn a_resource_is_on_its_way_while_its_pods_are_rolled_and_no_more_after_that(place: Place) {
+    let spec = json!({"kind": "Sentry", "sentry": {"replicas": 2}});
+    let (world, _daemon) = settled(place, 0xb9, spec).await;
+    let member = &world.members[0];
+    let from = member.get().await.resource_version().unwrap();
+    let polkadots = member.polkadots();
+    let mut changes = polkadots.watch(&WatchParams::default(), &from).await.unwrap().boxed();
+    world.write_fleet(1, &owned(NEW));
+    let is = |polkadot: &Polkadot, type_: &str, reason: &str| {
+        let conditions = polkadot.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|one| one.type_ == type_ && one.status == "True" && one.reason == reason)
+    };
+    let mut rolling = 0;
+    let seen = tokio::time::timeout(PATIENCE, async {
+        while let Some(change) = changes.next().await {
+            let WatchEvent::Modified(polkadot) = change.unwrap() else { continue };
+            assert!(!is(&polkadot, "Progressing", "Rolling") || is(&polkadot, "Reconciling", "Rolling"));
+            rolling += usize::from(is(&polkadot, "Progressing", "Rolling"));
+            let settled = polkadot.status.as_ref().and_then(|status| status.settled.as_ref());
+            if settled.is_some_and(|settled| settled.version == NEW) {
+                return Some(polkadot);
+            }
+        }
+        None
+    });
+    let settled = seen.await.unwrap().unwrap();
+    assert!(rolling > 0, "the roll was on its way");
+    let status = settled.status.as_ref().unwrap();
+    let left = |one: &&polkafleet::polkadot::Condition| one.type_ == "Reconciling" || one.reason == "Rolling";
+    assert_eq!(status.conditions.iter().find(left), None);
+    assert!(is(&settled, "Ready", "AllNodesReady"));
+}
+
+async fn a_pod_that_fits_on_no_machine_says_why_in_the_schedulers_words(place: Place) {
+    let world = World::new(place, 1).await;
+    world.write_fleet(1, &owned(OLD));
+    let member = &world.members[0];
+    let mut value = serde_json::to_value(sample(OLD, 0xba)).unwrap();
+    json_patch::merge(
+        &mut value,
+        &json!({"spec": {"kind": "Sentry", "sentry": {"nodeSelector": {"no-such": "machine"}}}}),
+    );
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let _daemon = world.daemon();
+    eventually("every condition says why", PATIENCE, async || {
+        let conditions = member.get().await.status?.conditions;
+        let says = |type_: &str| {
+            let words = conditions.iter().find(|one| one.type_ == type_).map(|one| one.message.as_str());
+            words.is_some_and(|words| {
+                words.contains("sentry-sset-0 (Unschedulable: ") && words.contains("selector")
+            })
+        };
+        ["Ready", "Progressing", "Degraded"].into_iter().all(says).then_some(())
+    })
+    .await;
+}
+
+async fn a_node_that_is_not_made_because_the_resource_is_held_is_not_called_down(place: Place) {
+    let (world, _daemon) = settled(place, 0xb8, json!({"kind": "Sentry", "sentry": {"replicas": 1}})).await;
+    let member = &world.members[0];
+    member.edit_spec(json!({"hold": "a look around", "sentry": {"replicas": 2}})).await;
+    let conditions = eventually("it is seen to be held", PATIENCE, async || {
+        let polkadot = member.get().await;
+        let status =
+            polkadot.status.filter(|status| status.observed_generation == polkadot.metadata.generation)?;
+        status.conditions.iter().any(|one| one.type_ == "Held").then_some(status.conditions)
+    })
+    .await;
+    let of = |type_: &str| conditions.iter().find(|one| one.type_ == type_).unwrap();
+    for type_ in ["Degraded", "Progressing"] {
+        assert_eq!(of(type_).status, "False", "{:?}", of(type_));
+    }
+    assert!(
+        of("Ready").status == "False" && of("Ready").message.contains("sentry-sset-1"),
+        "{:?}",
+        of("Ready")
+    );
+    member.edit_spec(json!({"hold": null})).await;
+    eventually("it is made once nothing holds it", PATIENCE, async || {
+        member.pods().await.contains_key("sentry-sset-1").then_some(())
+    })
+    .await;
 }
 
 async fn fault_24_chain_pruning_database_and_more_arguments_reach_the_client(place: Place) {

@@ -49,6 +49,9 @@ async fn fault_25_what_the_schema_does_not_know_is_refused_or_dropped_with_a_war
     assert!(words.contains("spec.sentry.replicas"), "{words}");
     let words = refused(member, &world, json!({"kind": "Sentry", "sentry": {"nodeKey": "13"}})).await;
     assert!(words.contains("spec.sentry.nodeKey"), "{words}");
+    let both = json!({"nodeKey": "13".repeat(32), "nodeKeySecretRef": {"name": "keys"}});
+    let words = refused(member, &world, json!({"kind": "Sentry", "sentry": both})).await;
+    assert!(words.contains("not together with nodeKeySecretRef"), "{words}");
 }
 
 async fn what_the_api_server_refuses_is_said_on_the_resource_until_it_is_mended(place: Place) {

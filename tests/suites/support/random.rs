@@ -80,8 +80,12 @@ pub fn resource() -> impl Strategy<Value = Polkadot> {
 fn node() -> impl Strategy<Value = Value> {
     let identity = (
         option::of("[A-Za-z0-9 _é-]{1,63}"),
-        option::of("[0-9a-fA-F]{64}"),
-        option::of(Just(json!({"name": "keys", "key": "node-key"}))),
+        // Either of them, or none.
+        prop_oneof![
+            Just((None, None)),
+            "[0-9a-fA-F]{64}".prop_map(|key| (Some(key), None)),
+            Just((None, Some(json!({"name": "keys", "key": "node-key"})))),
+        ],
     );
     let data = (
         option::of(persistence()),
@@ -105,7 +109,7 @@ fn node() -> impl Strategy<Value = Value> {
     );
     (identity, data, arguments, services, placing).prop_map(
         |(
-            (name, key, key_ref),
+            (name, (key, key_ref)),
             (persistence, pruning, database),
             (more, addresses),
             (service, p2p),
