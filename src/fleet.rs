@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-pub use upgrade::{Count, Expedite, Health, Stage, Unreachable, Upgrade};
+pub use upgrade::{Count, Expedite, Health, Probing, Stage, Unreachable, Upgrade};
 
 /// A cluster's unique name in the fleet: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -80,15 +80,9 @@ impl Fleet {
                 "validators.guard: one validator identity in two clusters is not noticed yet; do not give two resources one key",
             ),
             (
-                upgrades,
-                "upgrades[].health: of the chain's health (minPeers, maxSyncLag, maxFinalityLag) nothing is looked at yet; \
-                 stableFor counts from when the pods are Ready",
-            ),
-            (
                 upgrades && self.upgrades.iter().any(|upgrade| upgrade.prepull),
                 "upgrades[].prepull: no version is tried before it is used yet",
             ),
-            (some(|one, usual| one.probe != usual.probe), "defaults.probe: nodes are not probed yet"),
             (
                 some(|one, _| one.install_crd),
                 "defaults.installCrd: the CRD is not installed by the daemon yet; apply what polkafleet crd prints",

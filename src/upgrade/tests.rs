@@ -14,8 +14,13 @@ use crate::fleet::{
     Cluster, ClusterName, Connection, Count, Fleet, Guard, Health, Settings, Stage, Telemetry, Unreachable,
     Upgrade, Validators,
 };
-use crate::observed::{Board, ClusterState, ClusterView, NodeView, ResourceView, RoleView};
+use crate::observed::{
+    Board, ClusterState, ClusterView, Healths, NodeHealth, NodeView, ResourceView, RoleView, Sample,
+};
+
 use crate::polkadot::{Kind, ResourceId, Role};
+
+mod health;
 
 const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";
@@ -135,7 +140,30 @@ fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView {
         settled_since: Some(now),
         ever_settled: true,
         keystore_kept: true,
+        reserved_only: false,
     }
+}
+
+/// What a sound node says from one moment to another, every minute.
+fn answers(since: Timestamp, until: Timestamp) -> NodeHealth {
+    let mut health = NodeHealth::default();
+    let first = [since, since + SignedDuration::from_secs(1)];
+    let minutes = (1..).map(|minute| since + SignedDuration::from_mins(minute));
+    for at in first.into_iter().chain(minutes).take_while(|at| *at <= until) {
+        let height = u64::try_from(at.as_second()).unwrap();
+        health.note(Ok(Sample {
+            at,
+            version: None,
+            best: height + 2,
+            finalized: height,
+            sync_target: Some(height + 2),
+            is_major_syncing: false,
+            peers: Some(12),
+            roles: Some(1),
+            started: u64::try_from(since.as_second()).ok(),
+        }));
+    }
+    health
 }
 
 impl Model {
@@ -150,10 +178,15 @@ impl Model {
             stage_of.insert(cluster.name.clone(), *stage);
             board.clusters.insert(
                 cluster.name.clone(),
-                Arc::new(ClusterView { state: ClusterState::Ready, seen: true, resources }),
+                Arc::new(ClusterView {
+                    state: ClusterState::Ready,
+                    seen: true,
+                    resources,
+                    health: Healths::default(),
+                }),
             );
         }
-        Self {
+        let mut model = Self {
             fleet,
             board,
             stage_of,
@@ -163,6 +196,23 @@ impl Model {
             restarts: 0,
             steps: BTreeMap::new(),
             now: now + SignedDuration::from_secs(1000),
+        };
+        model.ask();
+        model
+    }
+
+    /// Every node says that it is well, since it has been Ready.
+    fn ask(&mut self) {
+        let now = self.now;
+        for view in self.board.clusters.values_mut() {
+            let view = Arc::make_mut(view);
+            let nodes = view.resources.values().flat_map(|one| one.roles.iter().map(move |role| (one, role)));
+            let ready =
+                nodes.filter_map(|(one, role)| Some((one, &role.nodes[0], role.nodes[0].ready_since?)));
+            let health = ready.map(|(one, node, since)| {
+                ((one.id.namespace.clone(), node.pod.clone()), Arc::new(answers(since, now)))
+            });
+            view.health = Arc::new(health.collect());
         }
     }
 
@@ -187,6 +237,7 @@ impl Model {
                 view.settled_since = all.and_then(|all| all.into_iter().max());
             });
         }
+        self.ask();
     }
 
     /// Does what the plan says, as the workers would.
@@ -411,6 +462,7 @@ fn what_must_not_move_does_not_and_says_why() {
         (Code::Approval, Box::new(|model| model.fleet.upgrades[0].stages[0].approval_required = true)),
         (Code::Ahead, edit(|view| view.client_version = Some("stable2509".into()))),
         (Code::VersionOrderUnknown, edit(|view| view.client_version = Some("latest".into()))),
+        (Code::VersionOrderUnknown, edit(|view| view.client_version = Some("sha-0d1f".into()))),
         (Code::EphemeralKeystore, edit(|view| view.keystore_kept = false)),
         (Code::Trouble, edit(|view| view.trouble = Some("a name is taken".into()))),
     ];

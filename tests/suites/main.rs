@@ -9,3 +9,4 @@ mod main_job;
 mod resource;
 mod sandbox_faults;
 mod support;
+mod upgrade;

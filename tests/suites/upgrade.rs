@@ -1,0 +1,3 @@
+//! Upgrades and what holds them up.
+
+mod health;
