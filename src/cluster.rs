@@ -7,6 +7,7 @@ pub mod board;
 pub mod connect;
 mod exec;
 pub mod limits;
+mod probes;
 mod reconciler;
 mod renew;
 mod swap;

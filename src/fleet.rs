@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-pub use upgrade::{Count, Expedite, Health, Stage, Unreachable, Upgrade};
+pub use upgrade::{Count, Expedite, Health, Probing, Stage, Unreachable, Upgrade};
 
 /// A cluster's unique name in the fleet: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -70,25 +70,16 @@ impl Fleet {
     /// What the file may say and this version does not do yet, a line for each: nobody should rely on it.
     #[must_use]
     pub fn without_effect(&self) -> Vec<String> {
-        let (settings, upgrades) = (Settings::default(), !self.upgrades.is_empty());
-        let some = |differs: fn(&Settings, &Settings) -> bool| {
-            self.clusters.iter().any(|cluster| differs(&cluster.settings, &settings))
-        };
+        let upgrades = !self.upgrades.is_empty();
         let all = [
             (
                 self.clusters.len() > 1,
                 "validators.guard: one validator identity in two clusters is not noticed yet; do not give two resources one key",
             ),
             (
-                upgrades,
-                "upgrades[].health: of the chain's health (minPeers, maxSyncLag, maxFinalityLag) nothing is looked at yet; \
-                 stableFor counts from when the pods are Ready",
-            ),
-            (
                 upgrades && self.upgrades.iter().any(|upgrade| upgrade.prepull),
                 "upgrades[].prepull: no version is tried before it is used yet",
             ),
-            (some(|one, usual| one.probe != usual.probe), "defaults.probe: nodes are not probed yet"),
             (
                 self.telemetry.otlp_protocol == OtlpProtocol::Http,
                 "telemetry.otlp.protocol: http is not spoken yet; traces are sent by gRPC",

@@ -19,7 +19,7 @@
 //! | layer | modules | may import |
 //! |---|---|---|
 //! | words: data, no I/O (but [`clock`], which waits) | [`version`], [`identity`], [`polkadot`], [`fleet`], [`observed`] | words |
-//! | decisions: pure | [`desired`], [`upgrade`] (but `execute`) | words, decisions |
+//! | decisions: pure | [`desired`], [`health`] (but `probe`), [`upgrade`] (but `execute`) | words, decisions |
 //! | loops: a decision meets I/O | [`reconcile`], [`leader`], [`cluster`], [`home`], `upgrade::execute` | all above, [`telemetry`] |
 //! | edges and root | [`telemetry`], [`daemon`], [`cli`] | all above |
 //! | simulation | [`sandbox`]: imported by `cli` and the tests only | words |
@@ -30,6 +30,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod desired;
 pub mod fleet;
+pub mod health;
 pub mod home;
 pub mod identity;
 pub mod leader;

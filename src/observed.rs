@@ -3,6 +3,8 @@
 //! Workers make the views; the planner and everything that reports reads a whole Board, one consistent instant.
 //! No client, no clock: times in a view were read from the cluster.
 
+pub mod health;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +14,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::ClusterName;
 use crate::polkadot::{Grant, Kind, ResourceId, Role, Step};
+
+pub use self::health::{Blocked, NodeHealth, Sample};
+
+/// A node of a cluster: its namespace and its pod's name.
+pub type NodeId = (String, String);
+
+/// What the nodes of a cluster said of late; immutable, and apart from the resources, so that who asks nodes and who
+/// reconciles resources do not overwrite each other.
+pub type Healths = Arc<BTreeMap<NodeId, Arc<NodeHealth>>>;
 
 /// Every cluster that a worker looks after, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +40,8 @@ pub struct ClusterView {
     pub seen: bool,
     /// The Polkadot resources; the last ones seen where the cluster is not Ready.
     pub resources: BTreeMap<ResourceId, Arc<ResourceView>>,
+    /// What its nodes said of late.
+    pub health: Healths,
 }
 
 /// Where a worker stands with its cluster.
@@ -127,6 +140,9 @@ pub struct ResourceView {
     pub ever_settled: bool,
     /// Whether the validator's keystore outlives its pod; true where there is no validator.
     pub keystore_kept: bool,
+    /// Whether the validator talks to its sentries only.
+    #[serde(default)]
+    pub reserved_only: bool,
 }
 
 /// One role of a resource.

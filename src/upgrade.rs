@@ -2,10 +2,13 @@
 //!
 //! [`plan::plan`] is a pure function of the fleet, the Board and the time; it keeps nothing between calls, so a
 //! restarted daemon goes on where the last one was. It surveys the fleet ([`survey`]), says where every resource
-//! stands ([`standing`]), and lets every candidate pass a list of [`gates`], each of which may veto with a reason.
-//! [`rolls`] picks the pod that may restart next; [`waves`] plays the plan forward. [`execute`] and `write` are the only files here that do I/O: they write steps
+//! stands ([`standing`]), judges the nodes' health ([`chart`]) and that of whole chains, and lets every candidate pass a
+//! list of [`gates`], each of which may veto with a reason. [`rolls`] picks the pod that may restart next; [`waves`] plays
+//! the plan forward. [`execute`] and `write` are the only files here that do I/O: they write steps
 //! and grants as annotations, which the cluster's worker makes so. The planner never calls a worker.
 
+mod chains;
+pub mod chart;
 pub mod execute;
 pub mod gates;
 pub mod plan;
@@ -129,6 +132,8 @@ pub enum Code {
     DowngradeRefused,
     NotHealthyYet,
     WriteUnderWay,
+    ProbeBlocked,
+    ChainStalled,
 }
 
 impl Code {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A module, and the modules of ours that it may name.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("clock", &[]),
     ("version", &[]),
     ("identity", &[]),
@@ -13,12 +13,16 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("fleet", &["version"]),
     ("observed", &["fleet", "polkadot"]),
     ("desired", &["fleet", "identity", "observed", "polkadot", "version"]),
+    ("health", &["clock", "fleet", "observed", "version"]),
     ("telemetry", &["fleet", "identity"]),
     ("reconcile", &["desired", "fleet", "identity", "observed", "polkadot", "version"]),
     ("leader", &[]),
-    ("cluster", &["clock", "fleet", "leader", "observed", "polkadot", "reconcile", "telemetry"]),
+    (
+        "cluster",
+        &["clock", "fleet", "health", "leader", "observed", "polkadot", "reconcile", "telemetry", "version"],
+    ),
     ("home", &["clock", "cluster", "fleet", "leader", "observed"]),
-    ("upgrade", &["clock", "fleet", "observed", "polkadot", "version"]),
+    ("upgrade", &["clock", "fleet", "health", "observed", "polkadot", "version"]),
     ("daemon", &["clock", "cluster", "fleet", "home", "leader", "observed", "upgrade"]),
     ("sandbox", &["clock", "cluster", "fleet", "identity", "polkadot", "version"]),
     (
@@ -60,6 +64,7 @@ const IO: &[&str] = &[
     "cluster/board.rs",
     "cluster/connect.rs",
     "cluster/exec.rs",
+    "cluster/probes.rs",
     "cluster/reconciler.rs",
     "cluster/renew.rs",
     "cluster/swap.rs",
@@ -69,6 +74,7 @@ const IO: &[&str] = &[
     "fleet/watch.rs",
     "fleet/watch/credentials.rs",
     "fleet/watch/folders.rs",
+    "health/probe.rs",
     "home/kept.rs",
     "home/lead.rs",
     "leader.rs",

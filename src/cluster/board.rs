@@ -1,12 +1,13 @@
 //! Where workers publish what they see: the one writer's side of [`crate::observed::Board`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::fleet::ClusterName;
-use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
+use crate::observed::{Board, ClusterState, ClusterView, Healths, NodeHealth, NodeId, ResourceView};
 use crate::polkadot::ResourceId;
 
 /// The writing side. A reader holds a [`watch::Receiver`] and takes a whole Board at a time.
@@ -53,6 +54,21 @@ impl BoardWriter {
         });
     }
 
+    /// What nodes answered in one round; those that were not asked are forgotten.
+    pub fn publish_health(&self, cluster: &ClusterName, health: BTreeMap<NodeId, Arc<NodeHealth>>) {
+        self.change(cluster, |view| {
+            let news = *view.health != health;
+            view.health = Arc::new(health);
+            news
+        });
+    }
+
+    /// The cluster as it is on the Board.
+    #[must_use]
+    pub fn view(&self, cluster: &ClusterName) -> Option<Arc<ClusterView>> {
+        self.board.borrow().clusters.get(cluster).cloned()
+    }
+
     /// Leaves only the resources that `is_there` knows.
     pub fn retain(&self, cluster: &ClusterName, is_there: impl Fn(&ResourceId) -> bool) {
         self.change(cluster, |view| {
@@ -77,7 +93,8 @@ impl BoardWriter {
                 Arc::new(ClusterView {
                     state: ClusterState::Connecting,
                     seen: false,
-                    resources: std::collections::BTreeMap::new(),
+                    resources: BTreeMap::new(),
+                    health: Healths::default(),
                 })
             });
             change(Arc::make_mut(view))

@@ -32,6 +32,7 @@ use crate::reconcile::observe::Caches;
 use super::board::BoardWriter;
 use super::connect::{Connect, Connected};
 use super::limits::{ANSWER_BOUND, Limits};
+use super::probes::Probes;
 use super::reconciler::{self, Context};
 use super::renew::{Contents, Kubeconfig, Renewal};
 use super::swap::Exchange;
@@ -87,6 +88,7 @@ struct Tasks {
     watches: JoinSet<()>,
     controllers: JoinSet<()>,
     lease: JoinSet<()>,
+    probes: JoinSet<()>,
     /// Ends the task that keeps the Lease, which lets it go.
     let_go: CancellationToken,
 }
@@ -205,6 +207,14 @@ impl Worker {
                 .controllers
                 .spawn(reconciler::control(scope, Arc::clone(&context), self.stop.clone()).in_current_span());
         }
+        let probes = Probes {
+            name: self.name.clone(),
+            client: client.clone(),
+            cluster: self.cluster.clone(),
+            board: self.board.clone(),
+            clock: self.clock.clone(),
+        };
+        tasks.probes.spawn(probes.run(self.stop.clone()).in_current_span());
         let mut signs =
             Signs { at: at.clone(), exchange, reports, unauthorized, renewed: renewals, establishing };
         let ended = self.attend(&mut signs, &context, &caches, tasks).await;
@@ -297,6 +307,7 @@ impl Worker {
                 },
                 Some(ended) = tasks.watches.join_next() => return Err(crashed(ended.err())),
                 Some(ended) = tasks.lease.join_next() => return Err(crashed(ended.err())),
+                Some(ended) = tasks.probes.join_next() => return Err(crashed(ended.err())),
                 Some(ended) = tasks.controllers.join_next() => return Err(crashed(ended.err())),
             }
         }

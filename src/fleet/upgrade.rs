@@ -49,11 +49,29 @@ pub struct Health {
     pub max_finality_lag: u32,
     /// How long all this must have held at the target.
     pub stable_for: SignedDuration,
+    /// What of a node that cannot be asked.
+    pub probe: Probing,
+}
+
+/// What counts of a node that cannot be asked for its health, for example where the API server cannot reach pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Probing {
+    /// It is not healthy, and no step is taken on it.
+    #[default]
+    Required,
+    /// Its pod's readiness.
+    Optional,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { min_peers: 3, max_sync_lag: 5, max_finality_lag: 10, stable_for: SignedDuration::from_mins(3) }
+        Self {
+            min_peers: 3,
+            max_sync_lag: 5,
+            max_finality_lag: 10,
+            stable_for: SignedDuration::from_mins(3),
+            probe: Probing::Required,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{ClusterName, Fleet};
-use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
+use crate::observed::{Board, ClusterState, ClusterView, Healths, ResourceView};
 
 use super::kept::Remembered;
 
@@ -60,7 +60,12 @@ pub fn remembered(board: &Board, fleet: &Fleet, records: &BTreeMap<ClusterName, 
         let Some(known) = records.get(&cluster.name) else { continue };
         let view = board.clusters.entry(cluster.name.clone()).or_insert_with(|| {
             let resources = BTreeMap::new();
-            Arc::new(ClusterView { state: ClusterState::Connecting, seen: false, resources })
+            Arc::new(ClusterView {
+                state: ClusterState::Connecting,
+                seen: false,
+                resources,
+                health: Healths::default(),
+            })
         });
         if !view.seen {
             let view = Arc::make_mut(view);

@@ -30,6 +30,9 @@ pub struct Step {
     /// The version before; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
+    /// The highest finalised height of its nodes before; absent where they could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finalized: Option<u64>,
     /// When; the progress deadline counts from here.
     pub at: Timestamp,
 }

@@ -112,6 +112,8 @@ pub fn view(
         settled_since: current.map(|settled| settled.since.0.min(now)),
         ever_settled: status.first_settled.is_some(),
         keystore_kept: found.pods.keystore_kept,
+        reserved_only: polkadot.spec.secure_communication_support.enabled
+            && polkadot.replicas(Role::Sentry) > 0,
     }
 }
 

@@ -330,7 +330,11 @@ impl Cluster {
             let kind = state.kind("", "Pod").ok_or_else(Status::no_such_path)?;
             Ok::<_, Status>(state.find(&kind, namespace, name)?.value())
         });
+        let cut_off = self.0.faults.borrow().pods_unreachable;
         let answered = pod.and_then(|pod| {
+            if cut_off {
+                return Err(Status::unavailable(unreachable_pod(&pod, port)));
+            }
             let path = format!("/{}", target.rest);
             self.runtime(|runtime| runtime.ask(&pod, port, head.method.as_str(), &path, body, self.now()))
                 .ok_or_else(|| Status::unavailable(unreachable_pod(&pod, port)))

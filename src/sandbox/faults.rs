@@ -53,6 +53,8 @@ pub struct Faults {
     pub api: ApiFault,
     /// Of client versions, by image tag, in this cluster.
     pub versions: BTreeMap<String, VersionFault>,
+    /// Its API server has no way to the pods: what is asked of them through it gets no answer.
+    pub pods_unreachable: bool,
 }
 
 /// A fault as it is asked for on the command line.

@@ -27,8 +27,8 @@ pub struct Candidate<'a> {
 pub type Gate = fn(&Survey<'_>, &Candidate<'_>) -> Result<(), Veto>;
 
 /// All gates of a step, in the order in which their reasons are worth telling.
-pub const STEP_GATES: [Gate; 8] =
-    [blindness, trouble, pause, failures, order, approval, width_and_nodes, validators];
+pub const STEP_GATES: [Gate; 10] =
+    [blindness, trouble, pause, failures, order, approval, width_and_nodes, validators, chain, probe];
 
 /// I5: nothing is changed in a cluster that is not seen as it is, or is not ours to change.
 pub fn cluster_is_open(survey: &Survey<'_>, cluster: &Cluster) -> Result<(), Veto> {
@@ -60,6 +60,40 @@ fn trouble(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
         // A missing version is what the step will mend.
         Some(trouble) if view.client_version.is_some() => Err((Code::Trouble, trouble.clone())),
         _ => Ok(()),
+    }
+}
+
+/// Nothing begins on a chain that stands still: nobody could tell whether it went well.
+fn chain(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    chain_moves(survey, &candidate.resource)
+}
+
+/// Why nothing is rolled on the resource's chain, if it stands still. A node that never ran has nothing to lose.
+pub fn chain_moves(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Result<(), Veto> {
+    match survey.chain(&resource.view).stalled {
+        Some(since) if resource.view.has_run() => {
+            let chain = &resource.view.chain;
+            let words = format!(
+                "the chain {chain} has finalised no block since {since:.0}, on nodes that were not touched either; \
+                 everything on it waits until it goes on, and nothing has failed by it"
+            );
+            Err((Code::ChainStalled, words))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A node whose health cannot be told after a step is not given one.
+fn probe(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
+    match candidate.resource.chart.blocked(&candidate.resource.view) {
+        Some((pod, why)) => Err((
+            Code::ProbeBlocked,
+            format!(
+                "whether {pod} is healthy could not be told after the step: {why}; mend that, or set \
+                 health: {{probe: optional}} in the upgrade to go by readiness alone"
+            ),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::fleet::{Fleet, Upgrade};
 use crate::observed::{Board, ClusterState};
 use crate::polkadot::{Grant, Kind, Step};
 
+use super::chart::nodes;
 use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
 use super::rolls::{self, Next};
 use super::standing::{EPHEMERAL_KEYSTORE, Standing};
@@ -121,16 +122,24 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if let Some(trouble) = &view.trouble {
         return Err((Code::Trouble, trouble.clone()));
     }
-    if let Some(words) = rolls::downgrade(owner, view) {
+    gates::chain_moves(survey, resource)?;
+    let chart = &resource.chart;
+    if let Some(words) = rolls::downgrade(owner, chart, view) {
         return Err((Code::DowngradeRefused, words));
     }
-    if rolls::is_outstanding(owner, view, survey.now) {
-        return Err((Code::NotHealthyYet, "the pod that was restarted last is not healthy yet".into()));
+    if rolls::is_outstanding(chart, view) {
+        return Err((
+            Code::NotHealthyYet,
+            with_reason("the pod that was restarted last is not healthy yet", resource),
+        ));
     }
-    let (role, hash, ordinal) = match rolls::next(owner, view, survey.now) {
+    let (role, hash, ordinal) = match rolls::next(chart, view) {
         Some(Next::Pod { role, hash, ordinal }) => (role, hash, ordinal),
         Some(Next::After(pod)) => {
-            return Err((Code::NotHealthyYet, format!("{pod}, restarted before, is not healthy yet")));
+            return Err((
+                Code::NotHealthyYet,
+                with_reason(&format!("{pod}, restarted before, is not healthy yet"), resource),
+            ));
         }
         None => return Err((Code::NotHealthyYet, "its pods are not there yet".into())),
     };
@@ -144,6 +153,14 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
         gates::validator_budget(survey, place, resource)?;
     }
     Ok(Grant { role, hash, ordinal, at: survey.now })
+}
+
+/// With the first node that is not healthy, and why.
+fn with_reason(words: &str, resource: &Surveyed<'_>) -> String {
+    match resource.chart.ill(&resource.view) {
+        Some((pod, why)) => format!("{words} ({pod}: {why})"),
+        None => words.to_owned(),
+    }
 }
 
 /// The budget of a validator is reserved before the first pod of its resource restarts.
@@ -185,6 +202,7 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
                     target: upgrade.client_version.clone(),
                     attempt: upgrade.attempt,
                     previous: resource.view.client_version.clone(),
+                    finalized: resource.chart.finalized(&resource.view),
                     at: survey.now,
                 };
                 survey.note_step(&place);
@@ -210,11 +228,11 @@ fn excluded(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Opti
         Standing::Ahead => (Code::Ahead, "it runs a newer version than the target; left as it is".into()),
         Standing::Failed(why) => (Code::Failed, why.clone()),
         Standing::InFlight { .. } if !resource.view.roll_pending() => {
-            let words = match gates::cluster_is_open(survey, resource.cluster) {
-                Ok(()) => "not healthy at the target yet".into(),
-                Err((_, words)) => words,
-            };
-            (Code::NotHealthyYet, words)
+            match (gates::cluster_is_open(survey, resource.cluster), gates::chain_moves(survey, resource)) {
+                (Err((_, words)), _) => (Code::NotHealthyYet, words),
+                (_, Err(veto)) => veto,
+                _ => (Code::NotHealthyYet, with_reason("not healthy at the target yet", resource)),
+            }
         }
         _ => return None,
     };
@@ -313,9 +331,9 @@ fn wake(survey: &Survey<'_>) -> Option<Timestamp> {
     let mut moments: Vec<Timestamp> = vec![];
     for resource in survey.resources.values() {
         let upgrade = resource.owner.as_ref().map(|owner| owner.upgrade);
-        let stable = rolls::stable_for(upgrade);
-        let nodes = resource.view.roles.iter().flat_map(|role| &role.nodes);
-        moments.extend(nodes.filter_map(|node| node.ready_since).map(|since| since + stable));
+        let chart = &resource.chart;
+        let well = nodes(&resource.view).filter_map(|(role, node)| chart.well(&resource.view, role, node));
+        moments.extend(well.map(|well| well.since + chart.stable_for()));
         if let Some(grant) = &resource.view.grant {
             let deadline =
                 upgrade.map_or(super::survey::PROGRESS_DEADLINE, |upgrade| upgrade.progress_deadline);
@@ -325,9 +343,9 @@ fn wake(survey: &Survey<'_>) -> Option<Timestamp> {
         if let Standing::InFlight { deadline: Some(deadline) } = &owner.standing {
             moments.push(*deadline);
         }
-        if let Some(healthy) = super::standing::healthy_at(owner.upgrade, &resource.view) {
+        if let Some((healthy, anchor)) = super::standing::healthy_at(&resource.view, chart) {
             moments.push(healthy);
-            moments.extend(owner.stage.map(|stage| healthy + owner.upgrade.stages[stage].soak));
+            moments.extend(owner.stage.map(|stage| anchor + owner.upgrade.stages[stage].soak));
         }
     }
     moments.into_iter().filter(|moment| *moment > survey.now).min()

@@ -3,14 +3,13 @@
 //! Sentries first, one by one from the highest ordinal (a partition reaches from its ordinal up), each healthy before
 //! the next, then the validator. A node that is broken on an unwanted template goes first: it has nothing to lose.
 
-use jiff::{SignedDuration, Timestamp};
-
 use crate::fleet::Upgrade;
 use crate::observed::{NodeView, ResourceView, RoleView};
 use crate::polkadot::{Grant, Role};
 use crate::version::{ClientVersion, Order};
 
-use super::survey::{PROGRESS_DEADLINE, STABLE_FOR};
+use super::chart::{Chart, nodes};
+use super::survey::PROGRESS_DEADLINE;
 
 /// The next permission the resource needs; `None` when no pod is outdated.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +28,7 @@ pub enum Next {
 }
 
 /// The next pod to restart.
-pub fn next(owner: Option<&Upgrade>, resource: &ResourceView, now: Timestamp) -> Option<Next> {
+pub fn next(chart: &Chart, resource: &ResourceView) -> Option<Next> {
     let role = resource.roles.iter().find(|role| role.outdated().next().is_some())?;
     let pod = |node: &NodeView| Next::Pod { role: role.role, hash: role.hash.clone(), ordinal: node.ordinal };
     if let Some(broken) = role.outdated().find(|node| node.ready_since.is_none()) {
@@ -37,7 +36,7 @@ pub fn next(owner: Option<&Upgrade>, resource: &ResourceView, now: Timestamp) ->
     }
     // Before it was ever healthy as a whole, one sick part must not keep another from being mended.
     if resource.ever_settled
-        && let Some(sick) = unhealthy(owner, resource, now)
+        && let Some(sick) = unhealthy(chart, resource)
     {
         return Some(Next::After(sick.pod.clone()));
     }
@@ -47,56 +46,35 @@ pub fn next(owner: Option<&Upgrade>, resource: &ResourceView, now: Timestamp) ->
     role.outdated().max_by_key(|node| node.ordinal).map(pod)
 }
 
-/// A node on the wanted template that has not been Ready long enough.
-fn unhealthy<'a>(
-    owner: Option<&Upgrade>,
-    resource: &'a ResourceView,
-    now: Timestamp,
-) -> Option<&'a NodeView> {
-    resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node))).find_map(
-        |(role, node)| {
-            let on_wanted = !node.is_outdated(&role.hash);
-            (on_wanted && !is_healthy(owner, role, node, now)).then_some(node)
-        },
-    )
-}
-
-fn is_healthy(owner: Option<&Upgrade>, role: &RoleView, node: &NodeView, now: Timestamp) -> bool {
-    node.settled_since(&role.hash).is_some_and(|since| since + stable_for(owner) <= now)
-}
-
-/// How long a node must have been Ready.
-pub fn stable_for(owner: Option<&Upgrade>) -> SignedDuration {
-    owner.map_or(STABLE_FOR, |upgrade| upgrade.health.stable_for)
+/// A node on the wanted template that has not been healthy long enough.
+fn unhealthy<'a>(chart: &Chart, resource: &'a ResourceView) -> Option<&'a NodeView> {
+    nodes(resource).find_map(|(role, node)| {
+        let on_wanted = !node.is_outdated(&role.hash);
+        (on_wanted && !chart.is_healthy(resource, role, node)).then_some(node)
+    })
 }
 
 /// Whether a permission is being used, or more of the same roll is to come.
 ///
 /// It ends with health, or with the deadline: what failed to come up must not hold up its cluster for ever.
-pub fn is_under_way(owner: Option<&Upgrade>, resource: &ResourceView, now: Timestamp) -> bool {
+pub fn is_under_way(owner: Option<&Upgrade>, chart: &Chart, resource: &ResourceView) -> bool {
     let Some(grant) = &resource.grant else { return false };
     let Some(role) = current(resource, grant) else { return false };
     let deadline = grant.at + owner.map_or(PROGRESS_DEADLINE, |upgrade| upgrade.progress_deadline);
-    now < deadline && (is_open(owner, resource, grant, role, now) || resource.roll_pending())
+    chart.now < deadline && (is_open(chart, resource, grant, role) || resource.roll_pending())
 }
 
 /// Whether the pods that the last permission is for are not yet healthy on their template.
-pub fn is_outstanding(owner: Option<&Upgrade>, resource: &ResourceView, now: Timestamp) -> bool {
+pub fn is_outstanding(chart: &Chart, resource: &ResourceView) -> bool {
     let Some(grant) = &resource.grant else { return false };
-    current(resource, grant).is_some_and(|role| is_open(owner, resource, grant, role, now))
+    current(resource, grant).is_some_and(|role| is_open(chart, resource, grant, role))
 }
 
-fn is_open(
-    owner: Option<&Upgrade>,
-    resource: &ResourceView,
-    grant: &Grant,
-    role: &RoleView,
-    now: Timestamp,
-) -> bool {
+fn is_open(chart: &Chart, resource: &ResourceView, grant: &Grant, role: &RoleView) -> bool {
     // Those above had permissions of their own, or will: a broken pod goes before them.
     role.nodes.iter().filter(|node| node.ordinal == grant.ordinal).any(|node| {
         let replaced = node.hash.as_deref() == Some(&role.hash);
-        let is_done = replaced && (is_healthy(owner, role, node, now) || !resource.ever_settled);
+        let is_done = replaced && (chart.is_healthy(resource, role, node) || !resource.ever_settled);
         !is_done && !is_moot(role, node)
     })
 }
@@ -132,13 +110,14 @@ pub fn loses_keystore(owner: Option<&Upgrade>, resource: &ResourceView, role: Ro
 ///
 /// A database that a newer client has written cannot be read by an older one, so a spec that somebody set back is
 /// not followed without a person's word. A node that never was healthy has nothing to lose.
-pub fn downgrade(owner: Option<&Upgrade>, resource: &ResourceView) -> Option<String> {
+pub fn downgrade(owner: Option<&Upgrade>, chart: &Chart, resource: &ResourceView) -> Option<String> {
     if owner.is_some_and(|upgrade| upgrade.allow_downgrade) || !resource.has_run() {
         return None;
     }
     let wanted = resource.client_version.as_deref()?;
     let nodes = resource.roles.iter().flat_map(RoleView::outdated);
-    nodes.filter_map(|node| node.version.as_deref()).filter(|running| *running != wanted).find_map(|running| {
+    let others = nodes.filter(|node| node.version.as_deref() != Some(wanted));
+    others.filter_map(|node| chart.running(resource, node)).find_map(|running| {
         let how = match ClientVersion::parse(wanted).order(&ClientVersion::parse(running)) {
             Order::Newer | Order::Same => return None,
             Order::Older => "is older than",

@@ -3,11 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Upgrade;
-use crate::observed::{ResourceView, RoleView, Stuck};
+use crate::observed::{NodeView, ResourceView, RoleView, Stuck};
 use crate::polkadot::Role;
-use crate::version::{ClientVersion, Order};
+use crate::version::{ClientVersion, Order, is_floating};
 
 use super::Code;
+use super::chains::Chain;
+use super::chart::{Chart, nodes};
 
 /// Reasons of a kubelet for a container that waiting alone will not start.
 const HOPELESS: [&str; 6] = [
@@ -49,7 +51,7 @@ pub enum Standing {
 }
 
 /// Where `resource` stands in `upgrade`, which owns it.
-pub fn standing(upgrade: &Upgrade, resource: &ResourceView, now: Timestamp) -> Standing {
+pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain: &Chain) -> Standing {
     let target = upgrade.client_version.as_str();
     if let Some(reason) = &resource.held {
         return Standing::Out(Code::Held, format!("it is held: {reason}; remove spec.hold to let it go on"));
@@ -64,7 +66,7 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, now: Timestamp) -> S
     let Some(version) = resource.client_version.as_deref() else { return Standing::NotStarted };
     if version == target {
         let attempted = step.filter(|step| step.attempt == upgrade.attempt);
-        return at_target(upgrade, resource, attempted.map(|step| step.at), step.is_some(), now);
+        return at_target(upgrade, resource, (attempted.map(|step| step.at), step.is_some()), chart, chain);
     }
     if step.is_some_and(|step| step.attempt == upgrade.attempt) {
         return Standing::Out(
@@ -75,7 +77,7 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, now: Timestamp) -> S
             ),
         );
     }
-    match ClientVersion::parse(target).order(&ClientVersion::parse(version)) {
+    match order(target, version, resource, chart) {
         Order::Newer => Standing::NotStarted,
         _ if upgrade.allow_downgrade => Standing::NotStarted,
         Order::Older | Order::Same => Standing::Ahead,
@@ -92,27 +94,34 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, now: Timestamp) -> S
 fn at_target(
     upgrade: &Upgrade,
     resource: &ResourceView,
-    attempted_at: Option<Timestamp>,
-    stepped_before: bool,
-    now: Timestamp,
+    (attempted_at, stepped_before): (Option<Timestamp>, bool),
+    chart: &Chart,
+    chain: &Chain,
 ) -> Standing {
-    if let Some(healthy) = healthy_at(upgrade, resource)
+    let now = chart.now;
+    if let Some((healthy, anchor)) = healthy_at(resource, chart)
         && healthy <= now
     {
-        return Standing::Healthy(healthy);
+        return Standing::Healthy(anchor);
     }
     match attempted_at {
         // An earlier attempt: this one begins with a step of its own.
         None if stepped_before => Standing::NotStarted,
         None => Standing::InFlight { deadline: None },
         Some(at) => {
-            let deadline = at + upgrade.progress_deadline;
+            // While the chain stood still nobody could become healthy.
+            let from = chain.resumed.map_or(at, |resumed| resumed.max(at));
+            let deadline = from + upgrade.progress_deadline;
             match hopeless(resource, at) {
                 Some((since, pod, why)) if since <= now => {
                     Standing::Failed(format!("{pod} cannot start: {why}"))
                 }
-                _ if now >= deadline => {
-                    Standing::Failed(format!("not healthy within {:#}", upgrade.progress_deadline))
+                _ if now >= deadline && !is_excused(resource, chart, chain) => {
+                    let within = format!("not healthy within {:#}", upgrade.progress_deadline);
+                    Standing::Failed(match chart.ill(resource) {
+                        Some((pod, why)) => format!("{within}: {pod}: {why}"),
+                        None => within,
+                    })
                 }
                 soon => {
                     let deadline = soon.map_or(deadline, |(since, ..)| since.min(deadline));
@@ -123,12 +132,42 @@ fn at_target(
     }
 }
 
-/// When the resource, at the version of its spec, will have been settled long enough, if nothing happens.
-pub fn healthy_at(upgrade: &Upgrade, resource: &ResourceView) -> Option<Timestamp> {
+/// Past the deadline and not failed: the chain stands still, a node that syncs is on its way, or nobody can ask.
+fn is_excused(resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
+    chain.stalled.is_some() || chart.is_rising(resource) || chart.only_unasked(resource)
+}
+
+/// How the target stands to the version of the spec; where that moves, to what all nodes report.
+fn order(target: &str, version: &str, resource: &ResourceView, chart: &Chart) -> Order {
+    let to = |version: &str| ClientVersion::parse(target).order(&ClientVersion::parse(version));
+    if !is_floating(version) {
+        return to(version);
+    }
+    // A node that does not run it yet says nothing of it.
+    let running = |node: &NodeView| {
+        chart.running(resource, node).filter(|_| node.version.as_deref() == Some(version)).map(to)
+    };
+    let mut orders = nodes(resource).map(|(_, node)| running(node).unwrap_or(Order::Unknown));
+    let first = orders.next().unwrap_or(Order::Unknown);
+    if orders.all(|order| order == first) { first } else { Order::Unknown }
+}
+
+/// When the resource, at the version of its spec, will have been healthy long enough, if nothing happens; and the
+/// moment from which it soaks then.
+pub fn healthy_at(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, Timestamp)> {
     let version = resource.client_version.as_deref()?;
     let runs = |role: &RoleView| role.nodes.iter().all(|node| node.version.as_deref() == Some(version));
-    let since = resource.settled_since.filter(|_| resource.roles.iter().all(runs))?;
-    Some(since + upgrade.health.stable_for)
+    let settled = resource.settled_since.filter(|_| resource.roles.iter().all(runs))?;
+    let (mut since, mut anchor) = (settled, settled);
+    for (role, node) in nodes(resource) {
+        let well = chart.well(resource, role, node)?;
+        since = since.max(well.since);
+        // A short dip of readiness does not move the anchor.
+        if well.anchor != node.ready_since? {
+            anchor = anchor.max(well.anchor);
+        }
+    }
+    Some((since + chart.stable_for(), anchor + chart.stable_for()))
 }
 
 /// The node on the wanted template that waiting will not start, and from when that is so: of one that fits on no machine

@@ -13,13 +13,12 @@ use crate::fleet::{Cluster, ClusterName, Fleet, Stage, Upgrade};
 use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
 use crate::polkadot::{ResourceId, Role};
 
+use super::chains::{Chain, Chains};
+use super::chart::Chart;
 use super::standing::{Standing, has_validator, standing};
 use super::{Ground, Place};
 
-/// How long a node must have been Ready, and how long it may take, where no upgrade owns the resource: the defaults
-/// of an upgrade.
-pub const STABLE_FOR: SignedDuration = SignedDuration::from_mins(3);
-/// See [`STABLE_FOR`].
+/// How long a node may take where no upgrade owns the resource: the default of an upgrade.
 pub const PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 
 /// One resource, where it is and who owns it.
@@ -31,6 +30,8 @@ pub struct Surveyed<'a> {
     pub view: Arc<ResourceView>,
     /// The upgrade that owns it, with the stage of its cluster, and where it stands in it.
     pub owner: Option<Owner<'a>>,
+    /// The health of its nodes.
+    pub chart: Chart,
     /// Whether a roll of it is under way.
     pub rolling: bool,
 }
@@ -54,6 +55,7 @@ pub struct Survey<'a> {
     pub resources: BTreeMap<Place, Surveyed<'a>>,
     /// Now.
     pub now: Timestamp,
+    chains: Chains,
     board: &'a Board,
     ground: &'a Ground,
 }
@@ -61,17 +63,26 @@ pub struct Survey<'a> {
 impl<'a> Survey<'a> {
     /// Looks at everything once.
     pub fn new(fleet: &'a Fleet, board: &'a Board, ground: &'a Ground, now: Timestamp) -> Self {
+        let chains = Chains::new(fleet, board, now);
         let mut resources = BTreeMap::new();
         for cluster in &fleet.clusters {
             let Some(view) = board.clusters.get(&cluster.name) else { continue };
             for (id, resource) in &view.resources {
                 let place = (cluster.name.clone(), id.clone());
-                let owner = owner(fleet, cluster, resource, now);
-                let rolling = ground.unsettled.contains(&place) || is_rolling(owner.as_ref(), resource, now);
-                resources.insert(place, Surveyed { cluster, view: Arc::clone(resource), owner, rolling });
+                let chart = Chart::new(upgrade_of(fleet, resource), cluster, view, now);
+                let owner = owner(fleet, cluster, resource, &chart, chains.of(&resource.chain));
+                let rolling =
+                    ground.unsettled.contains(&place) || is_rolling(owner.as_ref(), resource, &chart);
+                let view = Arc::clone(resource);
+                resources.insert(place, Surveyed { cluster, view, owner, chart, rolling });
             }
         }
-        Self { fleet, resources, now, board, ground }
+        Self { fleet, resources, now, chains, board, ground }
+    }
+
+    /// How the resource's chain fares.
+    pub fn chain(&self, resource: &ResourceView) -> &Chain {
+        self.chains.of(&resource.chain)
     }
 
     /// The cluster's view, where its worker has published one.
@@ -161,11 +172,7 @@ impl<'a> Survey<'a> {
             .filter(|(place, resource)| {
                 // A permission that was given holds until it is used, however late: its worker may be the slow one.
                 let open = grants_validator(&resource.view)
-                    && super::rolls::is_outstanding(
-                        resource.owner.as_ref().map(|owner| owner.upgrade),
-                        &resource.view,
-                        self.now,
-                    );
+                    && super::rolls::is_outstanding(&resource.chart, &resource.view);
                 // A write under way may be the step that moves it.
                 let reserved =
                     open || self.is_unsettled(place) || (resource.rolling && moves_validator(resource));
@@ -174,10 +181,15 @@ impl<'a> Survey<'a> {
             .count()
     }
 
-    /// Whether the resource's validator is known to be running, Ready.
+    /// Whether the resource's validator is known to be running, Ready, and not known to be sick.
     pub fn is_available(&self, resource: &Surveyed<'_>) -> bool {
+        let view = &resource.view;
+        let role = view.role(Role::Validator);
         self.is_ready(resource.cluster)
-            && resource.view.validator().is_some_and(|validator| validator.ready_since.is_some())
+            && role.and_then(|role| Some((role, role.nodes.first()?))).is_some_and(|(role, validator)| {
+                validator.ready_since.is_some()
+                    && !(resource.chart.owned && resource.chart.is_sick(view, role, validator))
+            })
     }
 
     /// A member of which nothing is known: neither seen since the start, nor declared lost.
@@ -238,9 +250,21 @@ fn grants_validator(view: &ResourceView) -> bool {
     view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
 }
 
-fn owner<'a>(fleet: &'a Fleet, cluster: &Cluster, view: &ResourceView, now: Timestamp) -> Option<Owner<'a>> {
-    let upgrade = fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&view.labels))?;
-    Some(Owner { upgrade, stage: stage_of(upgrade, cluster), standing: standing(upgrade, view, now) })
+/// The upgrade that owns a resource: the first whose selector matches.
+pub fn upgrade_of<'a>(fleet: &'a Fleet, view: &ResourceView) -> Option<&'a Upgrade> {
+    fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&view.labels))
+}
+
+fn owner<'a>(
+    fleet: &'a Fleet,
+    cluster: &Cluster,
+    view: &ResourceView,
+    chart: &Chart,
+    chain: &Chain,
+) -> Option<Owner<'a>> {
+    let upgrade = upgrade_of(fleet, view)?;
+    let standing = standing(upgrade, view, chart, chain);
+    Some(Owner { upgrade, stage: stage_of(upgrade, cluster), standing })
 }
 
 /// The stage of a cluster: the first that selects it.
@@ -249,21 +273,21 @@ pub fn stage_of(upgrade: &Upgrade, cluster: &Cluster) -> Option<usize> {
 }
 
 /// Whether a roll is under way: a step not yet healthy, a permission not yet used up, or pods still to come.
-fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, now: Timestamp) -> bool {
+fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart) -> bool {
     let stepped =
         matches!(owner.map(|owner| &owner.standing), Some(Standing::InFlight { deadline: Some(_) }));
     stepped
-        || super::rolls::is_under_way(owner.map(|owner| owner.upgrade), view, now)
-        || superseded(owner, view, now)
+        || super::rolls::is_under_way(owner.map(|owner| owner.upgrade), chart, view)
+        || superseded(owner, view, chart)
 }
 
 /// An earlier target of an upgrade, on its way when the next one was set: it counts until healthy or re-targeted.
-fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, now: Timestamp) -> bool {
+fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart) -> bool {
     let (Some(owner), Some(step)) = (owner, &view.step) else { return false };
     let current = view.client_version.as_deref() == Some(&step.target);
-    let healthy = super::standing::healthy_at(owner.upgrade, view).is_some_and(|at| at <= now);
+    let healthy = super::standing::healthy_at(view, chart).is_some_and(|(at, _)| at <= chart.now);
     owner.standing == Standing::NotStarted
         && current
         && !healthy
-        && now < step.at + owner.upgrade.progress_deadline
+        && chart.now < step.at + owner.upgrade.progress_deadline
 }

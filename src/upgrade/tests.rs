@@ -14,8 +14,13 @@ use crate::fleet::{
     Cluster, ClusterName, Connection, Count, Fleet, Guard, Health, Settings, Stage, Telemetry, Unreachable,
     Upgrade, Validators,
 };
-use crate::observed::{Board, ClusterState, ClusterView, NodeView, ResourceView, RoleView};
+use crate::observed::{
+    Board, ClusterState, ClusterView, Healths, NodeHealth, NodeView, ResourceView, RoleView, Sample,
+};
+
 use crate::polkadot::{Kind, ResourceId, Role};
+
+mod health;
 
 const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";
@@ -135,7 +140,30 @@ fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView {
         settled_since: Some(now),
         ever_settled: true,
         keystore_kept: true,
+        reserved_only: false,
     }
+}
+
+/// What a sound node says from one moment to another, every minute.
+fn answers(since: Timestamp, until: Timestamp) -> NodeHealth {
+    let mut health = NodeHealth::default();
+    let first = [since, since + SignedDuration::from_secs(1)];
+    let minutes = (1..).map(|minute| since + SignedDuration::from_mins(minute));
+    for at in first.into_iter().chain(minutes).take_while(|at| *at <= until) {
+        let height = u64::try_from(at.as_second()).unwrap();
+        health.note(Ok(Sample {
+            at,
+            version: None,
+            best: height + 2,
+            finalized: height,
+            sync_target: Some(height + 2),
+            is_major_syncing: false,
+            peers: Some(12),
+            roles: Some(1),
+            started: u64::try_from(since.as_second()).ok(),
+        }));
+    }
+    health
 }
 
 impl Model {
@@ -150,10 +178,15 @@ impl Model {
             stage_of.insert(cluster.name.clone(), *stage);
             board.clusters.insert(
                 cluster.name.clone(),
-                Arc::new(ClusterView { state: ClusterState::Ready, seen: true, resources }),
+                Arc::new(ClusterView {
+                    state: ClusterState::Ready,
+                    seen: true,
+                    resources,
+                    health: Healths::default(),
+                }),
             );
         }
-        Self {
+        let mut model = Self {
             fleet,
             board,
             stage_of,
@@ -163,6 +196,23 @@ impl Model {
             restarts: 0,
             steps: BTreeMap::new(),
             now: now + SignedDuration::from_secs(1000),
+        };
+        model.ask();
+        model
+    }
+
+    /// Every node says that it is well, since it has been Ready.
+    fn ask(&mut self) {
+        let now = self.now;
+        for view in self.board.clusters.values_mut() {
+            let view = Arc::make_mut(view);
+            let nodes = view.resources.values().flat_map(|one| one.roles.iter().map(move |role| (one, role)));
+            let ready =
+                nodes.filter_map(|(one, role)| Some((one, &role.nodes[0], role.nodes[0].ready_since?)));
+            let health = ready.map(|(one, node, since)| {
+                ((one.id.namespace.clone(), node.pod.clone()), Arc::new(answers(since, now)))
+            });
+            view.health = Arc::new(health.collect());
         }
     }
 
@@ -187,6 +237,7 @@ impl Model {
                 view.settled_since = all.and_then(|all| all.into_iter().max());
             });
         }
+        self.ask();
     }
 
     /// Does what the plan says, as the workers would.
@@ -411,6 +462,7 @@ fn what_must_not_move_does_not_and_says_why() {
         (Code::Approval, Box::new(|model| model.fleet.upgrades[0].stages[0].approval_required = true)),
         (Code::Ahead, edit(|view| view.client_version = Some("stable2509".into()))),
         (Code::VersionOrderUnknown, edit(|view| view.client_version = Some("latest".into()))),
+        (Code::VersionOrderUnknown, edit(|view| view.client_version = Some("sha-0d1f".into()))),
         (Code::EphemeralKeystore, edit(|view| view.keystore_kept = false)),
         (Code::Trouble, edit(|view| view.trouble = Some("a name is taken".into()))),
     ];
@@ -510,6 +562,24 @@ fn a_permission_that_was_not_used_is_taken_back_when_its_template_is_no_longer_w
     assert!(super::plan(&model.fleet, &model.board, &Ground::default(), model.now).actions.is_empty());
 }
 
+/// The chart of a resource that no upgrade owns, in a cluster whose pods cannot be asked: being Ready counts.
+fn unasked(view: &ResourceView, now: Timestamp) -> super::chart::Chart {
+    use crate::observed::Blocked;
+    let mut model = one_canary();
+    let cluster = model.fleet.clusters.remove(0);
+    let blocked =
+        NodeHealth { blocked: Some(Blocked { at: now, why: "no way".into() }), ..NodeHealth::default() };
+    let nodes = view.roles.iter().flat_map(|role| &role.nodes);
+    let health = nodes.map(|node| ((view.id.namespace.clone(), node.pod.clone()), Arc::new(blocked.clone())));
+    let seen = ClusterView {
+        state: ClusterState::Ready,
+        seen: true,
+        resources: BTreeMap::new(),
+        health: Arc::new(health.collect()),
+    };
+    super::chart::Chart::new(None, &cluster, &seen, now)
+}
+
 #[test]
 fn a_permission_for_a_broken_sentry_is_for_just_it_and_moot_when_it_comes_back_by_itself() {
     use super::rolls::{Next, is_outstanding, next};
@@ -522,21 +592,21 @@ fn a_permission_for_a_broken_sentry_is_for_just_it_and_moot_when_it_comes_back_b
     view.roles[0].nodes =
         (0..3).map(|ordinal| NodeView { ordinal, ready_since: long_ago, ..first.clone() }).collect();
     view.roles[0].nodes[0].ready_since = None;
-    let of = |view: &ResourceView| match next(None, view, now) {
+    let of = |view: &ResourceView| match next(&unasked(view, now), view) {
         Some(Next::Pod { ordinal, .. }) => Some(ordinal),
         _ => None,
     };
     assert_eq!(of(&view), Some(0), "it has nothing to lose");
     view.grant = Some(Grant { role: Role::Sentry, hash: "new".into(), ordinal: 0, at: now });
-    assert!(is_outstanding(None, &view, now));
+    assert!(is_outstanding(&unasked(&view, now), &view));
     let mut back = view.clone();
     back.roles[0].nodes[0].ready_since = long_ago;
-    assert!(!is_outstanding(None, &back, now));
+    assert!(!is_outstanding(&unasked(&back, now), &back));
     assert_eq!(of(&back), Some(2));
     view.roles[0].nodes[0] = NodeView { hash: Some("new".into()), ready_since: Some(now), ..first };
-    assert!(is_outstanding(None, &view, now), "not long enough");
+    assert!(is_outstanding(&unasked(&view, now), &view), "not long enough");
     view.roles[0].nodes[0].ready_since = long_ago;
-    assert!(!is_outstanding(None, &view, now), "the others wait for permissions of their own");
+    assert!(!is_outstanding(&unasked(&view, now), &view), "the others wait for permissions of their own");
     assert_eq!(of(&view), Some(2));
 }
 
@@ -617,8 +687,11 @@ fn a_pod_that_fits_on_no_machine_has_failed_only_when_none_was_added_for_a_while
         (node.hash, node.ready_since, node.stuck) = (Some(hash), None, Some(why));
     });
     let view = &model.board.clusters[&name].resources[&id];
-    let after =
-        |minutes| standing(&model.fleet.upgrades[0], view, begun + SignedDuration::from_mins(minutes));
+    let chain = super::chains::Chain::default();
+    let after = |minutes| {
+        let now = begun + SignedDuration::from_mins(minutes);
+        standing(&model.fleet.upgrades[0], view, &unasked(view, now), &chain)
+    };
     let deadline = Some(begun + SignedDuration::from_mins(5));
     assert_eq!(after(4), Standing::InFlight { deadline });
     assert!(matches!(after(5), Standing::Failed(why) if why.contains("Unschedulable")));

@@ -1,3 +1,4 @@
-//! Upgrades: their rules, and the commands by which people look at them and decide.
+//! Upgrades: their rules, what holds them up, and the commands by which people look at them and decide.
 
 mod commands;
+mod health;

@@ -6,7 +6,7 @@ use kube::core::{Expression, Selector};
 use super::Checker;
 use super::words::{is_label_key, is_label_value, is_release};
 use crate::fleet::raw::{RawExpedite, RawExpression, RawHealth, RawSelector, RawStage, RawUpgrade};
-use crate::fleet::{Expedite, Health, Stage, Unreachable, Upgrade};
+use crate::fleet::{Expedite, Health, Probing, Stage, Unreachable, Upgrade};
 
 const PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 
@@ -56,6 +56,10 @@ impl Checker<'_> {
             max_sync_lag: raw.max_sync_lag.unwrap_or(usual.max_sync_lag),
             max_finality_lag: raw.max_finality_lag.unwrap_or(usual.max_finality_lag),
             stable_for: self.duration(at, raw.stable_for.as_ref(), usual.stable_for),
+            probe: match raw.probe.as_deref() {
+                Some("optional") => Probing::Optional,
+                _ => Probing::Required,
+            },
         }
     }
 

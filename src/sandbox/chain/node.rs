@@ -145,8 +145,8 @@ impl Node {
         }
         let chance = mix(self.instance ^ mix(seconds / PEERS_CHANGE_SECONDS));
         let target = match self.reserved_only {
-            Some(0) => 0,
-            Some(reserved) => 1 + chance % reserved,
+            // It tries each again until it has it.
+            Some(reserved) => reserved,
             None => 8 + self.instance % 8 + chance % 5,
         };
         (target * seconds.min(ALL_PEERS_SECONDS)).div_ceil(ALL_PEERS_SECONDS)

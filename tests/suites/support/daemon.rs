@@ -106,6 +106,14 @@ impl Daemon {
         }
     }
 
+    /// What its planner makes of what is seen; only of one inside the test.
+    pub fn plan(&self) -> Arc<polkafleet::upgrade::Plan> {
+        match self {
+            Self::Inside { daemon, .. } => daemon.plans.borrow().clone(),
+            Self::Process { .. } => panic!("a process does not let anybody look at its plan"),
+        }
+    }
+
     /// The name by which other daemons know it.
     pub fn name(&self) -> Option<String> {
         if let Self::Inside { daemon, .. } = self {

@@ -184,6 +184,12 @@ impl World {
             "lease": {"duration": lease(self.simulated.is_some())},
         });
         fleet.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        if self.simulated.is_none() {
+            // The API servers of the control planes have no way to the pods, which are none.
+            for upgrade in fleet["upgrades"].as_array_mut().into_iter().flatten() {
+                upgrade["health"]["probe"] = json!("optional");
+            }
+        }
         self.write_text(&serde_yaml::to_string(&fleet).unwrap());
     }
 
@@ -269,11 +275,12 @@ impl Member {
             .collect()
     }
 
-    /// Requests of the daemon, but for those about its Leases and what it keeps in home, as the server's audit log or the simulated cluster remembers them.
+    /// Requests of the daemon, but for those about its Leases, what it keeps in home and its nodes' health, as the server's audit log or the simulated cluster remembers them.
     fn requests(&self) -> Vec<Asking> {
         match &self.gate {
             Gate::Simulated(cluster) => {
-                let ours = |asked: &&Asked| asked.agent == AGENT && !is_keeping(&asked.uri);
+                let ours =
+                    |asked: &&Asked| asked.agent == AGENT && !is_keeping(&asked.uri) && !is_probe(&asked.uri);
                 cluster.asked().iter().filter(ours).map(Asking::of).collect()
             }
             Gate::Proxy { audit, .. } => {
@@ -284,7 +291,9 @@ impl Member {
                     .filter(|event| {
                         event["user"]["username"] == user.as_str()
                             && event["stage"] == "ResponseComplete"
-                            && !event["requestURI"].as_str().is_some_and(is_keeping)
+                            && !event["requestURI"]
+                                .as_str()
+                                .is_some_and(|uri| is_keeping(uri) || is_probe(uri))
                     })
                     .map(|event| Asking {
                         verb: event["verb"].as_str().unwrap_or_default().into(),
@@ -349,7 +358,7 @@ impl Member {
                 let last = asked
                     .iter()
                     .rev()
-                    .filter(|asked| asked.agent == AGENT && !is_keeping(&asked.uri))
+                    .filter(|asked| asked.agent == AGENT && !is_keeping(&asked.uri) && !is_probe(&asked.uri))
                     .take(8);
                 last.map(|asked| format!("{} {} {}", asked.method, asked.uri, asked.code))
                     .collect::<Vec<_>>()
@@ -376,6 +385,11 @@ impl Member {
 /// Whether a request is about Leases, or about what is kept in home.
 fn is_keeping(uri: &str) -> bool {
     uri.contains("/leases") || uri.contains("/configmaps")
+}
+
+/// Whether a node is asked for its health.
+fn is_probe(uri: &str) -> bool {
+    uri.ends_with("/proxy/metrics")
 }
 
 /// A request, as far as the tests ask about it.

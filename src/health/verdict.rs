@@ -1,0 +1,274 @@
+//! Judges a node by the window of its answers. Pure; time is an argument.
+//!
+//! A verdict's words hold no number that moves while the verdict stays: whoever reports changes would report them
+//! for ever.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fleet::Health;
+use crate::observed::{NodeHealth, Sample};
+use crate::version::ClientVersion;
+use crate::version::era;
+
+/// A height that has not risen for so long stands still.
+pub const STANDSTILL: SignedDuration = SignedDuration::from_mins(2);
+/// A dip shorter than this does not end a healthy stretch (design section 5, anchors).
+const DIP: SignedDuration = SignedDuration::from_mins(2);
+
+/// What a node is measured by.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The rules.
+    pub rules: Health,
+    /// The image tag that it should run.
+    pub tag: Option<&'a str>,
+    /// How many peers it can have, where it talks to reserved ones only.
+    pub reserved_peers: Option<u32>,
+    /// The finalised height before the step: it must be beyond.
+    pub baseline: Option<u64>,
+    /// Since when its pod has been Ready; what it said before does not count.
+    pub ready_since: Option<Timestamp>,
+    /// An answer older than this says nothing of now.
+    pub stale: SignedDuration,
+}
+
+/// What is known of a node's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is well.
+    Healthy {
+        /// Since then, but for short dips.
+        since: Timestamp,
+        /// Nothing was ever seen to be wrong since the pod became Ready, as far as anybody looked.
+        unbroken: bool,
+    },
+    /// Something is not.
+    Unhealthy {
+        /// Since then.
+        since: Timestamp,
+        /// What, in one word.
+        what: What,
+        /// What, for a person.
+        words: String,
+        /// Whether it is on its way: it syncs, and its height rises.
+        rising: bool,
+    },
+    /// It cannot be asked, and why.
+    Blocked(String),
+    /// It has not been asked often enough yet.
+    Unknown,
+}
+
+/// What is wrong with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // Each is explained by the words that go with it.
+pub enum What {
+    Version,
+    Syncing,
+    FinalityStall,
+    FinalityLag,
+    Baseline,
+    Peers,
+}
+
+/// Judges a node.
+#[must_use]
+pub fn verdict(health: Option<&NodeHealth>, expected: &Expected<'_>, now: Timestamp) -> Verdict {
+    let Some(health) = health else { return Verdict::Unknown };
+    let mut walk = Walk::default();
+    for sample in current(health, expected.ready_since) {
+        walk.step(sample, expected);
+    }
+    let Some(last) = walk.last else { return unanswered(health, expected) };
+    if now.duration_since(last) > expected.stale {
+        return unanswered(health, expected);
+    }
+    match (walk.bad, walk.good) {
+        (Some(bad), _) => {
+            let rising = bad.what == What::Syncing && walk.best.rose_within(last);
+            Verdict::Unhealthy { since: bad.since, what: bad.what, words: bad.words, rising }
+        }
+        (None, Some(since)) => Verdict::Healthy { since, unbroken: !walk.broken },
+        (None, None) => Verdict::Unknown,
+    }
+}
+
+fn unanswered(health: &NodeHealth, expected: &Expected<'_>) -> Verdict {
+    // What failed while the pod was not Ready yet says nothing.
+    let counts = |at: Timestamp| expected.ready_since.is_some_and(|ready| at >= ready);
+    match &health.blocked {
+        Some(blocked) if counts(blocked.at) => Verdict::Blocked(blocked.why.clone()),
+        _ => Verdict::Unknown,
+    }
+}
+
+/// The answers of the process that runs now, from the moment its pod became Ready.
+fn current(health: &NodeHealth, ready_since: Option<Timestamp>) -> impl Iterator<Item = &Sample> {
+    let started = health.samples.back().and_then(|sample| sample.started);
+    let of_another =
+        |sample: &Sample| sample.started != started || ready_since.is_some_and(|ready| sample.at < ready);
+    let skip = health.samples.iter().rposition(of_another).map_or(0, |index| index + 1);
+    health.samples.iter().skip(skip)
+}
+
+/// Since when the finalised height of a node that answers has stood still, if it does.
+#[must_use]
+pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) -> Option<Progress> {
+    let mut finalized = Heights::default();
+    let mut ended = None;
+    let mut rose_ever = false;
+    for sample in current(health, None) {
+        let before = finalized.moved;
+        if finalized.see(sample.finalized, sample.at) {
+            rose_ever = true;
+            ended = before
+                .filter(|before| sample.at.duration_since(*before) >= STANDSTILL)
+                .map(|_| sample.at)
+                .or(ended);
+        }
+    }
+    let last = health.samples.back()?.at;
+    let moved = finalized.moved?;
+    if now.duration_since(last) > stale {
+        return None;
+    }
+    let stands = last.duration_since(moved) >= STANDSTILL;
+    // Too short a look says neither.
+    (stands || rose_ever).then_some(Progress { stands: stands.then_some(moved), ended, rose_ever })
+}
+
+/// How a node's finalised height moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Since when it has stood still, if it does.
+    pub stands: Option<Timestamp>,
+    /// When it last went on after a standstill.
+    pub ended: Option<Timestamp>,
+    /// Whether it rose at all in the process that runs now.
+    pub rose_ever: bool,
+}
+
+/// A height as it rises.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heights {
+    highest: Option<u64>,
+    /// When it rose last; before that, when it was first seen.
+    moved: Option<Timestamp>,
+    rose: bool,
+}
+
+impl Heights {
+    /// Returns whether it rose.
+    fn see(&mut self, height: u64, at: Timestamp) -> bool {
+        let rises = self.highest.is_some_and(|highest| height > highest);
+        if rises || self.highest.is_none() {
+            (self.highest, self.moved) = (Some(height), Some(at));
+            self.rose |= rises;
+        }
+        rises
+    }
+
+    fn rose_within(&self, now: Timestamp) -> bool {
+        self.rose && self.moved.is_some_and(|moved| now.duration_since(moved) < STANDSTILL)
+    }
+}
+
+/// A walk over a window, from its oldest answer to its newest.
+#[derive(Default)]
+struct Walk {
+    last: Option<Timestamp>,
+    best: Heights,
+    finalized: Heights,
+    /// Since when all has been well, but for a dip.
+    good: Option<Timestamp>,
+    /// What is wrong now, and since when something has been.
+    bad: Option<Bad>,
+    broken: bool,
+}
+
+struct Bad {
+    since: Timestamp,
+    what: What,
+    words: String,
+}
+
+impl Walk {
+    fn step(&mut self, sample: &Sample, expected: &Expected<'_>) {
+        let at = sample.at;
+        if self.last.is_some_and(|last| at.duration_since(last) > expected.stale) {
+            // Nobody looked meanwhile: it has to prove itself anew.
+            (self.good, self.bad) = (None, None);
+        }
+        self.last = Some(at);
+        self.best.see(sample.best, at);
+        self.finalized.see(sample.finalized, at);
+        match self.fault(sample, expected) {
+            Some((what, words)) => {
+                // Before it was ever well there is no dip.
+                self.broken |= self.good.is_none();
+                let since = self.bad.take().map_or(at, |bad| bad.since);
+                self.bad = Some(Bad { since, what, words });
+            }
+            // Whether finality goes on is seen at the first rise.
+            None if !self.finalized.rose => {}
+            None => {
+                let dip = self.bad.take().map(|bad| at.duration_since(bad.since));
+                if dip.is_some_and(|dip| dip >= DIP) {
+                    self.broken = true;
+                    self.good = None;
+                }
+                self.good.get_or_insert(at);
+            }
+        }
+    }
+
+    fn fault(&self, sample: &Sample, expected: &Expected<'_>) -> Option<(What, String)> {
+        let rules = &expected.rules;
+        if let (Some(tag), Some(version)) = (expected.tag, &sample.version)
+            && !is_of_line(tag, version)
+        {
+            return Some((What::Version, format!("it reports version {version} and should be {tag}")));
+        }
+        let behind = sample.sync_target.unwrap_or(0).saturating_sub(sample.best);
+        if sample.is_major_syncing || behind > rules.max_sync_lag.into() {
+            let words = format!("it is syncing: more than {} blocks behind the chain", rules.max_sync_lag);
+            return Some((What::Syncing, words));
+        }
+        if let Some(moved) = self.finalized.moved
+            && sample.at.duration_since(moved) >= STANDSTILL
+        {
+            let words = format!("it has finalised no block since {moved:.0} (height {})", sample.finalized);
+            return Some((What::FinalityStall, words));
+        }
+        if sample.best.saturating_sub(sample.finalized) > rules.max_finality_lag.into() {
+            let words =
+                format!("its finalised block is more than {} behind its best one", rules.max_finality_lag);
+            return Some((What::FinalityLag, words));
+        }
+        if let Some(baseline) = expected.baseline
+            && sample.finalized <= baseline
+        {
+            let words = format!("it has not finalised beyond {baseline} yet, the height before the step");
+            return Some((What::Baseline, words));
+        }
+        let wanted = expected.reserved_peers.map_or(rules.min_peers, |most| rules.min_peers.min(most));
+        if sample.peers.is_some_and(|peers| peers < wanted.into()) {
+            return Some((What::Peers, format!("it has fewer than {wanted} peers")));
+        }
+        None
+    }
+}
+
+/// Whether a reported version is of the line that a tag names: patches of a line report one and the same version. A tag
+/// that does not tell is not held against the node.
+fn is_of_line(tag: &str, reported: &str) -> bool {
+    let number = reported.split('-').next().unwrap_or_default();
+    let numbers =
+        |version: &ClientVersion| era::node_version(version).map(|(major, minor, _)| (major, minor));
+    let wanted = numbers(&ClientVersion::parse(tag));
+    let runs = numbers(&ClientVersion::parse(number));
+    wanted.zip(runs).is_none_or(|(wanted, runs)| wanted == runs)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Whether whole chains stand still. Pure.
+//!
+//! The nodes that an upgrade has not touched are its control group: when they finalise nothing either, the chain stands
+//! still, and no version is to blame for it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::fleet::Fleet;
+use crate::health::verdict::{Progress, stands_still};
+use crate::observed::{Board, ClusterState};
+
+use super::chart::{Chart, nodes};
+use super::survey::{is_stepped, upgrade_of};
+
+/// How a chain fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Since when it has stood still, if it does.
+    pub stalled: Option<Timestamp>,
+    /// When it last went on after a standstill, as far back as anybody remembers.
+    pub resumed: Option<Timestamp>,
+}
+
+/// Every chain of the fleet.
+#[derive(Default)]
+pub struct Chains(BTreeMap<String, Chain>);
+
+impl Chains {
+    /// Looks at all nodes that answer.
+    pub fn new(fleet: &Fleet, board: &Board, now: Timestamp) -> Self {
+        let mut seen: BTreeMap<&str, Vec<(bool, Progress)>> = BTreeMap::new();
+        for cluster in &fleet.clusters {
+            let Some(view) = board.clusters.get(&cluster.name) else { continue };
+            if view.state != ClusterState::Ready || view.health.is_empty() {
+                continue;
+            }
+            for resource in view.resources.values() {
+                let owner = upgrade_of(fleet, resource);
+                let touched = owner.is_some_and(|upgrade| is_stepped(upgrade, resource));
+                let chart = Chart::new(owner, cluster, view, now);
+                let said = nodes(resource).filter_map(|(_, node)| chart.of(resource, node));
+                let moves = said.filter_map(|health| stands_still(health, chart.stale, now));
+                seen.entry(&resource.chain).or_default().extend(moves.map(|one| (touched, one)));
+            }
+        }
+        Self(seen.into_iter().map(|(chain, nodes)| (chain.to_owned(), judge(&nodes))).collect())
+    }
+
+    /// One of them.
+    pub fn of(&self, chain: &str) -> &Chain {
+        const FINE: &Chain = &Chain { stalled: None, resumed: None };
+        self.0.get(chain).unwrap_or(FINE)
+    }
+}
+
+fn judge(nodes: &[(bool, Progress)]) -> Chain {
+    let untouched = nodes.iter().any(|(touched, _)| !touched);
+    // When all were touched, those that finalised something since can tell: a version that cannot never did.
+    let control: Vec<&Progress> = nodes
+        .iter()
+        .filter(|(touched, one)| if untouched { !touched } else { one.rose_ever })
+        .map(|(_, one)| one)
+        .collect();
+    let all_stand = nodes.iter().all(|(_, one)| one.stands.is_some());
+    let stalled = control.iter().filter_map(|one| one.stands).max().filter(|_| all_stand);
+    let resumed = control.iter().map(|one| one.ended).min().flatten();
+    Chain { stalled, resumed }
+}

@@ -1,0 +1,209 @@
+//! What a resource's nodes say of their health, measured by the rules of the upgrade that owns it. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fleet::{Cluster, Health, Probing, Upgrade};
+use crate::health::{Expected, Verdict, verdict};
+use crate::observed::{ClusterView, Healths, NodeHealth, NodeView, ResourceView, RoleView};
+use crate::polkadot::Role;
+use crate::version::is_floating;
+
+/// The rules where no upgrade owns the resource: those of an upgrade by default, but that nobody has said how many peers
+/// there are, or that the API server reaches the pods.
+const UNOWNED: Health = Health {
+    min_peers: 1,
+    max_sync_lag: 5,
+    max_finality_lag: 10,
+    stable_for: SignedDuration::from_mins(3),
+    probe: Probing::Optional,
+};
+/// An answer is old when so many more were due.
+const ANSWERS_MISSED: i32 = 3;
+/// A validator that is unhealthy for so long is unavailable.
+const UNAVAILABLE_AFTER: SignedDuration = SignedDuration::from_mins(2);
+
+/// The health of a resource's nodes, at one moment.
+#[derive(Clone)]
+pub struct Chart {
+    rules: Health,
+    health: Healths,
+    /// An answer older than this says nothing of now.
+    pub stale: SignedDuration,
+    /// Whether an upgrade owns the resource.
+    pub owned: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Since when a node has been well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Well {
+    /// It counts from here how long it has been so.
+    pub since: Timestamp,
+    /// The soak counts from here: not from a gap in observation.
+    pub anchor: Timestamp,
+}
+
+impl Chart {
+    /// The chart of a resource in `cluster`.
+    #[must_use]
+    pub fn new(owner: Option<&Upgrade>, cluster: &Cluster, view: &ClusterView, now: Timestamp) -> Self {
+        let probe = &cluster.settings.probe;
+        Self {
+            rules: owner.map_or(UNOWNED, |upgrade| upgrade.health),
+            health: Healths::clone(&view.health),
+            stale: probe.interval * ANSWERS_MISSED + probe.timeout,
+            owned: owner.is_some(),
+            now,
+        }
+    }
+
+    /// How long all must have been well.
+    #[must_use]
+    pub fn stable_for(&self) -> SignedDuration {
+        self.rules.stable_for
+    }
+
+    /// What a node said of late.
+    #[must_use]
+    pub fn of(&self, resource: &ResourceView, node: &NodeView) -> Option<&NodeHealth> {
+        self.health.get(&(resource.id.namespace.clone(), node.pod.clone())).map(AsRef::as_ref)
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn verdict(&self, resource: &ResourceView, role: &RoleView, node: &NodeView) -> Verdict {
+        let sentries = resource.role(Role::Sentry).map_or(0, |role| role.nodes.len());
+        let reserved = resource.reserved_only && role.role == Role::Validator;
+        let expected = Expected {
+            rules: self.rules,
+            tag: node.version.as_deref(),
+            reserved_peers: reserved.then_some(u32::try_from(sentries).unwrap_or(u32::MAX)),
+            baseline: baseline(resource, node),
+            ready_since: node.ready_since,
+            stale: self.stale,
+        };
+        verdict(self.of(resource, node), &expected, self.now)
+    }
+
+    /// Since when a node has been Ready on the wanted template, and well; `None` while it is not.
+    #[must_use]
+    pub fn well(&self, resource: &ResourceView, role: &RoleView, node: &NodeView) -> Option<Well> {
+        let ready = node.settled_since(&role.hash)?;
+        match self.verdict(resource, role, node) {
+            Verdict::Healthy { since, unbroken } => {
+                let since = since.max(ready);
+                Some(Well { since, anchor: if unbroken { ready } else { since } })
+            }
+            Verdict::Blocked(_) if self.rules.probe == Probing::Optional => {
+                Some(Well { since: ready, anchor: ready })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a node has been well for long enough.
+    #[must_use]
+    pub fn is_healthy(&self, resource: &ResourceView, role: &RoleView, node: &NodeView) -> bool {
+        self.well(resource, role, node).is_some_and(|well| well.since + self.stable_for() <= self.now)
+    }
+
+    /// A Ready node that has to be asked and cannot be, or was not yet, and why. A pod that was not made by us may have
+    /// no port to be asked on; the step mends that.
+    #[must_use]
+    pub fn blocked(&self, resource: &ResourceView) -> Option<(String, String)> {
+        if self.rules.probe == Probing::Optional {
+            return None;
+        }
+        let ready = nodes(resource)
+            .filter(|(_, node)| node.ready_since.is_some() && node.hash.as_deref() != Some(""));
+        ready.into_iter().find_map(|(_, node)| {
+            let why = match self.of(resource, node) {
+                // The last answer may be fresh enough for a verdict; for a step it is not.
+                Some(health) => health.blocked.as_ref()?.why.clone(),
+                None => "it has not been asked yet".into(),
+            };
+            Some((node.pod.clone(), why))
+        })
+    }
+
+    /// The first node that is not well, and what is the matter with it.
+    #[must_use]
+    pub fn ill(&self, resource: &ResourceView) -> Option<(String, String)> {
+        nodes(resource).find_map(|(role, node)| {
+            if self.is_healthy(resource, role, node) {
+                return None;
+            }
+            let words = match self.verdict(resource, role, node) {
+                Verdict::Unhealthy { words, .. } => words,
+                _ if node.ready_since.is_none() => "its pod is not Ready".into(),
+                _ if node.is_outdated(&role.hash) => "its pod waits to be restarted".into(),
+                Verdict::Blocked(why) => format!("its health is not known: {why}"),
+                Verdict::Unknown => "its health is not known yet".into(),
+                Verdict::Healthy { .. } => {
+                    format!("it has not been healthy for {:#} yet", self.stable_for())
+                }
+            };
+            Some((node.pod.clone(), words))
+        })
+    }
+
+    /// Whether what is missing is only that a node can be asked: that is nobody's failure.
+    #[must_use]
+    pub fn only_unasked(&self, resource: &ResourceView) -> bool {
+        let mut ill =
+            nodes(resource).filter(|(role, node)| !self.is_healthy(resource, role, node)).peekable();
+        ill.peek().is_some()
+            && ill.all(|(role, node)| {
+                let unasked =
+                    || matches!(self.verdict(resource, role, node), Verdict::Blocked(_) | Verdict::Unknown);
+                node.settled_since(&role.hash).is_some() && unasked()
+            })
+    }
+
+    /// Whether some node is on its way: it syncs, and its height rises.
+    #[must_use]
+    pub fn is_rising(&self, resource: &ResourceView) -> bool {
+        nodes(resource).any(|(role, node)| {
+            matches!(self.verdict(resource, role, node), Verdict::Unhealthy { rising: true, .. })
+        })
+    }
+
+    /// Whether a validator that is Ready is known to be sick, and not just for a moment.
+    #[must_use]
+    pub fn is_sick(&self, resource: &ResourceView, role: &RoleView, node: &NodeView) -> bool {
+        match self.verdict(resource, role, node) {
+            Verdict::Unhealthy { since, .. } => self.now.duration_since(since) >= UNAVAILABLE_AFTER,
+            _ => false,
+        }
+    }
+
+    /// The highest finalised height of its nodes.
+    #[must_use]
+    pub fn finalized(&self, resource: &ResourceView) -> Option<u64> {
+        let last = |node: &NodeView| Some(self.of(resource, node)?.samples.back()?.finalized);
+        nodes(resource).filter_map(|(_, node)| last(node)).max()
+    }
+
+    /// The version that a node runs: its image's tag, or what it reports where that moves.
+    #[must_use]
+    pub fn running<'a>(&'a self, resource: &ResourceView, node: &'a NodeView) -> Option<&'a str> {
+        let tag = node.version.as_deref()?;
+        if !is_floating(tag) {
+            return Some(tag);
+        }
+        let reported = self.of(resource, node).and_then(NodeHealth::version);
+        Some(reported.map_or(tag, |version| version.split('-').next().unwrap_or(version)))
+    }
+}
+
+/// All nodes of a resource with their roles.
+pub fn nodes(resource: &ResourceView) -> impl Iterator<Item = (&RoleView, &NodeView)> {
+    resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node)))
+}
+
+/// A node that runs what the last step brought must get beyond the height of before.
+fn baseline(resource: &ResourceView, node: &NodeView) -> Option<u64> {
+    let step = resource.step.as_ref()?;
+    step.finalized.filter(|_| node.version.as_ref() == Some(&step.target))
+}

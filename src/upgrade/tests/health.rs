@@ -1,0 +1,201 @@
+//! What the nodes' health does to a plan.
+
+use super::super::{Action, Code, StageState, Step};
+use super::*;
+use crate::observed::Blocked;
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+fn plan(model: &Model) -> Plan {
+    super::super::plan(&model.fleet, &model.board, &Ground::default(), model.now)
+}
+
+/// A canary with a sentry and a production cluster with another; nobody touched yet.
+fn two_sentries() -> Model {
+    Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    })
+}
+
+/// The canary is given the version and comes up.
+fn canary_at_the_target() -> Model {
+    let mut model = two_sentries();
+    for _ in 0..2 {
+        let made = plan(&model);
+        model.act(&made);
+        model.pass(20);
+    }
+    model
+}
+
+/// What a cluster's nodes say, from now on.
+fn says(model: &mut Model, cluster: &str, change: impl Fn(&mut NodeHealth)) {
+    let view = Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from(cluster)).unwrap());
+    for health in Arc::make_mut(&mut view.health).values_mut() {
+        change(Arc::make_mut(health));
+    }
+}
+
+fn finalises_nothing(health: &mut NodeHealth) {
+    let first = health.samples[0].finalized;
+    health.samples.iter_mut().for_each(|sample| sample.finalized = first);
+}
+
+fn failed(plan: &Plan) -> Option<&String> {
+    plan.progress[0].halted.as_ref()
+}
+
+#[test]
+fn a_node_that_cannot_be_asked_is_given_no_step_and_does_not_fail() {
+    let mut model = two_sentries();
+    let at = model.now;
+    says(&mut model, "c0", |health| {
+        *health = NodeHealth::default();
+        health.note(Err(Blocked { at, why: "forbidden".into() }));
+    });
+    assert_eq!(code_of(&model), Some(Code::ProbeBlocked));
+    model.fleet.upgrades[0].health.probe = crate::fleet::Probing::Optional;
+    assert!(matches!(plan(&model).actions[..], [Action { write: Write::Step(_), .. }]), "by readiness alone");
+}
+
+#[test]
+fn a_node_that_can_no_longer_be_asked_after_its_step_never_counts_as_failed() {
+    let mut model = canary_at_the_target();
+    model.pass(3_000);
+    let at = model.now;
+    says(&mut model, "c0", |health| {
+        *health = NodeHealth::default();
+        health.note(Err(Blocked { at, why: "timed out".into() }));
+    });
+    let made = plan(&model);
+    assert_eq!(failed(&made), None);
+    assert_eq!(made.actions, vec![], "and it is not healthy either");
+}
+
+#[test]
+fn a_version_that_finalises_nothing_fails_at_the_deadline_and_the_node_and_the_reason_are_named() {
+    let mut model = canary_at_the_target();
+    model.pass(600);
+    says(&mut model, "c0", finalises_nothing);
+    assert_eq!(failed(&plan(&model)), None, "the deadline has not passed");
+    model.pass(1_800);
+    says(&mut model, "c0", finalises_nothing);
+    let made = plan(&model);
+    let why = failed(&made).unwrap();
+    assert!(why.contains("c0") && why.contains("sentry-sset-0: it has finalised no block since"), "{why}");
+    assert_eq!(made.actions, vec![], "nothing new starts");
+}
+
+#[test]
+fn a_chain_that_stands_still_pauses_everything_and_blames_nobody_until_it_goes_on() {
+    let mut model = canary_at_the_target();
+    model.pass(2_400);
+    for cluster in ["c0", "c1"] {
+        says(&mut model, cluster, finalises_nothing);
+    }
+    let made = plan(&model);
+    assert_eq!(failed(&made), None, "not although the deadline has passed");
+    assert_eq!(made.actions, vec![]);
+    assert!(made.waits.iter().any(|wait| wait.code == Code::ChainStalled), "{:?}", made.waits);
+    // It goes on: the time of the standstill is given back.
+    model.pass(20);
+    let at = model.now;
+    for cluster in ["c0", "c1"] {
+        says(&mut model, cluster, |health| {
+            finalises_nothing(health);
+            let mut again = health.samples.back().unwrap().clone();
+            (again.at, again.finalized, again.best) = (at, again.finalized + 1, again.finalized + 3);
+            health.note(Ok(again));
+        });
+    }
+    let made = plan(&model);
+    assert_eq!(failed(&made), None);
+    assert!(!made.waits.iter().any(|wait| wait.code == Code::ChainStalled), "{:?}", made.waits);
+}
+
+#[test]
+fn a_node_that_syncs_is_not_failed_while_its_height_rises() {
+    let mut model = canary_at_the_target();
+    model.pass(2_400);
+    says(&mut model, "c0", |health| {
+        health.samples.iter_mut().for_each(|sample| sample.is_major_syncing = true);
+    });
+    assert_eq!(failed(&plan(&model)), None);
+    says(&mut model, "c0", |health| health.samples.iter_mut().for_each(|sample| sample.best = 7));
+    assert!(failed(&plan(&model)).unwrap().contains("syncing"));
+}
+
+#[test]
+fn a_node_is_healthy_only_when_it_has_finalised_beyond_the_height_before_its_step() {
+    let mut model = canary_at_the_target();
+    model.pass(300);
+    let healthy = |model: &Model| plan(model).progress[0].stages[0].healthy;
+    assert_eq!(healthy(&model), 1);
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    model.edit(&ClusterName::from("c0"), &id, |view| {
+        let step: &mut Step = view.step.as_mut().unwrap();
+        assert!(step.finalized.is_some(), "it was noted before the step");
+        step.finalized = Some(u64::MAX);
+    });
+    assert_eq!(healthy(&model), 0);
+}
+
+#[test]
+fn a_restarted_daemon_waits_for_stable_for_again_and_not_for_the_soak() {
+    let mut model = canary_at_the_target();
+    model.pass(3_000);
+    assert_eq!(plan(&model).progress[0].stages[0].state, StageState::Passed);
+    let only_of_late = |seconds: i64| {
+        move |health: &mut NodeHealth| {
+            let last = health.samples.back().unwrap().at;
+            health.samples.retain(|sample| sample.at + SignedDuration::from_secs(seconds) >= last);
+        }
+    };
+    says(&mut model, "c0", only_of_late(30));
+    assert_ne!(plan(&model).progress[0].stages[0].state, StageState::Passed, "it is known too little");
+    model.pass(0);
+    says(&mut model, "c0", only_of_late(240));
+    assert_eq!(plan(&model).progress[0].stages[0].state, StageState::Passed);
+}
+
+#[test]
+fn what_a_tag_that_moves_stands_for_is_what_the_nodes_report() {
+    for (reported, moves) in [("1.17.0-0d1f", true), ("1.24.0-0d1f", false)] {
+        let mut model = two_sentries();
+        let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+        model.edit(&ClusterName::from("c0"), &id, |view| {
+            view.client_version = Some("latest".into());
+            view.roles[0].nodes[0].version = Some("latest".into());
+        });
+        says(&mut model, "c0", |health| {
+            health.samples.iter_mut().for_each(|sample| sample.version = Some(reported.into()));
+        });
+        let made = plan(&model);
+        let on_canary = |made: &Plan| made.actions.iter().any(|one| one.place.0 == ClusterName::from("c0"));
+        assert_eq!(on_canary(&made), moves, "{reported}: {:?}", made.waits);
+        model.act(&made);
+        let made = plan(&model);
+        assert_eq!(on_canary(&made), moves, "the permission, {reported}: {:?}", made.waits);
+    }
+}
+
+#[test]
+fn a_validator_that_is_sick_takes_the_budget_of_its_chain() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
+        width: 2,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    });
+    model.pass(MINUTE.as_secs());
+    says(&mut model, "c1", |health| health.samples.iter_mut().for_each(|sample| sample.peers = Some(0)));
+    let made = plan(&model);
+    let place = |action: &Action| action.place.0.to_string();
+    assert_eq!(made.actions.iter().map(place).collect::<Vec<_>>(), ["c1"], "it has nothing to lose");
+    assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
+}
