@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::Fleet;
-use crate::observed::{Board, ResourceView};
+use crate::fleet::{Fleet, Probing};
+use crate::observed::{Blocked, Board, NodeHealth, ResourceView};
 use crate::polkadot::Step;
 
 use super::{Code, Ground, Place, Plan, Write, plan};
@@ -50,6 +50,8 @@ pub fn waves(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> V
     let (mut fleet, mut board, mut at) = (fleet.clone(), board.clone(), now);
     let mut approvals = BTreeSet::new();
     let mut waves = vec![];
+    // Nobody can ask a node that is not there yet: in what is played here, its pod's word has to do.
+    fleet.upgrades.iter_mut().for_each(|upgrade| upgrade.health.probe = Probing::Optional);
     for _ in 0..LONGEST {
         let made = plan(&fleet, &board, ground, at);
         if made.actions.is_empty() {
@@ -63,6 +65,7 @@ pub fn waves(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> V
         add(&mut waves, &fleet, &made, &approvals, at.duration_since(now).as_secs());
         for action in &made.actions {
             edit(&mut board, &action.place, |view| carry_out(view, &action.write, at));
+            unask(&mut board, &action.place, at);
         }
         at += SignedDuration::from_secs(1);
     }
@@ -135,6 +138,19 @@ fn edit(board: &mut Board, (cluster, id): &Place, change: impl FnOnce(&mut Resou
         && let Some(resource) = Arc::make_mut(view).resources.get_mut(id)
     {
         change(Arc::make_mut(resource));
+    }
+}
+
+/// What its nodes said before says nothing of those that came after.
+fn unask(board: &mut Board, (cluster, id): &Place, at: Timestamp) {
+    let Some(view) = board.clusters.get_mut(cluster) else { return };
+    let view = Arc::make_mut(view);
+    let Some(resource) = view.resources.get(id) else { return };
+    let health = Arc::make_mut(&mut view.health);
+    for node in resource.roles.iter().flat_map(|role| &role.nodes) {
+        let blocked = Some(Blocked { at, why: "it is not there yet".into() });
+        let unasked = NodeHealth { blocked, ..NodeHealth::default() };
+        health.insert((id.namespace.clone(), node.pod.clone()), Arc::new(unasked));
     }
 }
 
