@@ -89,7 +89,9 @@ impl Editor {
             let name = &self.world.members[0].name;
             clusters.push(json!({"name": name, "context": name, "kubeconfig": "kubeconfig"}));
         }
-        json!({"version": 1, "home": clusters[0]["name"], "clusters": clusters})
+        json!({
+            "version": 1, "home": clusters[0]["name"], "homeNamespace": self.world.namespace, "clusters": clusters,
+        })
     }
 
     /// What is wrong with it has the number of the edit in it (as a name, or as its line), so that it is told anew.
