@@ -109,7 +109,7 @@ objects() { # NUMBER: nodes, storage classes and volumes, for one kubectl create
     text=$(<"$files/node.yaml")
     text=${text//@CLUSTER@/$1}
     for number in 1 2 3; do printf '%s\n' "${text//@NODE@/$number}"; done
-    for class in managed-premium:40:false:true local:40:false:false standard:40:true:true; do
+    for class in managed-premium:200:false:true local:40:false:false standard:40:true:true; do
         IFS=: read -r class number default expand <<<"$class"
         text=$(<"$files/storage-class.yaml")
         text=${text//@DEFAULT@/$default}
