@@ -16,6 +16,7 @@ use crate::home::kept::Kept;
 use crate::home::record::remembered;
 use crate::leader::lease::Wish;
 use crate::observed::{Board, ClusterState};
+use crate::upgrade::waves::by_readiness;
 use crate::upgrade::{Ground, Plan, plan};
 
 /// What a cluster may take to be listed.
@@ -75,9 +76,12 @@ impl Look {
     pub(super) fn now(&self) -> Instant {
         let (records, control) =
             self.home.as_ref().map(|kept| (kept.records(), kept.control())).unwrap_or_default();
-        let fleet = control.applied_to(&self.fleet);
-        let board = as_leading(&remembered(&self.board.borrow(), &fleet, &records));
-        let plan = plan(&fleet, &board, &Ground::default(), Clock::machine().now());
+        let mut fleet = control.applied_to(&self.fleet);
+        let mut board = as_leading(&remembered(&self.board.borrow(), &fleet, &records));
+        let now = Clock::machine().now();
+        // Whether a node has been well for long enough, only a daemon that has watched it for so long can say.
+        by_readiness(&mut fleet, &mut board, now);
+        let plan = plan(&fleet, &board, &Ground::default(), now);
         Instant { fleet, board, control, plan }
     }
 

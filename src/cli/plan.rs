@@ -19,6 +19,7 @@ const SOMETHING: u8 = 3;
 
 /// Say what an upgrade would do: the waves to come, and why anything waits; changes nothing.
 ///
+/// A node counts as healthy here when its pod is Ready: how the chain itself sees it, the daemon that leads knows.
 /// Exit code 0: nothing to do; 3: something; 2: the fleet file is wrong.
 #[derive(Args)]
 pub(super) struct PlanArgs {

@@ -22,6 +22,7 @@ const PACE: Duration = Duration::from_secs(1);
 
 /// Say how far every upgrade is, how every cluster and node is, and what waits for what; changes nothing.
 ///
+/// A node counts as healthy here when its pod is Ready: how the chain itself sees it, the daemon that leads knows.
 /// Exit code 0: all is well; 3: an upgrade is on its way or halted, or a cluster is away; 2: the fleet file is wrong.
 #[derive(Args)]
 pub(super) struct StatusArgs {

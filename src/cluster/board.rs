@@ -38,7 +38,8 @@ impl BoardWriter {
             let news = view.state != *state;
             view.state = state.clone();
             let seen = view.seen;
-            view.seen |= *state == ClusterState::Ready;
+            // Who stands by has listed it whole as well.
+            view.seen |= matches!(state, ClusterState::Ready | ClusterState::Standby(_));
             news || seen != view.seen
         })
     }

@@ -50,8 +50,7 @@ pub fn waves(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> V
     let (mut fleet, mut board, mut at) = (fleet.clone(), board.clone(), now);
     let mut approvals = BTreeSet::new();
     let mut waves = vec![];
-    // Nobody can ask a node that is not there yet: in what is played here, its pod's word has to do.
-    fleet.upgrades.iter_mut().for_each(|upgrade| upgrade.health.probe = Probing::Optional);
+    by_readiness(&mut fleet, &mut board, at);
     for _ in 0..LONGEST {
         let made = plan(&fleet, &board, ground, at);
         if made.actions.is_empty() {
@@ -138,6 +137,18 @@ fn edit(board: &mut Board, (cluster, id): &Place, change: impl FnOnce(&mut Resou
         && let Some(resource) = Arc::make_mut(view).resources.get_mut(id)
     {
         change(Arc::make_mut(resource));
+    }
+}
+
+/// Makes every node's health that of its pod: for who has not looked long enough to say more, and for what is played
+/// forward, where nobody can be asked.
+pub fn by_readiness(fleet: &mut Fleet, board: &mut Board, at: Timestamp) {
+    fleet.upgrades.iter_mut().for_each(|upgrade| upgrade.health.probe = Probing::Optional);
+    let places = board.clusters.iter().flat_map(|(cluster, view)| {
+        view.resources.keys().map(|id| (cluster.clone(), id.clone())).collect::<Vec<Place>>()
+    });
+    for place in places.collect::<Vec<_>>() {
+        unask(board, &place, at);
     }
 }
 
