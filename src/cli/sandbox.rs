@@ -38,7 +38,7 @@ const END_BOUND: Duration = Duration::from_secs(10);
 /// SIMULATED: the Kubernetes API servers (embedded, on loopback, for the kinds that the product uses), the StatefulSet
 /// controller, kubelets, volumes, and a chain node per pod, which checks its command line as its client version would.
 /// Not simulated: access rights (everybody may do everything), networks, disks, and the load of a real chain. The
-/// daemon is the real one. Its upgrades are gated by the pods' readiness so far, not yet by the chain's own health.
+/// daemon is the real one: it asks the simulated nodes for their health through the simulated API servers.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct SandboxArgs {
