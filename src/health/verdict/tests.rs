@@ -168,7 +168,7 @@ fn a_standstill_is_told_from_too_short_a_look() {
     assert_eq!((stood.stands, stood.rose_ever), (Some(at(0)), false));
     let moves = progress(&window(0..300, |at, one| {
         if at < 200 {
-            stops(one)
+            stops(one);
         }
     }))
     .unwrap();

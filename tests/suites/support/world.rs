@@ -186,7 +186,8 @@ impl World {
         fleet.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         if self.simulated.is_none() {
             // The API servers of the control planes have no way to the pods, which are none.
-            for upgrade in fleet["upgrades"].as_array_mut().into_iter().flatten() {
+            let upgrades = fleet.get_mut("upgrades").and_then(Value::as_array_mut);
+            for upgrade in upgrades.into_iter().flatten() {
                 upgrade["health"]["probe"] = json!("optional");
             }
         }
