@@ -27,8 +27,8 @@ const QUICKER: i32 = 10;
 const FRESH: SignedDuration = SignedDuration::from_mins(30);
 /// A node that was asked less often is asked at the quick pace.
 const FEW: usize = 3;
-/// Between two looks at an empty or unready cluster, and the shortest pause between two rounds, whatever fleet time says.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
+/// The shortest pause between two rounds, however fast fleet time runs: the cluster's other requests need room.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the rounds need.
 pub(super) struct Probes {

@@ -88,7 +88,6 @@ struct Tasks {
     watches: JoinSet<()>,
     controllers: JoinSet<()>,
     lease: JoinSet<()>,
-    probes: JoinSet<()>,
     /// Ends the task that keeps the Lease, which lets it go.
     let_go: CancellationToken,
 }
@@ -214,7 +213,7 @@ impl Worker {
             board: self.board.clone(),
             clock: self.clock.clone(),
         };
-        tasks.probes.spawn(probes.run(self.stop.clone()).in_current_span());
+        tasks.watches.spawn(probes.run(self.stop.clone()).in_current_span());
         let mut signs =
             Signs { at: at.clone(), exchange, reports, unauthorized, renewed: renewals, establishing };
         let ended = self.attend(&mut signs, &context, &caches, tasks).await;
@@ -307,7 +306,6 @@ impl Worker {
                 },
                 Some(ended) = tasks.watches.join_next() => return Err(crashed(ended.err())),
                 Some(ended) = tasks.lease.join_next() => return Err(crashed(ended.err())),
-                Some(ended) = tasks.probes.join_next() => return Err(crashed(ended.err())),
                 Some(ended) = tasks.controllers.join_next() => return Err(crashed(ended.err())),
             }
         }

@@ -151,8 +151,12 @@ impl Chart {
     /// Whether what is missing is only that a node can be asked: that is nobody's failure.
     #[must_use]
     pub fn only_unasked(&self, resource: &ResourceView) -> bool {
-        let mut ill =
-            nodes(resource).filter(|(role, node)| !self.is_healthy(resource, role, node)).peekable();
+        // Those that wait to be restarted wait for the others.
+        let is_ill = |(role, node): &(&RoleView, &NodeView)| {
+            let waits = node.is_outdated(&role.hash) && node.ready_since.is_some();
+            !waits && !self.is_healthy(resource, role, node)
+        };
+        let mut ill = nodes(resource).filter(is_ill).peekable();
         ill.peek().is_some()
             && ill.all(|(role, node)| {
                 let unasked =
