@@ -80,7 +80,6 @@ const IO: &[&str] = &[
     "leader.rs",
     "leader/fence.rs",
     "leader/keep.rs",
-    "leader/lease.rs",
     "reconcile.rs",
     "reconcile/apply.rs",
     "reconcile/claims.rs",

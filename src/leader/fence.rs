@@ -15,8 +15,12 @@ use super::Hold;
 
 /// Why a write was not made, or its answer not waited for.
 #[derive(Debug, thiserror::Error)]
-#[error("this daemon does not hold the Lease {0}; another one may be writing there")]
-pub struct NotHeld(&'static str);
+#[error("this daemon does not hold the Lease {lease}; another one may be writing there")]
+pub struct NotHeld {
+    lease: &'static str,
+    /// Whether it was on its way when the hold ran out.
+    was_sent: bool,
+}
 
 /// The client, behind a hold; `lease` says which, for the error.
 #[must_use]
@@ -28,21 +32,25 @@ pub fn fenced(client: Client, hold: &Hold, lease: &'static str) -> Client {
 /// Whether a request failed because a Lease is not ours (any more).
 #[must_use]
 pub fn is_not_held(error: &kube::Error) -> bool {
+    not_held(error).is_some()
+}
+
+fn not_held(error: &kube::Error) -> Option<&NotHeld> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<NotHeld>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// Whether it is known what came of a write: it was answered, or never sent.
-fn is_answered(answer: &Result<Response<Body>, kube::Error>) -> bool {
+fn is_known(answer: &Result<Response<Body>, kube::Error>) -> bool {
     match answer {
         Ok(response) => !response.status().is_server_error(),
-        Err(error) => is_not_held(error),
+        Err(error) => not_held(error).is_some_and(|refused| !refused.was_sent),
     }
 }
 
@@ -75,7 +83,7 @@ impl Service<Request<Body>> for Fence {
         let under_way = hold.writes.token();
         Box::pin(async move {
             let _under_way = under_way;
-            let mut until = hold.until().ok_or(NotHeld(lease))?;
+            let mut until = hold.until().ok_or(NotHeld { lease, was_sent: false })?;
             let mut answer = std::pin::pin!(inner.send(request));
             loop {
                 tokio::select! {
@@ -83,10 +91,10 @@ impl Service<Request<Body>> for Fence {
                     biased;
                     () = tokio::time::sleep_until(until) => if let Some(later) = hold.until() { until = later } else {
                         hold.note_doubt();
-                        return Err(NotHeld(lease).into());
+                        return Err(NotHeld { lease, was_sent: true }.into());
                     },
                     answer = &mut answer => {
-                        if !is_answered(&answer) {
+                        if !is_known(&answer) {
                             hold.note_doubt();
                         }
                         return Ok(answer?);

@@ -96,7 +96,7 @@ pub async fn keep(
 /// A Lease as it was last seen.
 struct Known {
     object: Lease,
-    /// When it was first seen like that.
+    /// When its holder's last word was first seen.
     since: Instant,
     /// Whether nothing has gone wrong since; otherwise it is read again.
     is_current: bool,
@@ -128,8 +128,9 @@ impl Keeper {
             self.look().await?;
         }
         let view = self.seen.as_ref().map(|known| seen(&known.object));
-        let since = self.seen.as_ref().map_or_else(Instant::now, |known| known.since);
-        let decided = next(&self.keeping.me, wish, view.as_ref(), since, Instant::now());
+        let now = Instant::now();
+        let since = self.seen.as_ref().map_or(now, |known| known.since);
+        let decided = next(&self.keeping.me, wish, view.as_ref(), since.into_std(), now.into_std());
         self.make(decided).await
     }
 
@@ -155,12 +156,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Remembers a Lease, and since when it is as it is.
+    /// Remembers a Lease, and since when its holder has said no more.
     fn saw(&mut self, found: Option<Lease>) {
         let known = self.seen.take();
         self.seen = found.map(|object| {
-            let same = |known: &Known| known.object.resource_version() == object.resource_version();
-            let since = known.filter(same).map_or_else(Instant::now, |known| known.since);
+            let since = known.filter(|known| !has_spoken(&known.object, &object));
+            let since = since.map_or_else(Instant::now, |known| known.since);
             Known { object, since, is_current: true }
         });
     }
@@ -264,7 +265,7 @@ impl Keeper {
 
     /// The hold ends by itself; this tells who follows it.
     fn expire(&self) {
-        if self.hold.state() == State::Unknown && self.hold.is_stale() {
+        if self.hold.is_stale() {
             self.hold.set(State::Unknown);
         }
     }
@@ -329,6 +330,12 @@ fn holder(lease: &Lease) -> Option<String> {
     lease.spec.as_ref()?.holder_identity.clone().filter(|holder| !holder.is_empty())
 }
 
+/// Whether the holder has renewed it, or another one taken it. Who asks for it changes the Lease as well, and must not
+/// by that give a holder who has fallen silent more time.
+fn has_spoken(before: &Lease, now: &Lease) -> bool {
+    before.uid() != now.uid() || before.spec != now.spec
+}
+
 fn epoch(lease: &Lease) -> i64 {
     lease.annotations().get(EPOCH).and_then(|epoch| epoch.parse().ok()).unwrap_or(0)
 }
@@ -339,5 +346,30 @@ fn seen(lease: &Lease) -> Seen {
         holder: holder(lease),
         wanted_by: lease.annotations().get(WANTED_BY).cloned(),
         duration: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_holder_gets_no_more_time_because_somebody_asks_for_his_lease() {
+        let held = |renewed: i64| Lease {
+            metadata: ObjectMeta { uid: Some("u".into()), ..ObjectMeta::default() },
+            spec: Some(LeaseSpec {
+                holder_identity: Some("old".into()),
+                renew_time: jiff::Timestamp::from_second(renewed).ok().map(MicroTime),
+                ..LeaseSpec::default()
+            }),
+        };
+        let mut asked = held(1);
+        asked.metadata.resource_version = Some("2".into());
+        asked.annotations_mut().insert(WANTED_BY.into(), "new".into());
+        assert!(!has_spoken(&held(1), &asked));
+        assert!(has_spoken(&held(1), &held(2)));
+        let made_anew =
+            Lease { metadata: ObjectMeta { uid: Some("v".into()), ..ObjectMeta::default() }, ..held(1) };
+        assert!(has_spoken(&held(1), &made_anew));
     }
 }

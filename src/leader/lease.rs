@@ -1,8 +1,6 @@
 //! The next move with a Lease, from what was last seen of it. Pure: the time is an argument, and it is monotonic.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a daemon wants with a Lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub enum Move {
     Release,
 }
 
-/// Decides. `unchanged_since` is when we first saw it as it is, by our own clock.
+/// Decides. `unchanged_since` is when we first saw its holder's last word, by our own clock.
 #[must_use]
 pub fn next(me: &str, wish: Wish, seen: Option<&Seen>, unchanged_since: Instant, now: Instant) -> Move {
     let Some(seen) = seen else {
