@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::fleet::ClusterName;
 
 use self::control::Control;
-use self::kept::Remembered;
+use self::record::Remembered;
 
 /// What is known of home.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,13 @@ impl HomeView {
     /// Before anything is known.
     #[must_use]
     pub fn unseen() -> Self {
-        Self { no_steps: Some(NoSteps::Unseen("it is not connected".into())), ..Self::default() }
+        Self::default().without_steps("it is not connected")
+    }
+
+    /// The same while home cannot be used: what was read there stays known.
+    #[must_use]
+    pub fn without_steps(&self, why: &str) -> Self {
+        Self { no_steps: Some(NoSteps::Unseen(why.into())), recorded: BTreeSet::new(), ..self.clone() }
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use crate::fleet::ClusterName;
 
 use super::control::Control;
-use super::record::Record;
+use super::record::{Record, Remembered};
 
 /// The ConfigMap of people's decisions.
 pub const CONTROL: &str = "polkafleet-control";
@@ -47,15 +47,6 @@ struct Known {
     is_filled: bool,
     /// Since when the watch fails.
     failing: Option<Instant>,
-}
-
-/// A record, and the version of its ConfigMap.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// The precondition of the next write.
-    pub version: String,
-    /// What is remembered.
-    pub record: Arc<Record>,
 }
 
 impl Kept {
@@ -215,7 +206,7 @@ fn made(name: &str, what: &str, text: &str) -> ConfigMap {
     }
 }
 
-/// What does not parse counts as absent; it is told, and not overwritten by mistake: a write has its version.
+/// What does not parse counts as absent, and is told.
 fn read<T: DeserializeOwned>(map: &ConfigMap) -> Option<T> {
     let text = map.data.as_ref().and_then(|data| data.get(ENTRY)).map_or("", String::as_str);
     serde_json::from_str(text)

@@ -67,7 +67,8 @@ impl Lead {
             let name = self.fleet.borrow_and_update().home.clone();
             let found = self.clients.get(&name).map(|lent| (lent.session, lent.unfenced.clone()));
             let Some((session, client)) = found else {
-                publish(&views, &wishes, Self::unseen("it is not connected"));
+                let unseen = views.borrow().without_steps("it is not connected");
+                publish(&views, &wishes, (unseen, Wish::Have));
                 tokio::select! {
                     () = stop.cancelled() => {}
                     _ = self.board.changed() => {}
@@ -78,10 +79,6 @@ impl Lead {
             let span = info_span!(target: "polkafleet::log", "home", name = %name);
             self.session(&name, session, client, (&views, &wishes), &stop).instrument(span).await;
         }
-    }
-
-    fn unseen(why: &str) -> (HomeView, Wish) {
-        (HomeView { no_steps: Some(NoSteps::Unseen(why.into())), ..HomeView::default() }, Wish::Have)
     }
 
     /// As long as home is that cluster, with that client.
@@ -107,9 +104,8 @@ impl Lead {
         let kept = Arc::new(Kept::new(client.clone(), &namespace));
         let mut watching = std::pin::pin!(kept.watch(&rings));
         let mut records = Records::default();
-        let mut skew = None;
-        let mut look_at_clock = tokio::time::interval(CLOCK_LOOK);
-        look_at_clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (skews, mut skew) = watch::channel(None);
+        let mut following_clock = std::pin::pin!(follow_clock(&client, &self.clock, &skews));
         let mut held = self.hold.follow();
         loop {
             let current = self.fleet.borrow_and_update().clone();
@@ -124,7 +120,11 @@ impl Lead {
             let state = self.hold.state();
             let seen = self.board.borrow_and_update().clone();
             let recorded = records.compare(&kept, &current, &seen);
-            let (view, again) = Self::view(&kept, recorded, &state, skew);
+            let (view, again) = if kept.is_filled() {
+                view(&kept, recorded, &state, *skew.borrow_and_update())
+            } else {
+                (views.borrow().without_steps("its records are being read"), None)
+            };
             if matches!(state, State::Ours(_)) && kept.is_filled() {
                 records.keep(&kept, &current, &seen, &view, &self.clock);
             }
@@ -134,72 +134,79 @@ impl Lead {
                 State::Unknown | State::Failed(_) => Wish::Have,
             };
             publish(views, wishes, (view, wish));
-            let again = again.or(records.retry);
+            let again = again.into_iter().chain(records.retry).min();
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = &mut watching => {}
+                () = &mut following_clock => {}
                 () = rings.notified() => {}
                 _ = held.changed() => {}
                 _ = self.board.changed() => {}
                 _ = self.fleet.changed() => {}
                 Some(written) = records.writes.join_next() => records.finish(written.ok()),
                 () = until(again) => records.retry = None,
-                _ = look_at_clock.tick() => skew = self.look_at_clock(&client).await.or(skew),
+                _ = skew.changed() => {}
             }
         }
         while records.writes.join_next().await.is_some() {}
         let_go.cancel();
         let _ = keeper.await;
     }
+}
 
-    /// What the planner needs to know, and when to look again although nothing happens.
-    fn view(
-        kept: &Kept,
-        recorded: BTreeSet<ClusterName>,
-        state: &State,
-        skew: Option<SignedDuration>,
-    ) -> (HomeView, Option<Instant>) {
-        if !kept.is_filled() {
-            return (Self::unseen("its records are being read").0, None);
-        }
-        let (records, control) = (kept.records(), kept.control());
-        let mut view = HomeView { records, recorded, control, ..HomeView::default() };
-        let mut again = None;
-        view.no_steps = match state {
-            State::Unknown => Some(NoSteps::Unseen("its Lease is not ours yet".into())),
-            State::Failed(why) => Some(NoSteps::Unseen(why.clone())),
-            State::Others(other) => Some(NoSteps::Standby(other.clone())),
-            State::Ours(ours) => {
-                view.epoch = ours.epoch;
-                let settled = ours.since + ours.patience;
-                if ours.from_silent && Instant::now() < settled {
-                    again = Some(settled);
-                    Some(NoSteps::TakingOver)
-                } else {
-                    skew.filter(|skew| skew.abs() > LARGEST_SKEW)
-                        .map(|skew| NoSteps::ClockSkew(skew.as_secs()))
-                }
+/// What the planner needs to know, and when to look again although nothing happens.
+fn view(
+    kept: &Kept,
+    recorded: BTreeSet<ClusterName>,
+    state: &State,
+    skew: Option<SignedDuration>,
+) -> (HomeView, Option<Instant>) {
+    let (records, control) = (kept.records(), kept.control());
+    let mut view = HomeView { records, recorded, control, ..HomeView::default() };
+    let mut again = None;
+    view.no_steps = match state {
+        State::Unknown => Some(NoSteps::Unseen("its Lease is not ours yet".into())),
+        State::Failed(why) => Some(NoSteps::Unseen(why.clone())),
+        State::Others(other) => Some(NoSteps::Standby(other.clone())),
+        State::Ours(ours) => {
+            view.epoch = ours.epoch;
+            let settled = ours.since + ours.patience;
+            if ours.from_silent && Instant::now() < settled {
+                again = Some(settled);
+                Some(NoSteps::TakingOver)
+            } else {
+                let skew = skew.filter(|skew| skew.abs() > LARGEST_SKEW);
+                skew.map(|skew| NoSteps::ClockSkew(skew.as_secs()))
             }
-        };
-        (view, again)
-    }
-
-    /// How far home's clock is from ours; small differences are corrected.
-    async fn look_at_clock(&self, client: &Client) -> Option<SignedDuration> {
-        let request = http::Request::get("/version").body(kube::client::Body::empty()).ok()?;
-        let answer = tokio::time::timeout(CLOCK_BOUND, client.send(request)).await.ok()?.ok()?;
-        let date = answer.headers().get(http::header::DATE)?.to_str().ok()?;
-        let skew = skew(date, self.clock.uncorrected())?;
-        if skew.abs() > LARGEST_SKEW {
-            warn!(
-                seconds = skew.as_secs(),
-                "This machine's clock and home's differ; no steps are taken until they agree."
-            );
-        } else {
-            self.clock.correct(skew);
         }
-        Some(skew)
+    };
+    (view, again)
+}
+
+/// Asks home for its time, again and again: small differences are corrected, `skews` gets all of them.
+async fn follow_clock(client: &Client, clock: &Clock, skews: &watch::Sender<Option<SignedDuration>>) {
+    loop {
+        if let Some(skew) = skew_of(client, clock).await {
+            if skew.abs() > LARGEST_SKEW {
+                warn!(
+                    seconds = skew.as_secs(),
+                    "This machine's clock and home's differ; no steps are taken until they agree."
+                );
+            } else {
+                clock.correct(skew);
+            }
+            skews.send_replace(Some(skew));
+        }
+        tokio::time::sleep(CLOCK_LOOK).await;
     }
+}
+
+/// How far home's clock is ahead of ours, if it says so.
+async fn skew_of(client: &Client, clock: &Clock) -> Option<SignedDuration> {
+    let request = http::Request::get("/version").body(kube::client::Body::empty()).ok()?;
+    let answer = tokio::time::timeout(CLOCK_BOUND, client.send(request)).await.ok()?.ok()?;
+    let date = answer.headers().get(http::header::DATE)?.to_str().ok()?;
+    skew(date, clock.uncorrected())
 }
 
 /// How far a server's `Date` (RFC 9110, section 6.6.1; whole seconds) is ahead of `now`.
@@ -216,6 +223,9 @@ fn publish(
     views.send_if_modified(|known| {
         if **known == view {
             return false;
+        }
+        if known.control != view.control {
+            info!("What people decided at the command line has changed; polkafleet status shows it.");
         }
         if known.no_steps != view.no_steps {
             if let Some(why) = &view.no_steps {
@@ -253,6 +263,7 @@ impl Records {
     fn compare(&mut self, kept: &Kept, fleet: &Fleet, board: &Board) -> BTreeSet<ClusterName> {
         let records = kept.records();
         let mut recorded = BTreeSet::new();
+        self.compared.retain(|name, _| fleet.cluster(name).is_some());
         for cluster in &fleet.clusters {
             let name = &cluster.name;
             let (Some(view), Some(known)) = (board.clusters.get(name), records.get(name)) else { continue };

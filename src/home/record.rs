@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::{ClusterName, Fleet};
 use crate::observed::{Board, ClusterState, ClusterView, Healths, ResourceView};
 
-use super::kept::Remembered;
-
 /// A member as it was when it was last seen whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,6 +20,15 @@ pub struct Record {
     pub seen: Timestamp,
     /// Its resources.
     pub resources: Vec<ResourceView>,
+}
+
+/// A record, and the version of its ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The precondition of the next write.
+    pub version: String,
+    /// What is remembered.
+    pub record: Arc<Record>,
 }
 
 impl Record {
