@@ -56,11 +56,14 @@ pub async fn run(
         let current = known.control.applied_to(&current);
         let raw = Arc::clone(&seen);
         let seen = executor.overlay(&home::record::remembered(&seen, &current, &known.records));
-        let made = plan(&current, &seen, &executor.ground(&current, &known), now);
-        // The records may be of a Board that is older than this one; then a newer one is on its way.
+        let made = plan(&current, &seen, &executor.ground(&current, &seen, &known), now);
+        // The records may be of a Board that is older than this one; then a newer one is on its way. A mark restarts
+        // nothing, and needs none.
         let written_down = |action: &&Action| {
             let (cluster, record) = (&action.place.0, known.records.get(&action.place.0));
-            raw.clusters.get(cluster).zip(record).is_some_and(|(view, known)| known.record.agrees_with(view))
+            let both = raw.clusters.get(cluster).zip(record);
+            matches!(action.write, Write::Epoch(_))
+                || both.is_some_and(|(view, known)| known.record.agrees_with(view))
         };
         for action in made.actions.iter().filter(written_down) {
             executor.start(action);
@@ -139,8 +142,8 @@ struct Written {
 struct Executor {
     reach: Reach,
     clock: Clock,
-    /// How often a resource refused to be marked.
-    refused_marks: BTreeMap<Place, u32>,
+    /// How often a resource refused to be marked, and at which version: changed, it may be tried again.
+    refused_marks: BTreeMap<Place, (String, u32)>,
     /// Resources whose reason to wait needs a person, and was told.
     told: BTreeMap<Place, Code>,
     overlays: BTreeMap<Place, Overlay>,
@@ -175,11 +178,17 @@ impl Executor {
     }
 
     /// What the plan has to respect.
-    fn ground(&self, fleet: &Fleet, home: &HomeView) -> Ground {
+    fn ground(&self, fleet: &Fleet, board: &Board, home: &HomeView) -> Ground {
         let unrecorded = fleet.clusters.iter().map(|cluster| &cluster.name);
         let unrecorded = unrecorded.filter(|name| !home.recorded.contains(name)).cloned().collect();
         let no_steps = home.no_steps.as_ref().map(|why| (code(why), why.to_string()));
-        let refused = self.refused_marks.iter().filter(|(_, times)| **times >= MARK_TRIES);
+        let version = |(cluster, id): &Place| {
+            let resource = board.clusters.get(cluster)?.resources.get(id)?;
+            Some(resource.resource_version.as_str())
+        };
+        let refused = self.refused_marks.iter().filter(|(place, (refused, times))| {
+            *times >= MARK_TRIES && version(place) == Some(refused.as_str())
+        });
         let unmarkable = refused.map(|(place, _)| place.clone()).collect();
         Ground { unsettled: self.unsettled(), no_steps, unrecorded, unmarkable, epoch: home.epoch }
     }
@@ -221,7 +230,7 @@ impl Executor {
     }
 
     /// One resource that cannot be marked must not stop the fleet.
-    fn note_mark(&mut self, place: &Place, write: &Write, well: bool) {
+    fn note_mark(&mut self, Action { place, resource_version, write, .. }: &Action, well: bool) {
         if !matches!(write, Write::Epoch(_)) {
             return;
         }
@@ -229,7 +238,10 @@ impl Executor {
             self.refused_marks.remove(place);
             return;
         }
-        let times = self.refused_marks.entry(place.clone()).or_insert(0);
+        let (version, times) = self.refused_marks.entry(place.clone()).or_default();
+        if version != resource_version {
+            (*version, *times) = (resource_version.clone(), 0);
+        }
         *times += 1;
         if *times == MARK_TRIES {
             warn!(
@@ -241,9 +253,9 @@ impl Executor {
     }
 
     fn finish(&mut self, written: Option<(Action, Option<Polkadot>)>) {
-        let Some((Action { place, write, .. }, answer)) = written else { return };
-        self.note_mark(&place, &write, answer.is_some());
-        if let Some(overlay) = self.overlays.get_mut(&place) {
+        let Some((action, answer)) = written else { return };
+        self.note_mark(&action, answer.is_some());
+        if let Some(overlay) = self.overlays.get_mut(&action.place) {
             overlay.answer = match answer {
                 Some(polkadot) => Answer::Written(Written::of(&polkadot)),
                 None => Answer::Refused(tokio::time::Instant::now() + AFTER_REFUSAL),

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Upgrade;
 use crate::observed::{NodeView, ResourceView, RoleView, Stuck};
-use crate::polkadot::Role;
+use crate::polkadot::{Role, Step};
 use crate::version::{ClientVersion, Order, is_floating};
 
 use super::Code;
@@ -65,8 +65,7 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain
     }
     let Some(version) = resource.client_version.as_deref() else { return Standing::NotStarted };
     if version == target {
-        let attempted = step.filter(|step| step.attempt == upgrade.attempt);
-        return at_target(upgrade, resource, (attempted.map(|step| step.at), step.is_some()), chart, chain);
+        return at_target(upgrade, resource, step, chart, chain);
     }
     if step.is_some_and(|step| step.attempt == upgrade.attempt) {
         return Standing::Out(
@@ -94,40 +93,48 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain
 fn at_target(
     upgrade: &Upgrade,
     resource: &ResourceView,
-    (attempted_at, stepped_before): (Option<Timestamp>, bool),
+    step: Option<&Step>,
     chart: &Chart,
     chain: &Chain,
 ) -> Standing {
-    let now = chart.now;
     if let Some((healthy, anchor)) = healthy_at(resource, chart)
-        && healthy <= now
+        && healthy <= chart.now
     {
         return Standing::Healthy(anchor);
     }
-    match attempted_at {
-        // An earlier attempt: this one begins with a step of its own.
-        None if stepped_before => Standing::NotStarted,
-        None => Standing::InFlight { deadline: None },
-        Some(at) => {
-            // While the chain stood still nobody could become healthy.
-            let from = chain.resumed.map_or(at, |resumed| resumed.max(at));
-            let deadline = from + upgrade.progress_deadline;
-            match hopeless(resource, at) {
-                Some((since, pod, why)) if since <= now => {
-                    Standing::Failed(format!("{pod} cannot start: {why}"))
-                }
-                _ if now >= deadline && !is_excused(resource, chart, chain) => {
-                    let within = format!("not healthy within {:#}", upgrade.progress_deadline);
-                    Standing::Failed(match chart.ill(resource) {
-                        Some((pod, why)) => format!("{within}: {pod}: {why}"),
-                        None => within,
-                    })
-                }
-                soon => {
-                    let deadline = soon.map_or(deadline, |(since, ..)| since.min(deadline));
-                    Standing::InFlight { deadline: Some(deadline) }
-                }
-            }
+    let Some(step) = step else { return Standing::InFlight { deadline: None } };
+    match since_step(upgrade, resource, step.at, chart, chain) {
+        // What failed in an earlier attempt begins anew, with a step of its own; what is on its way goes on.
+        Standing::Failed(_) if step.attempt != upgrade.attempt => Standing::NotStarted,
+        standing => standing,
+    }
+}
+
+/// Where a resource stands that was given the target at `at` and is not healthy yet.
+fn since_step(
+    upgrade: &Upgrade,
+    resource: &ResourceView,
+    at: Timestamp,
+    chart: &Chart,
+    chain: &Chain,
+) -> Standing {
+    // While the chain stood still nobody could become healthy.
+    let from = chain.resumed.map_or(at, |resumed| resumed.max(at));
+    let deadline = from + upgrade.progress_deadline;
+    match hopeless(resource, at) {
+        Some((since, pod, why)) if since <= chart.now => {
+            Standing::Failed(format!("{pod} cannot start: {why}"))
+        }
+        _ if chart.now >= deadline && !is_excused(resource, chart, chain) => {
+            let within = format!("not healthy within {:#}", upgrade.progress_deadline);
+            Standing::Failed(match chart.ill(resource) {
+                Some((pod, why)) => format!("{within}: {pod}: {why}"),
+                None => within,
+            })
+        }
+        soon => {
+            let deadline = soon.map_or(deadline, |(since, ..)| since.min(deadline));
+            Standing::InFlight { deadline: Some(deadline) }
         }
     }
 }

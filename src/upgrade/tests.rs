@@ -696,3 +696,19 @@ fn a_pod_that_fits_on_no_machine_has_failed_only_when_none_was_added_for_a_while
     assert_eq!(after(4), Standing::InFlight { deadline });
     assert!(matches!(after(5), Standing::Failed(why) if why.contains("Unschedulable")));
 }
+
+#[test]
+fn a_higher_attempt_tries_again_what_failed_and_disturbs_nothing_that_is_on_its_way() {
+    let mut model = one_canary();
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), model.now);
+    model.act(&plan);
+    model.fleet.upgrades[0].attempt = 2;
+    let is_step = |plan: &Plan| plan.actions.iter().any(|action| matches!(action.write, Write::Step(_)));
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), model.now);
+    assert!(!is_step(&plan), "{:?}", plan.actions);
+    // Past the deadline of its step it has failed.
+    model.now += SignedDuration::from_secs(1800);
+    model.ask();
+    let plan = super::plan(&model.fleet, &model.board, &Ground::default(), model.now);
+    assert!(is_step(&plan), "{:?} {:?}", plan.actions, plan.waits);
+}
