@@ -4,6 +4,7 @@ mod choose;
 mod crd;
 mod decide;
 mod look;
+mod picture;
 mod plan;
 mod run;
 mod sandbox;

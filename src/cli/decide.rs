@@ -15,7 +15,7 @@ use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
 use crate::fleet::{Fleet, Upgrade};
 use crate::home::control::{Attempt, Control, Decision};
-use crate::home::kept::decide;
+use crate::home::kept::{CONTROL, Error, decide};
 
 /// What home may take.
 const BOUND: Duration = Duration::from_secs(20);
@@ -111,8 +111,10 @@ async fn write(fleet: &Fleet, upgrade: &Upgrade, what: &What, reason: &str) -> R
     let change = |control: &mut Control| change(control, upgrade, what, &decision);
     let control = decide(&client, &fleet.home_namespace, change).await.map_err(|error| {
         format!(
-            "the ConfigMap {} in {} of cluster {}: {error}",
-            "polkafleet-control", fleet.home_namespace, home.name
+            "the ConfigMap {CONTROL} in {} of cluster {}: {}",
+            fleet.home_namespace,
+            home.name,
+            in_words(&error)
         )
     })?;
     let name = &upgrade.name;
@@ -128,6 +130,17 @@ async fn write(fleet: &Fleet, upgrade: &Upgrade, what: &What, reason: &str) -> R
             format!("{by} wants attempt {attempt} of upgrade {name}: what failed at {target} is tried again.")
         }
     })
+}
+
+/// The server's own words, and who may grant what is missing.
+fn in_words(error: &Error) -> String {
+    match error {
+        Error::Api(kube::Error::Api(status)) if status.code == 403 => {
+            format!("{}; who decides needs the Role polkafleet-home of deploy/rbac.yaml", status.message)
+        }
+        Error::Api(kube::Error::Api(status)) => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 fn change(control: &mut Control, upgrade: &Upgrade, what: &What, decision: &Decision) {

@@ -11,16 +11,16 @@ use super::look::{Instant, Look};
 use crate::clock::Clock;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
+use crate::upgrade::Wait;
 use crate::upgrade::waves::{Wave, waves};
-use crate::upgrade::{Ground, Wait};
 
-/// There is something to do.
+/// There is something to do, or on its way.
 const SOMETHING: u8 = 3;
 
 /// Say what an upgrade would do: the waves to come, and why anything waits; changes nothing.
 ///
 /// A node counts as healthy here when its pod is Ready: how the chain itself sees it, the daemon that leads knows.
-/// Exit code 0: nothing to do; 3: something; 2: the fleet file is wrong.
+/// Exit code 0: nothing to do; 3: something, or an upgrade is not through; 2: the fleet file is wrong.
 #[derive(Args)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
@@ -67,13 +67,14 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
         fleet.upgrades.iter_mut().for_each(|upgrade| upgrade.client_version.clone_from(target));
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
-    let seen = runtime.block_on(async { Look::begin(fleet).await.now() });
+    let seen = runtime.block_on(async { Look::begin(fleet).await.now().await });
     runtime.shutdown_background();
-    let waves = waves(&seen.fleet, &seen.board, &Ground::default(), Clock::machine().now());
+    let waves = waves(&seen.fleet, &seen.board, Clock::machine().now());
     if !args.output.print(&as_value(&seen, &waves)) {
         print!("{}", as_text(&seen, &waves));
     }
-    let something = !waves.is_empty() || !seen.plan.actions.is_empty();
+    let unfinished = seen.plan.progress.iter().any(|progress| !progress.is_complete());
+    let something = unfinished || !waves.is_empty() || !seen.plan.actions.is_empty();
     if something { ExitCode::from(SOMETHING) } else { ExitCode::SUCCESS }
 }
 

@@ -8,22 +8,21 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::choose::FleetArgs;
-use super::look::{Instant, Look};
+use super::look::{Instant, Leader, Look};
+use super::picture;
 use super::plan::{Format, waiting, waits};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
-use crate::observed::NodeView;
-use crate::upgrade::StageProgress;
+use crate::observed::ClusterState;
 
-/// The width of a progress bar.
-const BAR: usize = 30;
 /// A picture is drawn again at most so often.
 const PACE: Duration = Duration::from_secs(1);
 
 /// Say how far every upgrade is, how every cluster and node is, and what waits for what; changes nothing.
 ///
 /// A node counts as healthy here when its pod is Ready: how the chain itself sees it, the daemon that leads knows.
-/// Exit code 0: all is well; 3: an upgrade is on its way or halted, or a cluster is away; 2: the fleet file is wrong.
+/// Exit code 0: all is well; 3: an upgrade is on its way or halted, a cluster is away, or no daemon leads; 2: the fleet
+/// file is wrong.
 #[derive(Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -45,7 +44,7 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let ended = runtime.block_on(async {
         let mut look = Look::begin(fleet).await;
-        let mut seen = look.now();
+        let mut seen = look.now().await;
         if args.watch {
             loop {
                 // From the top of an empty screen.
@@ -54,7 +53,7 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
                     _ = tokio::signal::ctrl_c() => break,
                     () = look.changed() => tokio::time::sleep(PACE).await,
                 }
-                seen = look.now();
+                seen = look.now().await;
             }
         }
         seen
@@ -69,9 +68,11 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
 fn is_well(seen: &Instant) -> bool {
     let away = seen.fleet.clusters.iter().any(|cluster| {
         let view = seen.board.clusters.get(&cluster.name);
-        !cluster.lost && view.is_none_or(|view| view.state != crate::observed::ClusterState::Ready)
+        !cluster.lost && view.is_none_or(|view| view.state != ClusterState::Ready)
     });
-    !away && seen.plan.progress.iter().all(|progress| progress.halted.is_none() && progress.is_complete())
+    !away
+        && matches!(seen.leader, Leader::Is(_))
+        && seen.plan.progress.iter().all(|progress| progress.halted.is_none() && progress.is_complete())
 }
 
 fn as_value(seen: &Instant) -> Value {
@@ -91,21 +92,26 @@ fn as_value(seen: &Instant) -> Value {
         })
         .collect();
     json!({
-        "progress": seen.plan.progress, "clusters": clusters, "waits": waits(&seen.plan.waits),
+        "leader": seen.leader.name(), "progress": seen.plan.progress, "clusters": clusters, "waits": waits(&seen.plan.waits),
         "decisions": seen.control,
     })
 }
 
 fn as_text(seen: &Instant) -> String {
-    let mut text = String::new();
+    let mut text = format!("{}\n", seen.leader);
     for progress in &seen.plan.progress {
         let _ = writeln!(
             text,
             "upgrade {} to {}, attempt {}",
             progress.upgrade, progress.target, progress.attempt
         );
+        if let Some(pause) = seen.control.pauses.get(&progress.upgrade) {
+            let _ = writeln!(text, "  PAUSED by {} at {:.0}{}", pause.by, pause.at, because(&pause.reason));
+        } else if seen.fleet.upgrades.iter().any(|known| known.name == progress.upgrade && known.paused) {
+            let _ = writeln!(text, "  PAUSED in the fleet file");
+        }
         for stage in &progress.stages {
-            let _ = writeln!(text, "  {:<14} {} {}", stage.stage, bar(stage), words(stage));
+            let _ = writeln!(text, "  {:<14} {} {}", stage.stage, picture::bar(stage), picture::stage(stage));
         }
         if let Some(why) = &progress.halted {
             let _ = writeln!(text, "  HALTED: {why}");
@@ -121,28 +127,13 @@ fn as_text(seen: &Instant) -> String {
             let trouble = resource.trouble.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
             let _ = writeln!(text, "  {}{trouble}", resource.id);
             for node in resource.roles.iter().flat_map(|role| &role.nodes) {
-                let _ = writeln!(text, "    {:<28} {}", node.pod, node_words(node));
+                let _ = writeln!(text, "    {:<28} {}", node.pod, picture::node(node));
             }
         }
     }
     text + &waiting(&seen.plan.waits)
 }
 
-fn node_words(node: &NodeView) -> String {
-    let version = node.version.as_deref().unwrap_or("no pod");
-    match (&node.stuck, node.ready_since) {
-        (Some(why), _) => format!("{version}  STUCK: {why}"),
-        (None, Some(_)) => format!("{version}  ready"),
-        (None, None) => format!("{version}  not ready"),
-    }
-}
-
-fn bar(stage: &StageProgress) -> String {
-    let full = (BAR * stage.healthy).checked_div(stage.total).unwrap_or(0);
-    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
-}
-
-fn words(stage: &StageProgress) -> String {
-    let failed = if stage.failed > 0 { format!(", {} FAILED", stage.failed) } else { String::new() };
-    format!("{}, {} of {} healthy{failed}", stage.state, stage.healthy, stage.total)
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
 }

@@ -11,6 +11,8 @@ use crate::fleet::{Fleet, Probing};
 use crate::observed::{Blocked, Board, NodeHealth, ResourceView};
 use crate::polkadot::Step;
 
+use super::standing::Standing;
+use super::survey::{Survey, Surveyed};
 use super::{Code, Ground, Place, Plan, Write, plan};
 
 /// More rounds than any fleet needs: a bound, should the planner ever go round in a circle.
@@ -44,13 +46,15 @@ pub struct WaveStep {
     pub to: String,
 }
 
-/// The waves to come, in order; a wave of one instant is split by upgrade and stage.
+/// The waves to come, in order, of a fleet that is seen [`by_readiness`]; a wave of one instant is split by upgrade and
+/// stage.
 #[must_use]
-pub fn waves(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Vec<Wave> {
+pub fn waves(fleet: &Fleet, board: &Board, now: Timestamp) -> Vec<Wave> {
     let (mut fleet, mut board, mut at) = (fleet.clone(), board.clone(), now);
     let mut approvals = BTreeSet::new();
     let mut waves = vec![];
-    by_readiness(&mut fleet, &mut board, at);
+    let ground = &Ground::default();
+    bring_home(&fleet, &mut board, at);
     for _ in 0..LONGEST {
         let made = plan(&fleet, &board, ground, at);
         if made.actions.is_empty() {
@@ -69,6 +73,21 @@ pub fn waves(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> V
         at += SignedDuration::from_secs(1);
     }
     waves
+}
+
+/// What is on its way now arrives.
+fn bring_home(fleet: &Fleet, board: &mut Board, at: Timestamp) {
+    let ground = Ground::default();
+    let survey = Survey::new(fleet, board, &ground, at);
+    let on_its_way = |resource: &Surveyed<'_>| {
+        matches!(resource.owner.as_ref().map(|owner| &owner.standing), Some(Standing::InFlight { .. }))
+    };
+    let places = survey.resources.iter().filter(|(_, resource)| on_its_way(resource));
+    let places: Vec<Place> = places.map(|(place, _)| place.clone()).collect();
+    for place in places {
+        edit(board, &place, |view| settle(view, at));
+        unask(board, &place, at);
+    }
 }
 
 /// Assumes the approval that the plan waits for; returns whether there was one.

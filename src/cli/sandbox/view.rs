@@ -6,11 +6,10 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
+use crate::cli::picture;
 use crate::observed::{Board, NodeView};
-use crate::upgrade::{Plan, StageProgress};
+use crate::upgrade::Plan;
 
-/// The width of a progress bar.
-const BAR: usize = 30;
 /// Clusters that a picture shows; of more, the first.
 const SHOWN: usize = 12;
 
@@ -68,7 +67,8 @@ impl View {
         for progress in &plan.progress {
             let _ = writeln!(text, "upgrade {} to {}", progress.upgrade, progress.target);
             for stage in &progress.stages {
-                let _ = writeln!(text, "  {:<12} {} {}", stage.stage, bar(stage), words(stage));
+                let _ =
+                    writeln!(text, "  {:<12} {} {}", stage.stage, picture::bar(stage), picture::stage(stage));
             }
             if let Some(why) = &progress.halted {
                 let _ = writeln!(text, "  HALTED: {}", shortened(why, 68));
@@ -77,7 +77,7 @@ impl View {
         for (name, view) in board.clusters.iter().take(SHOWN) {
             let _ = writeln!(text, "{:<14} {}", name.to_string(), view.state);
             for node in nodes(view) {
-                let _ = writeln!(text, "  {:<20} {}", node.pod, state(node));
+                let _ = writeln!(text, "  {:<20} {}", node.pod, picture::node(node));
             }
         }
         if board.clusters.len() > SHOWN {
@@ -93,13 +93,13 @@ fn facts(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
     for (name, view) in &board.clusters {
         facts.insert(name.to_string(), format!("{}", view.state));
         for node in nodes(view) {
-            facts.insert(format!("{}  {}", name, node.pod), state(node));
+            facts.insert(format!("{}  {}", name, node.pod), picture::node(node));
         }
     }
     for progress in &plan.progress {
         for stage in &progress.stages {
             let about = format!("upgrade {}  {}", progress.upgrade, stage.stage);
-            facts.insert(about, words(stage));
+            facts.insert(about, picture::stage(stage));
         }
         if let Some(why) = &progress.halted {
             facts.insert(format!("upgrade {}", progress.upgrade), format!("HALTED: {why}"));
@@ -110,28 +110,6 @@ fn facts(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
 
 fn nodes(view: &crate::observed::ClusterView) -> impl Iterator<Item = &NodeView> {
     view.resources.values().flat_map(|resource| &resource.roles).flat_map(|role| &role.nodes)
-}
-
-fn state(node: &NodeView) -> String {
-    let version = node.version.as_deref().unwrap_or("no pod");
-    match (&node.stuck, node.ready_since) {
-        (Some(why), _) => format!("{version}  STUCK: {why}"),
-        (None, Some(_)) => format!("{version}  ready"),
-        (None, None) => format!("{version}  not ready"),
-    }
-}
-
-fn bar(stage: &StageProgress) -> String {
-    let full = (BAR * stage.healthy).checked_div(stage.total).unwrap_or(0);
-    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
-}
-
-fn words(stage: &StageProgress) -> String {
-    let mut words = format!("{}, {} of {} healthy", stage.state, stage.healthy, stage.total);
-    if stage.failed > 0 {
-        let _ = write!(words, ", {} FAILED", stage.failed);
-    }
-    words
 }
 
 fn shortened(text: &str, width: usize) -> String {
@@ -154,7 +132,7 @@ fn print(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upgrade::StageState;
+    use crate::upgrade::{StageProgress, StageState};
 
     fn stage(healthy: usize, total: usize) -> StageProgress {
         StageProgress {
@@ -165,13 +143,6 @@ mod tests {
             failed: 0,
             total,
         }
-    }
-
-    #[test]
-    fn a_bar_is_as_full_as_its_stage() {
-        assert_eq!(bar(&stage(1, 2)).matches('#').count(), BAR / 2);
-        assert_eq!(bar(&stage(2, 2)).matches('.').count(), 0);
-        assert_eq!(bar(&stage(0, 0)).matches('#').count(), 0, "an empty stage is no division by zero");
     }
 
     #[test]

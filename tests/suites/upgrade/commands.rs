@@ -59,11 +59,17 @@ async fn version(world: &World, member: usize) -> Option<String> {
 }
 
 async fn plan_names_the_waves_to_come_and_changes_nothing(place: Place) {
-    let (world, daemon) = settled(place, 3).await;
+    // A command goes by the machine's clock, by which a simulated fleet has not soaked yet.
+    let is_real = matches!(place, Place::Real(_));
+    let (world, mut daemon) = settled(place, 3).await;
     let (code, said) = run(&world, &["plan"]).await;
     assert_eq!(code, 0, "nothing to do: {said}");
+    let (code, said) = run(&world, &["status"]).await;
+    assert_eq!((code, said.contains(" leads\n")), (0, true), "{said}");
     // Nobody carries it out.
-    drop(daemon);
+    assert!(daemon.terminate().await);
+    let (code, said) = run(&world, &["status"]).await;
+    assert_eq!((code, said.contains("NO DAEMON IS ACTIVE")), (3, true), "{said}");
     world.write_fleet(3, &guarded());
     let (code, said) = run(&world, &["plan", "-o", "json"]).await;
     assert_eq!(code, 3, "{said}");
@@ -98,7 +104,7 @@ async fn plan_names_the_waves_to_come_and_changes_nothing(place: Place) {
         assert!(said.contains(words), "{words:?} in {said}");
     }
     let (code, said) = run(&world, &["plan", "--target", OLD]).await;
-    assert_eq!(code, 0, "everything is there already: {said}");
+    assert!(!said.contains("wave 1") && (code == 0 || !is_real), "everything is there already: {said}");
     for (number, member) in world.members.iter().enumerate() {
         assert_eq!(version(&world, number).await.as_deref(), Some(OLD));
         assert!(!member.writers().contains(&"polkafleet-command".to_owned()));
@@ -149,7 +155,9 @@ async fn pause_starts_nothing_until_resume_and_retry_raises_the_attempt(place: P
     tokio::time::sleep(world.quiet()).await;
     world.write_fleet(1, &upgrade(NEW, "0s"));
     eventually("it is paused", PATIENCE, async || {
-        run(&world, &["status"]).await.1.contains("UpgradePaused").then_some(())
+        let said = run(&world, &["status"]).await.1;
+        (said.contains("UpgradePaused") && said.contains(": it is Friday") && said.contains("PAUSED by "))
+            .then_some(())
     })
     .await;
     tokio::time::sleep(world.quiet()).await;

@@ -1,0 +1,50 @@
+//! How a node, and a stage and its bar, look on a terminal: for `status` and the sandbox. Pure.
+
+use crate::observed::NodeView;
+use crate::upgrade::StageProgress;
+
+/// The width of a progress bar.
+const BAR: usize = 30;
+
+/// A node: what it runs, and how it does.
+pub(super) fn node(node: &NodeView) -> String {
+    let version = node.version.as_deref().unwrap_or("no pod");
+    match (&node.stuck, node.ready_since) {
+        (Some(why), _) => format!("{version}  STUCK: {why}"),
+        (None, Some(_)) => format!("{version}  ready"),
+        (None, None) => format!("{version}  not ready"),
+    }
+}
+
+/// How far a stage is, drawn.
+pub(super) fn bar(stage: &StageProgress) -> String {
+    let full = (BAR * stage.healthy).checked_div(stage.total).unwrap_or(0);
+    format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
+}
+
+/// How far a stage is, in words.
+pub(super) fn stage(stage: &StageProgress) -> String {
+    let failed = if stage.failed > 0 { format!(", {} FAILED", stage.failed) } else { String::new() };
+    format!("{}, {} of {} healthy{failed}", stage.state, stage.healthy, stage.total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upgrade::StageState;
+
+    #[test]
+    fn a_bar_is_as_full_as_its_stage() {
+        let of = |healthy, total| StageProgress {
+            stage: "canary".into(),
+            state: StageState::Rolling,
+            healthy,
+            in_flight: 1,
+            failed: 0,
+            total,
+        };
+        assert_eq!(bar(&of(1, 2)).matches('#').count(), BAR / 2);
+        assert_eq!(bar(&of(2, 2)).matches('.').count(), 0);
+        assert_eq!(bar(&of(0, 0)).matches('#').count(), 0, "an empty stage is no division by zero");
+    }
+}
