@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::ClusterName;
-use crate::polkadot::{Grant, Kind, ResourceId, Role, Step};
+use crate::polkadot::{Grant, Kind, ResourceId, Role, Step, Stretch};
 
 pub use self::health::{Blocked, NodeHealth, Sample};
 
@@ -126,6 +126,9 @@ pub struct ResourceView {
     pub step: Option<Step>,
     /// The last permission to restart pods.
     pub grant: Option<Grant>,
+    /// Since when it has been healthy, where something was wrong with it after its pods became Ready.
+    #[serde(default)]
+    pub healthy: Option<Stretch>,
     /// The planner that wrote to it last, counted by take-overs from silent ones.
     pub epoch: i64,
     /// The roles and the templates they should run.

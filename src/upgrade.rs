@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::fleet::ClusterName;
-use crate::polkadot::{Grant, ResourceId, Step};
+use crate::polkadot::{Grant, ResourceId, Step, Stretch};
 
 #[cfg(test)]
 mod tests;
@@ -86,6 +86,8 @@ pub enum Write {
     Grant(Grant),
     /// The planner that writes now, so that whatever a silent predecessor still had on its way is refused.
     Epoch(i64),
+    /// Since when the resource has been healthy, for whoever plans after us.
+    Health(Stretch),
     /// No permission any more: the last one is for a template that is not wanted. It could be wanted again one day.
     Revoke,
 }

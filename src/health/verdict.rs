@@ -6,14 +6,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Health;
+use crate::observed::health::DIP;
 use crate::observed::{NodeHealth, Sample};
 use crate::version::ClientVersion;
 use crate::version::era;
 
 /// A height that has not risen for so long stands still.
 pub const STANDSTILL: SignedDuration = SignedDuration::from_mins(2);
-/// A dip shorter than this does not end a healthy stretch (design section 5, anchors).
-const DIP: SignedDuration = SignedDuration::from_mins(2);
 
 /// What a node is measured by.
 #[derive(Clone, Copy, Debug)]

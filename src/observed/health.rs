@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Answers that are remembered of a node. At the quick pace of a roll that is half an hour.
 pub const WINDOW: usize = 300;
+
+/// A dip shorter than this does not end a healthy stretch (design section 5, anchors).
+pub const DIP: SignedDuration = SignedDuration::from_mins(2);
 
 /// One answer of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]

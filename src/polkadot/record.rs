@@ -18,6 +18,20 @@ pub const TRACEPARENT_ANNOTATION: &str = "polkadot.swisscomblockchain.com/tracep
 /// is for another version of the resource, and is refused.
 pub const EPOCH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/epoch";
 
+/// The annotation that holds a [`Stretch`].
+pub const HEALTH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/healthy";
+
+/// Since when the resource has been healthy at a version, where that is not since its pods became Ready: a soak counts
+/// from here, whichever daemon looks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// The version.
+    pub version: String,
+    /// Since when; absent while it is sick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
 /// One step of an upgrade: this resource was given this version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

@@ -5,14 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::desired::{self, Keys};
+use crate::observed::health::DIP;
 use crate::observed::{ResourceView, RoleView};
 use crate::polkadot::status::{NodeStatus, Settled};
 use crate::polkadot::{Condition, Polkadot, PolkadotStatus, ResourceId, Role, record};
 
 use super::conditions::{self, Verdict};
-
-/// A dip shorter than this does not end a settled stretch (design section 5, anchors).
-pub const DIP: SignedDuration = SignedDuration::from_mins(2);
 
 /// What a reconcile found, as far as the status speaks of it.
 pub struct Findings<'a> {
@@ -105,6 +103,12 @@ pub fn view(
             .map(|step: record::Step| record::Step { at: step.at.min(now), ..step }),
         grant: record::read(polkadot.annotations(), record::GRANT_ANNOTATION)
             .map(|grant: record::Grant| record::Grant { at: grant.at.min(now), ..grant }),
+        healthy: record::read(polkadot.annotations(), record::HEALTH_ANNOTATION).map(
+            |stretch: record::Stretch| record::Stretch {
+                since: stretch.since.map(|since| since.min(now)),
+                ..stretch
+            },
+        ),
         epoch: record::read(polkadot.annotations(), record::EPOCH_ANNOTATION).unwrap_or(0),
         roles: found.roles.iter().map(|role| not_in_the_future(role, now)).collect(),
         held: polkadot.spec.hold.clone(),

@@ -20,8 +20,8 @@ use crate::home::{self, HomeView, NoSteps};
 use crate::leader::fence::fenced;
 use crate::leader::{Hold, PLANNER_LEASE};
 use crate::observed::{Board, ResourceView};
-use crate::polkadot::record::{EPOCH_ANNOTATION, GRANT_ANNOTATION, STEP_ANNOTATION};
-use crate::polkadot::{Grant, Polkadot, Step, record};
+use crate::polkadot::record::{EPOCH_ANNOTATION, GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION};
+use crate::polkadot::{Grant, Polkadot, Step, Stretch, record};
 
 use super::{Action, Code, Ground, Place, Plan, Unsettled, Wait, Write, plan, write};
 
@@ -136,6 +136,7 @@ struct Written {
     client_version: Option<String>,
     step: Option<Step>,
     grant: Option<Grant>,
+    healthy: Option<Stretch>,
     epoch: i64,
 }
 
@@ -271,6 +272,7 @@ impl Written {
             client_version: polkadot.spec.client_version.clone(),
             step: record::read(polkadot.annotations(), STEP_ANNOTATION),
             grant: record::read(polkadot.annotations(), GRANT_ANNOTATION),
+            healthy: record::read(polkadot.annotations(), HEALTH_ANNOTATION),
             epoch: record::read(polkadot.annotations(), EPOCH_ANNOTATION).unwrap_or(0),
         }
     }
@@ -283,6 +285,7 @@ impl Written {
         view.client_version.clone_from(&self.client_version);
         view.step.clone_from(&self.step);
         view.grant.clone_from(&self.grant);
+        view.healthy.clone_from(&self.healthy);
         view.epoch = self.epoch;
     }
 }

@@ -1,6 +1,6 @@
 //! The planner: from the fleet, the Board and the time to the writes that may be made now. Pure, and without memory.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::{Fleet, Upgrade};
 use crate::observed::{Board, ClusterState};
@@ -9,8 +9,8 @@ use crate::polkadot::{Grant, Kind, Step};
 use super::chart::nodes;
 use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
 use super::rolls::{self, Next};
-use super::standing::{EPHEMERAL_KEYSTORE, Standing};
-use super::survey::{Survey, Surveyed};
+use super::standing::{EPHEMERAL_KEYSTORE, Standing, to_note};
+use super::survey::{Owner, Survey, Surveyed};
 use super::{Action, Code, Ground, Place, Plan, Progress, StageProgress, StageState, Wait, Write};
 
 /// Plans once. Everything that it needs to know is in its arguments; it never looks at the clock.
@@ -33,6 +33,7 @@ pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, 
         revoke_stale(&survey, &mut plan);
         grant_rolls(&mut survey, &mut plan);
         take_steps(gates, &mut survey, &mut plan);
+        note_health(&survey, &mut plan);
     }
     plan.progress = fleet.upgrades.iter().map(|upgrade| progress(&survey, upgrade)).collect();
     plan.wake = wake(&survey);
@@ -211,6 +212,24 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
                 plan.actions.push(action(place, &resource, Write::Step(step)));
             }
             Err((code, words)) => plan.waits.push(Wait { place, code, words }),
+        }
+    }
+}
+
+/// Notes bad stretches of what soaks. Of a chain that stands still as a whole nothing is noted: no node is sick by it.
+fn note_health(survey: &Survey<'_>, plan: &mut Plan) {
+    for (place, resource) in &survey.resources {
+        let soaks = |owner: &Owner<'_>| {
+            owner.stage.is_some_and(|stage| owner.upgrade.stages[stage].soak > SignedDuration::ZERO)
+        };
+        let open = resource.owner.as_ref().is_some_and(soaks)
+            && resource.view.held.is_none()
+            && survey.chain(&resource.view).stalled.is_none()
+            && gates::cluster_is_open(survey, resource.cluster).is_ok()
+            && write_is_over(survey, place).is_ok()
+            && !plan.actions.iter().any(|action| action.place == *place);
+        if let Some(stretch) = open.then(|| to_note(&resource.view, &resource.chart)).flatten() {
+            plan.actions.push(action(place.clone(), resource, Write::Health(stretch)));
         }
     }
 }

@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Upgrade;
+use crate::observed::health::DIP;
 use crate::observed::{NodeView, ResourceView, RoleView, Stuck};
-use crate::polkadot::{Role, Step};
+use crate::polkadot::{Role, Step, Stretch};
 use crate::version::{ClientVersion, Order, is_floating};
 
 use super::Code;
@@ -162,6 +163,12 @@ fn order(target: &str, version: &str, resource: &ResourceView, chart: &Chart) ->
 /// When the resource, at the version of its spec, will have been healthy long enough, if nothing happens; and the
 /// moment from which it soaks then.
 pub fn healthy_at(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, Timestamp)> {
+    let (since, anchor) = well_since(resource, chart)?;
+    Some((since + chart.stable_for(), anchor + chart.stable_for()))
+}
+
+/// Since when the resource, at the version of its spec, has been well as far as we saw, and as far as anybody did.
+fn well_since(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, Timestamp)> {
     let version = resource.client_version.as_deref()?;
     let runs = |role: &RoleView| role.nodes.iter().all(|node| node.version.as_deref() == Some(version));
     let settled = resource.settled_since.filter(|_| resource.roles.iter().all(runs))?;
@@ -174,7 +181,30 @@ pub fn healthy_at(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, 
             anchor = anchor.max(well.anchor);
         }
     }
-    Some((since + chart.stable_for(), anchor + chart.stable_for()))
+    match resource.healthy.as_ref().filter(|stretch| stretch.version == version) {
+        // Somebody saw it sick; that it is well, we did.
+        Some(Stretch { since: None, .. }) => anchor = anchor.max(since),
+        Some(Stretch { since: Some(noted), .. }) => anchor = anchor.max(*noted),
+        None => {}
+    }
+    Some((since, anchor))
+}
+
+/// What has to be noted on the resource, so that whoever looks after us counts the soak from the same moment: that it is
+/// sick, or since when it is not any more. A dip, or a start that took no longer than one, is not worth it.
+pub fn to_note(resource: &ResourceView, chart: &Chart) -> Option<Stretch> {
+    let version = resource.client_version.as_deref()?;
+    let noted = resource.healthy.as_ref().filter(|stretch| stretch.version == version);
+    let runs = |node: &NodeView| node.version.as_deref() == Some(version);
+    let since = if nodes(resource).any(|(role, node)| runs(node) && chart.is_sick(resource, role, node)) {
+        None
+    } else {
+        let (_, anchor) = well_since(resource, chart)?;
+        let was_sick = noted.is_some() || anchor >= resource.settled_since? + DIP;
+        was_sick.then_some(Some(anchor))?
+    };
+    let stretch = Stretch { version: version.to_owned(), since };
+    (noted != Some(&stretch)).then_some(stretch)
 }
 
 /// The node on the wanted template that waiting will not start, and from when that is so: of one that fits on no machine

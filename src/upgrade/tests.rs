@@ -61,6 +61,8 @@ struct Model {
     broken: Option<usize>,
     restarts: usize,
     steps: BTreeMap<(ClusterName, ResourceId), usize>,
+    /// Since when the daemon that looks has done so.
+    asked_since: Option<Timestamp>,
     now: Timestamp,
 }
 
@@ -131,6 +133,7 @@ fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView {
         client_version: Some(OLD.into()),
         step: None,
         grant: None,
+        healthy: None,
         epoch: 0,
         roles: roles
             .map(|role| RoleView { role, hash: OLD.into(), nodes: vec![node(role)], volumes_added: false })
@@ -195,6 +198,7 @@ impl Model {
             broken: shape.broken,
             restarts: 0,
             steps: BTreeMap::new(),
+            asked_since: None,
             now: now + SignedDuration::from_secs(1000),
         };
         model.ask();
@@ -203,13 +207,14 @@ impl Model {
 
     /// Every node says that it is well, since it has been Ready.
     fn ask(&mut self) {
-        let now = self.now;
+        let (now, asked_since) = (self.now, self.asked_since);
         for view in self.board.clusters.values_mut() {
             let view = Arc::make_mut(view);
             let nodes = view.resources.values().flat_map(|one| one.roles.iter().map(move |role| (one, role)));
             let ready =
                 nodes.filter_map(|(one, role)| Some((one, &role.nodes[0], role.nodes[0].ready_since?)));
             let health = ready.map(|(one, node, since)| {
+                let since = asked_since.map_or(since, |asked| asked.max(since));
                 ((one.id.namespace.clone(), node.pod.clone()), Arc::new(answers(since, now)))
             });
             view.health = Arc::new(health.collect());
@@ -254,6 +259,10 @@ impl Model {
                         view.step = Some(step);
                         view.settled_since = None;
                     });
+                }
+                Write::Health(stretch) => {
+                    let stretch = stretch.clone();
+                    self.edit(&cluster, &id, |view| view.healthy = Some(stretch));
                 }
                 Write::Epoch(epoch) => {
                     let epoch = *epoch;

@@ -197,6 +197,7 @@ fn carry_out(view: &mut ResourceView, write: &Write, at: Timestamp) {
             settle(view, at);
         }
         Write::Epoch(epoch) => view.epoch = *epoch,
+        Write::Health(stretch) => view.healthy = Some(stretch.clone()),
         Write::Revoke => view.grant = None,
     }
 }

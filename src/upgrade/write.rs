@@ -11,7 +11,9 @@ use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 
 use crate::identity::masked;
 use crate::leader::fence::is_not_held;
-use crate::polkadot::record::{EPOCH_ANNOTATION, GRANT_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION};
+use crate::polkadot::record::{
+    EPOCH_ANNOTATION, GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION,
+};
 use crate::polkadot::{FIELD_MANAGER, Polkadot};
 use crate::reconcile::events::Happening;
 use crate::reconcile::{REQUEST_BOUND, tell};
@@ -104,6 +106,9 @@ fn patch(action: &Action, traceparent: Option<String>) -> Value {
         Write::Grant(grant) => {
             annotations[GRANT_ANNOTATION] = json!(serde_json::to_string(grant).unwrap_or_default());
         }
+        Write::Health(stretch) => {
+            annotations[HEALTH_ANNOTATION] = json!(serde_json::to_string(stretch).unwrap_or_default());
+        }
         Write::Epoch(epoch) => annotations[EPOCH_ANNOTATION] = json!(epoch.to_string()),
         Write::Revoke => annotations[GRANT_ANNOTATION] = Value::Null,
     }
@@ -138,6 +143,9 @@ fn span(action: &Action) -> Span {
             role = %grant.role,
             ordinal = grant.ordinal,
         ),
+        Write::Health(_) => {
+            info_span!(parent: None, "note health", k8s.cluster.name = %cluster, polkadot.name = id.name)
+        }
         Write::Epoch(_) => {
             info_span!(parent: None, "mark epoch", k8s.cluster.name = %cluster, polkadot.name = id.name)
         }
@@ -157,6 +165,10 @@ fn say(action: &Action) {
         Write::Grant(grant) => {
             info!(%cluster, resource = %id, role = %grant.role, ordinal = grant.ordinal, "Allowed a pod to restart.");
         }
+        Write::Health(stretch) => match stretch.since {
+            None => info!(%cluster, resource = %id, "It is sick; its soak will count from its recovery."),
+            Some(since) => info!(%cluster, resource = %id, %since, "Its soak counts from its recovery."),
+        },
         Write::Epoch(epoch) => {
             debug!(%cluster, resource = %id, epoch, "Marked with the planner that writes now.");
         }
@@ -179,7 +191,7 @@ fn happening(action: &Action) -> Option<Happening> {
                 format!("{} {} may restart, to run template {}", grant.role, grant.ordinal, grant.hash);
             ("RestartAllowed", words)
         }
-        Write::Epoch(_) | Write::Revoke => return None,
+        Write::Health(_) | Write::Epoch(_) | Write::Revoke => return None,
     };
     Some(Happening { warning: false, reason: reason.into(), action: "Patch", words })
 }

@@ -87,7 +87,8 @@ fn a_version_that_finalises_nothing_fails_at_the_deadline_and_the_node_and_the_r
     let made = plan(&model);
     let why = failed(&made).unwrap();
     assert!(why.contains("c0") && why.contains("sentry-sset-0: it has finalised no block since"), "{why}");
-    assert_eq!(made.actions, vec![], "nothing new starts");
+    let begins = |action: &Action| !matches!(action.write, Write::Health(_));
+    assert!(!made.actions.iter().any(begins), "nothing new starts: {:?}", made.actions);
 }
 
 #[test]
@@ -198,4 +199,36 @@ fn a_validator_that_is_sick_takes_the_budget_of_its_chain() {
     let place = |action: &Action| action.place.0.to_string();
     assert_eq!(made.actions.iter().map(place).collect::<Vec<_>>(), ["c1"], "it has nothing to lose");
     assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
+}
+
+#[test]
+fn the_soak_counts_from_the_recovery_of_a_sick_node_also_for_a_daemon_that_did_not_see_it() {
+    let mut model = canary_at_the_target();
+    model.pass(300);
+    let is_step = |plan: &Plan| plan.actions.iter().any(|action| matches!(action.write, Write::Step(_)));
+    assert_eq!(plan(&model).actions, vec![], "nothing is noted while all is well");
+    says(&mut model, "c0", finalises_nothing);
+    let made = plan(&model);
+    assert!(
+        matches!(&made.actions[..], [Action { write: Write::Health(noted), .. }] if noted.since.is_none())
+    );
+    model.act(&made);
+    model.pass(20);
+    // The next daemon finds it well, and has seen nothing else.
+    let recovered = model.now;
+    model.asked_since = Some(recovered);
+    model.pass(SOAK - 20);
+    let made = plan(&model);
+    let [Action { write: Write::Health(noted), .. }] = &made.actions[..] else {
+        panic!("{:?}", made.actions)
+    };
+    let since = noted.since.unwrap();
+    assert!(since >= recovered);
+    model.act(&made);
+    // And the one after that.
+    model.asked_since = Some(model.now);
+    model.pass(STABLE + 20);
+    assert_eq!(plan(&model).actions, vec![], "{:?}", plan(&model).actions);
+    model.pass(20);
+    assert!(is_step(&plan(&model)), "{:?}", plan(&model).waits);
 }
