@@ -21,6 +21,7 @@ use crate::observed::{
 use crate::polkadot::{Kind, ResourceId, Role};
 
 mod health;
+mod simulator;
 
 const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";

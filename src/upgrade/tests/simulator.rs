@@ -1,0 +1,188 @@
+//! A simulator: random fleets under random schedules of faults, edits, lost and late messages, and daemons that are
+//! killed. Every decision of the planner is checked against the invariants; in the end, with everything mended, every
+//! upgrade must come to its end.
+//!
+//! [`world`] is what is, [`daemon`] what one daemon knows and sends, [`events`] what happens, [`check`] the invariants.
+
+mod check;
+mod daemon;
+mod events;
+mod world;
+
+use std::collections::BTreeSet;
+
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use self::check::Ledger;
+use self::daemon::{Daemon, Home};
+use self::events::{Schedule, schedules};
+use self::world::World;
+use super::super::gates::{Gate, STEP_GATES};
+use crate::fleet::Count;
+
+/// Ticks of a minute that the rest of every upgrade may take once everything is mended.
+const LONGEST: usize = 3_000;
+
+/// One run.
+struct Simulation {
+    world: World,
+    daemon: Daemon,
+    home: Home,
+    ledger: Ledger,
+    gates: Vec<Gate>,
+}
+
+impl Simulation {
+    fn new(schedule: &Schedule, gates: &[Gate]) -> Self {
+        Self {
+            world: World::new(&schedule.shape),
+            daemon: Daemon::default(),
+            home: Home::default(),
+            ledger: Ledger::default(),
+            gates: gates.to_vec(),
+        }
+    }
+
+    /// Some time passes; returns whether anything was decided.
+    fn tick(&mut self, seconds: i64) -> bool {
+        self.world.pass(seconds);
+        for (action, was_made) in self.daemon.deliver(&mut self.world) {
+            if !was_made {
+                self.ledger.refused(&action);
+            }
+        }
+        self.world.work();
+        self.daemon.observe(&self.world);
+        self.ledger.hear(&self.world);
+        let plan = self.daemon.plan(&self.gates, &self.world, &mut self.home);
+        for action in &plan.actions {
+            self.ledger.decide(action, &self.world, &self.daemon);
+            self.daemon.send(action);
+        }
+        !plan.actions.is_empty()
+    }
+
+    fn replace_daemon(&mut self, late: u32) {
+        self.daemon.replaced(&mut self.home, late);
+        self.ledger.another_daemon();
+    }
+
+    /// Everything is mended and approved; every upgrade comes to its end.
+    fn ends(&mut self) -> Result<(), String> {
+        self.world.faults.clear();
+        self.world.chain_goes_on();
+        self.world.mend();
+        (self.daemon.latency, self.daemon.loses_answers) = (0, false);
+        for truth in self.world.clusters.values_mut() {
+            (truth.up, truth.lags) = (true, 0);
+        }
+        for cluster in &mut self.world.fleet.clusters {
+            (cluster.paused, cluster.lost) = (false, false);
+        }
+        for upgrade in &mut self.world.fleet.upgrades {
+            (upgrade.paused, upgrade.max_failures) = (false, Count::Number(0));
+            upgrade.attempt += 1;
+            for stage in &mut upgrade.stages {
+                stage.approved_version = Some(upgrade.client_version.clone());
+            }
+        }
+        for place in self.world.places() {
+            self.world.edit(&place, |view| (view.held, view.keystore_kept) = (None, true));
+        }
+        let mut unfinished = vec![];
+        for _ in 0..LONGEST {
+            let decided = self.tick(60);
+            unfinished = self.unfinished();
+            if !decided && unfinished.is_empty() {
+                return Ok(());
+            }
+        }
+        let plan = self.daemon.plan(&self.gates, &self.world, &mut self.home);
+        Err(format!("I13: these do not end: {unfinished:#?}; waits: {:#?}", plan.waits))
+    }
+
+    fn unfinished(&self) -> Vec<String> {
+        use kube::core::SelectorExt as _;
+        let members: BTreeSet<_> = self.world.fleet.clusters.iter().map(|cluster| &cluster.name).collect();
+        let mut unfinished = vec![];
+        for place in self.world.places().iter().filter(|place| members.contains(&place.0)) {
+            let Some(view) = self.world.view(place) else { continue };
+            let upgrade = self.world.fleet.upgrades.iter().find(|one| one.selector.matches(&view.labels));
+            let Some(upgrade) = upgrade else { continue };
+            let to = |version: &String| {
+                use crate::version::{ClientVersion, Order};
+                ClientVersion::parse(&upgrade.client_version).order(&ClientVersion::parse(version))
+                    != Order::Newer
+            };
+            let reached = view.client_version.as_ref().is_some_and(to);
+            let rolled = view.settled_since.is_some() && !view.roll_pending();
+            if !(reached && rolled) {
+                unfinished.push(format!("{place:?} {:?} {:?}", view.client_version, view.roles));
+            }
+        }
+        unfinished
+    }
+}
+
+/// Plays a schedule; what was broken.
+fn play(
+    schedule: &Schedule,
+    gates: &[Gate],
+    to_the_end: bool,
+) -> (BTreeSet<&'static str>, Result<(), String>) {
+    let mut simulation = Simulation::new(schedule, gates);
+    for (seconds, event) in &schedule.events {
+        simulation.happens(event);
+        simulation.tick(*seconds);
+    }
+    let end = if to_the_end { simulation.ends() } else { Ok(()) };
+    (simulation.ledger.broken, end)
+}
+
+/// How many schedules: as many as `POLKAFLEET_SCHEDULES` says, or what CI's run can afford.
+fn count() -> u64 {
+    std::env::var("POLKAFLEET_SCHEDULES").map_or(500, |count| count.parse().unwrap())
+}
+
+/// The schedule of a seed: always the same one.
+fn schedule(seed: u64, steps: usize) -> Schedule {
+    let bytes: [u8; 32] = std::array::from_fn(|index| seed.to_le_bytes()[index % 8]);
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), random);
+    schedules(steps).new_tree(&mut runner).unwrap().current()
+}
+
+/// Leaves out as many events as possible, half of them first, such that it still fails.
+fn shrunk(mut schedule: Schedule, fails: impl Fn(&Schedule) -> bool) -> Schedule {
+    let mut chunk = schedule.events.len() / 2;
+    while chunk > 0 {
+        let mut from = 0;
+        while from < schedule.events.len() {
+            let mut less = schedule.clone();
+            less.events.drain(from..(from + chunk).min(schedule.events.len()));
+            if fails(&less) { schedule = less } else { from += chunk }
+        }
+        chunk /= 2;
+    }
+    schedule
+}
+
+#[test]
+fn no_schedule_of_faults_edits_and_kills_breaks_an_invariant_and_every_upgrade_ends() {
+    let first =
+        std::env::var("POLKAFLEET_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    for seed in (0..count()).map(|number| u64::wrapping_add(first, number)) {
+        let schedule = schedule(seed, 200);
+        let (broken, end) = play(&schedule, &STEP_GATES, true);
+        if broken.is_empty() && end.is_ok() {
+            continue;
+        }
+        let schedule = shrunk(schedule, |less| {
+            let (again, end_again) = play(less, &STEP_GATES, end.is_err());
+            if end.is_err() { end_again.is_err() } else { broken.iter().all(|what| again.contains(what)) }
+        });
+        let end = play(&schedule, &STEP_GATES, true).1;
+        panic!("POLKAFLEET_SEED={seed} POLKAFLEET_SCHEDULES=1: {broken:?} {end:?}\n{schedule:?}");
+    }
+}

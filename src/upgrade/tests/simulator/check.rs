@@ -1,0 +1,456 @@
+//! The invariants of the design (section 5), checked on every write that the planner decides, against what the fleet's
+//! clusters have told to any daemon so far, and with arithmetic of its own: nothing here asks the planner's parts.
+//!
+//! "Any daemon" is what makes it a test of amnesia: a daemon that has forgotten something is held to it all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::daemon::Daemon;
+use super::world::{DEADLINE, STABLE, World, apply};
+use crate::fleet::{Cluster, ClusterName, Count, Unreachable, Upgrade};
+use crate::observed::health::DIP;
+use crate::observed::{NodeView, ResourceView, RoleView};
+use crate::polkadot::{Grant, Role, Step};
+use crate::upgrade::{Action, Place, Write};
+use crate::version::{ClientVersion, Order};
+
+/// A bad stretch so much longer than a dip was certainly noted before a daemon ended.
+const NOTED: SignedDuration = SignedDuration::from_mins(6);
+
+/// What the clusters have told, with the writes that were decided since taken for made.
+#[derive(Default)]
+pub(super) struct Ledger {
+    told: BTreeMap<Place, ResourceView>,
+    nodes: BTreeMap<(Place, Role, i32), Told>,
+    /// Steps that were taken: resource, upgrade, target, attempt.
+    given: BTreeSet<(Place, String, String, u32)>,
+    pub(super) broken: BTreeSet<&'static str>,
+}
+
+/// What is known of a node's health.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    ready_since: Option<Timestamp>,
+    /// The soak cannot count from before.
+    anchor: Option<Timestamp>,
+    /// Since when this daemon has seen it sick.
+    sick_since: Option<Timestamp>,
+}
+
+impl Ledger {
+    /// Takes down what the daemon was told just now.
+    pub(super) fn hear(&mut self, world: &World) {
+        let members: BTreeMap<&ClusterName, &Cluster> =
+            world.fleet.clusters.iter().map(|cluster| (&cluster.name, cluster)).collect();
+        self.told.retain(|place, _| members.contains_key(&place.0));
+        for (name, truth) in world.clusters.iter().filter(|(_, truth)| truth.up && truth.lags == 0) {
+            let Some(cluster) = members.get(name) else { continue };
+            for (id, view) in &truth.resources {
+                let place = (name.clone(), id.clone());
+                let noted = !cluster.paused && !cluster.lost && view.held.is_none();
+                for (role, node) in nodes(view) {
+                    let is_sick = world.is_sick(&place, role.role, node.ordinal);
+                    let told = self.nodes.entry((place.clone(), role.role, node.ordinal)).or_default();
+                    told.hear(node, is_sick && world.chain_stands.is_none(), noted, world.now);
+                }
+                self.told.insert(place, view.clone());
+            }
+        }
+    }
+
+    /// Another daemon looks: how long a node has been sick already, it does not know.
+    pub(super) fn another_daemon(&mut self) {
+        self.nodes.values_mut().for_each(|told| told.sick_since = None);
+    }
+
+    /// A write did not take place after all.
+    pub(super) fn refused(&mut self, action: &Action) {
+        if let Write::Step(step) = &action.write {
+            self.given.remove(&key(&action.place, step));
+        }
+    }
+
+    /// Checks a decision, and takes it for made.
+    pub(super) fn decide(&mut self, action: &Action, world: &World, daemon: &Daemon) {
+        let Some(view) = self.told.get(&action.place).cloned() else {
+            self.broken.insert("I5: a write to what nobody has seen");
+            return;
+        };
+        let Some(cluster) = world.fleet.cluster(&action.place.0).cloned() else {
+            self.broken.insert("I8: a write to a cluster that has left");
+            return;
+        };
+        let look = Look { ledger: self, world, daemon, place: &action.place, view: &view, cluster: &cluster };
+        let broken = match &action.write {
+            Write::Step(step) => look.step(step),
+            Write::Grant(grant) => look.grant(grant),
+            Write::Health(_) | Write::Epoch(_) | Write::Revoke => look.open(),
+        };
+        self.broken.extend(broken);
+        if let Write::Step(step) = &action.write
+            && !self.given.insert(key(&action.place, step))
+        {
+            self.broken.insert("I12: a step was taken twice");
+        }
+        let role_nodes = |view: &ResourceView, grant: &Grant| {
+            view.role(grant.role)
+                .is_some_and(|role| role.nodes.iter().any(|node| node.ordinal == grant.ordinal))
+        };
+        if let Write::Grant(grant) = &action.write
+            && !role_nodes(&view, grant)
+        {
+            self.broken.insert("a permission for a pod that is not wanted");
+        }
+        if let Some(view) = self.told.get_mut(&action.place) {
+            apply(view, &action.write);
+        }
+    }
+}
+
+impl Told {
+    fn hear(&mut self, node: &NodeView, is_sick: bool, noted: bool, now: Timestamp) {
+        if self.ready_since != node.ready_since {
+            *self = Self { ready_since: node.ready_since, anchor: node.ready_since, sick_since: None };
+        }
+        if node.ready_since.is_none() {
+            return;
+        }
+        if is_sick {
+            self.sick_since.get_or_insert(now);
+        } else if let Some(since) = self.sick_since.take()
+            && noted
+            && now.duration_since(since) >= DIP + NOTED
+        {
+            self.anchor = Some(now);
+        }
+    }
+}
+
+fn key(place: &Place, step: &Step) -> (Place, String, String, u32) {
+    (place.clone(), step.upgrade.clone(), step.target.clone(), step.attempt)
+}
+
+fn nodes(view: &ResourceView) -> impl Iterator<Item = (&RoleView, &NodeView)> {
+    view.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node)))
+}
+
+fn order(one: &str, other: &str) -> Order {
+    ClientVersion::parse(one).order(&ClientVersion::parse(other))
+}
+
+/// One decision, and all that it is measured by.
+struct Look<'a> {
+    ledger: &'a Ledger,
+    world: &'a World,
+    daemon: &'a Daemon,
+    place: &'a Place,
+    view: &'a ResourceView,
+    cluster: &'a Cluster,
+}
+
+impl Look<'_> {
+    fn open(&self) -> Vec<&'static str> {
+        let open = self.daemon.is_ready(&self.cluster.name)
+            && !self.cluster.paused
+            && !self.cluster.lost
+            && self.view.held.is_none();
+        if open { vec![] } else { vec!["I5: a write to what is not open"] }
+    }
+
+    fn step(&self, step: &Step) -> Vec<&'static str> {
+        let mut broken = self.open();
+        let mut expect = |holds: bool, what: &'static str| {
+            if !holds {
+                broken.push(what);
+            }
+        };
+        let upgrades = &self.world.fleet.upgrades;
+        let Some(upgrade) = upgrades.iter().find(|upgrade| upgrade.name == step.upgrade) else {
+            return vec!["a step of no upgrade"];
+        };
+        let current = self.view.client_version.as_deref().unwrap_or_default();
+        let Some(stage) = self.stage_of(self.cluster, upgrade) else { return vec!["a step in no stage"] };
+        let rules = &upgrade.stages[stage];
+        expect(!upgrade.paused, "I11: a step of a paused upgrade");
+        expect(
+            !rules.approval_required || rules.approved_version.as_ref() == Some(&upgrade.client_version),
+            "I11: a step without approval",
+        );
+        expect(
+            upgrade.allow_downgrade || current == step.target || order(&step.target, current) == Order::Newer,
+            "I7: a step to an older version",
+        );
+        expect(
+            self.view.keystore_kept || upgrade.allow_ephemeral,
+            "I15: a validator would lose its session keys",
+        );
+        if self.has_run() {
+            expect(!self.is_halted(upgrade), "I6: a step after too many failures");
+            let begun = self.owned(upgrade, &self.cluster.name).any(|(_, view)| has_step(view, upgrade));
+            if !begun {
+                expect(self.earlier_passed(upgrade, stage), "I1: a step before its stage's turn");
+                let width = match rules.max_concurrent {
+                    Count::Number(number) => number as usize,
+                    Count::Percent(percent) => {
+                        self.clusters_in(upgrade, stage).count() * percent as usize / 100
+                    }
+                };
+                let flying = self
+                    .clusters_in(upgrade, stage)
+                    .filter(|cluster| self.is_flying(cluster, upgrade))
+                    .count();
+                expect(flying < width.max(1), "I2: too many clusters in flight");
+            }
+        }
+        expect(self.may_roll(), "I3: too many resources of a cluster roll");
+        if self.view.role(Role::Validator).is_some() {
+            expect(self.budget_holds(), "I4: too many validators down by a step");
+        }
+        broken
+    }
+
+    fn grant(&self, grant: &Grant) -> Vec<&'static str> {
+        let mut broken = self.open();
+        let mut expect = |holds: bool, what: &'static str| {
+            if !holds {
+                broken.push(what);
+            }
+        };
+        let Some(role) = self.view.role(grant.role) else {
+            return vec!["a permission for a role that is not there"];
+        };
+        let wanted = self.view.client_version.as_deref().unwrap_or_default();
+        let allowed = self.owner().is_some_and(|upgrade| upgrade.allow_downgrade);
+        let is_older = nodes(self.view)
+            .filter(|(role, node)| node.is_outdated(&role.hash))
+            .filter_map(|(_, node)| node.version.as_deref())
+            .any(|running| running != wanted && order(wanted, running) != Order::Newer);
+        expect(allowed || !self.has_run() || !is_older, "I7: a roll to an older version");
+        let target = role.nodes.iter().find(|node| node.ordinal == grant.ordinal);
+        let is_broken = target.is_some_and(|node| node.ready_since.is_none());
+        let (world, place) = (self.world, self.place);
+        let others_well = nodes(self.view)
+            .filter(|(role, node)| !node.is_outdated(&role.hash))
+            .all(|(role, node)| self.ledger.is_well(place, role.role, node, STABLE, world.now));
+        expect(
+            is_broken || !self.view.ever_settled || others_well,
+            "I3: a second pod of a resource before the first is healthy",
+        );
+        expect(self.may_roll(), "I3: too many resources of a cluster roll by permissions");
+        if grant.role == Role::Validator {
+            let sentries = self.view.role(Role::Sentry);
+            expect(
+                sentries.is_none_or(|role| role.outdated().next().is_none()),
+                "a validator is restarted before its sentries",
+            );
+            expect(self.budget_holds(), "I4: too many validators down by a permission");
+            let on_volume = !role.volumes_added || !self.has_run();
+            expect(on_volume, "I15: a validator is rolled onto an empty volume");
+        }
+        broken
+    }
+
+    fn has_run(&self) -> bool {
+        self.view.ever_settled || nodes(self.view).any(|(_, node)| node.ready_since.is_some())
+    }
+
+    fn owner(&self) -> Option<&Upgrade> {
+        use kube::core::SelectorExt as _;
+        self.world.fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&self.view.labels))
+    }
+
+    fn stage_of(&self, cluster: &Cluster, upgrade: &Upgrade) -> Option<usize> {
+        let stage: usize = cluster.labels.get("stage")?.parse().ok()?;
+        (stage < upgrade.stages.len()).then_some(stage)
+    }
+
+    fn clusters_in<'b>(&'b self, upgrade: &'b Upgrade, stage: usize) -> impl Iterator<Item = &'b Cluster> {
+        self.world.fleet.clusters.iter().filter(move |cluster| self.stage_of(cluster, upgrade) == Some(stage))
+    }
+
+    fn owned<'b>(
+        &'b self,
+        upgrade: &'b Upgrade,
+        cluster: &'b ClusterName,
+    ) -> impl Iterator<Item = (&'b Place, &'b ResourceView)> {
+        use kube::core::SelectorExt as _;
+        self.ledger
+            .told
+            .iter()
+            .filter(move |(place, view)| place.0 == *cluster && upgrade.selector.matches(&view.labels))
+    }
+
+    /// Whether it was given a version by an upgrade, is not healthy at it, and may still become so.
+    fn is_moving(&self, place: &Place, view: &ResourceView) -> bool {
+        let Some(step) = &view.step else { return false };
+        let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        view.client_version.as_ref() == Some(&step.target)
+            && !late
+            && !is_stuck(view)
+            && !self.ledger.is_done(place, view, STABLE, self.world.now)
+    }
+
+    fn is_flying(&self, cluster: &Cluster, upgrade: &Upgrade) -> bool {
+        !cluster.paused
+            && !cluster.lost
+            && cluster.name != self.cluster.name
+            && self.owned(upgrade, &cluster.name).any(|(place, view)| {
+                view.held.is_none() && has_step(view, upgrade) && self.is_moving(place, view)
+            })
+    }
+
+    fn may_roll(&self) -> bool {
+        let rolls = |(place, view): (&Place, &ResourceView)| {
+            place.0 == self.cluster.name && *place != *self.place && self.is_rolling(place, view)
+        };
+        let is_rolling = self.is_rolling(self.place, self.view);
+        let others = self.ledger.told.iter().filter(|one| rolls(*one)).count();
+        is_rolling || others < self.cluster.settings.max_nodes_in_flight as usize
+    }
+
+    fn is_rolling(&self, place: &Place, view: &ResourceView) -> bool {
+        view.held.is_none() && (self.is_moving(place, view) || self.has_open_grant(place, view))
+    }
+
+    /// Whether the pod that was permitted to restart last is not healthy on its template yet.
+    fn has_open_grant(&self, place: &Place, view: &ResourceView) -> bool {
+        let Some(grant) = &view.grant else { return false };
+        let Some(role) = view.role(grant.role).filter(|role| role.hash == grant.hash) else { return false };
+        let late = grant.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let node = role.nodes.iter().find(|node| node.ordinal == grant.ordinal);
+        !late
+            && node.is_some_and(|node| {
+                let done = !node.is_outdated(&role.hash)
+                    && (!view.ever_settled
+                        || self.ledger.is_well(place, role.role, node, STABLE, self.world.now));
+                // A broken pod that came back by itself waits for its turn again.
+                let moot = node.is_outdated(&role.hash)
+                    && node.ready_since.is_some()
+                    && role.outdated().any(|other| other.ordinal > node.ordinal);
+                !done && !moot
+            })
+    }
+
+    /// Whether one more validator may be down, if this one is up.
+    fn budget_holds(&self) -> bool {
+        if self.is_down(self.place, self.view) {
+            return true;
+        }
+        let fleet = &self.world.fleet;
+        let down = self.ledger.told.iter().filter(|(place, view)| {
+            let lost = fleet.cluster(&place.0).is_none_or(|cluster| cluster.lost);
+            **place != *self.place
+                && !lost
+                && view.role(Role::Validator).is_some()
+                && ((view.ever_settled && self.is_down(place, view)) || self.is_reserved(place, view))
+        });
+        down.count() < fleet.validators.max_unavailable as usize
+    }
+
+    fn is_down(&self, place: &Place, view: &ResourceView) -> bool {
+        let Some(node) = view.role(Role::Validator).and_then(|role| role.nodes.first()) else { return true };
+        let told = self.ledger.nodes.get(&(place.clone(), Role::Validator, node.ordinal));
+        let sick = told.and_then(|told| told.sick_since);
+        let sick = sick.is_some_and(|since| self.world.now.duration_since(since) >= DIP + NOTED);
+        !self.daemon.is_ready(&place.0) || node.ready_since.is_none() || sick
+    }
+
+    fn is_reserved(&self, place: &Place, view: &ResourceView) -> bool {
+        let granted = view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
+            && self.has_open_grant(place, view);
+        granted || (view.held.is_none() && self.is_moving(place, view))
+    }
+
+    fn is_halted(&self, upgrade: &Upgrade) -> bool {
+        let clusters = self.world.fleet.clusters.iter().filter(|cluster| !cluster.lost);
+        let owned = || clusters.clone().flat_map(|cluster| self.owned(upgrade, &cluster.name));
+        let failed = owned().filter(|(place, view)| self.has_failed(place, view, upgrade)).count();
+        let Count::Number(tolerated) = upgrade.max_failures else { return false };
+        failed > tolerated as usize
+    }
+
+    /// Certainly failed: past its deadline and down, or without its image.
+    fn has_failed(&self, place: &Place, view: &ResourceView, upgrade: &Upgrade) -> bool {
+        let current = |step: &&Step| {
+            step.upgrade == upgrade.name
+                && step.target == upgrade.client_version
+                && step.attempt == upgrade.attempt
+        };
+        let Some(step) = view.step.as_ref().filter(current) else { return false };
+        let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let down =
+            nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
+        let at_target = view.client_version.as_ref() == Some(&step.target);
+        at_target
+            && view.held.is_none()
+            && self.world.chain_stands.is_none()
+            && (view.keystore_kept || upgrade.allow_ephemeral)
+            && self.daemon.is_ready(&place.0)
+            && !self.world.stood_lately()
+            && ((late && down) || is_stuck(view))
+    }
+
+    fn earlier_passed(&self, upgrade: &Upgrade, stage: usize) -> bool {
+        (0..stage).all(|earlier| {
+            let soak = STABLE + upgrade.stages[earlier].soak.as_secs();
+            self.clusters_in(upgrade, earlier).all(|cluster| {
+                if cluster.paused || cluster.lost {
+                    return true;
+                }
+                if !self.daemon.is_ready(&cluster.name) {
+                    return upgrade.unreachable == Unreachable::Skip;
+                }
+                self.owned(upgrade, &cluster.name).all(|(place, view)| {
+                    self.is_excluded(view, upgrade) || self.ledger.is_done(place, view, soak, self.world.now)
+                })
+            })
+        })
+    }
+
+    /// What does not hold later stages: out of scope, ahead, failed, or never healthy.
+    fn is_excluded(&self, view: &ResourceView, upgrade: &Upgrade) -> bool {
+        let version = view.client_version.as_deref().unwrap_or_default();
+        let step = view
+            .step
+            .as_ref()
+            .filter(|step| step.upgrade == upgrade.name && step.target == upgrade.client_version);
+        let contested =
+            version != upgrade.client_version && step.is_some_and(|step| step.attempt == upgrade.attempt);
+        let late = |step: &Step| step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        view.held.is_some()
+            || !view.ever_settled
+            || contested
+            || !(view.keystore_kept || upgrade.allow_ephemeral)
+            || (order(&upgrade.client_version, version) != Order::Newer && version != upgrade.client_version)
+            || step.is_some_and(late)
+            || is_stuck(view)
+    }
+}
+
+impl Ledger {
+    fn is_well(&self, place: &Place, role: Role, node: &NodeView, seconds: i64, now: Timestamp) -> bool {
+        let anchor = self.nodes.get(&(place.clone(), role, node.ordinal)).and_then(|told| told.anchor);
+        let anchor = anchor.max(node.ready_since);
+        node.ready_since.is_some()
+            && anchor.is_some_and(|anchor| anchor + SignedDuration::from_secs(seconds) <= now)
+    }
+
+    /// Whether all of it runs what its spec says, and has been well for so long.
+    fn is_done(&self, place: &Place, view: &ResourceView, seconds: i64, now: Timestamp) -> bool {
+        nodes(view).all(|(role, node)| {
+            !node.is_outdated(&role.hash)
+                && node.version == view.client_version
+                && self.is_well(place, role.role, node, seconds, now)
+        })
+    }
+}
+
+fn has_step(view: &ResourceView, upgrade: &Upgrade) -> bool {
+    view.step.as_ref().is_some_and(|step| step.upgrade == upgrade.name)
+}
+
+fn is_stuck(view: &ResourceView) -> bool {
+    nodes(view).any(|(_, node)| node.stuck.is_some())
+}
