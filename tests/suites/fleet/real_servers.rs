@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::workers::{VERSION, is_looked_after, says, settled, twenty_changes};
+use super::workers::{VERSION, is_looked_after, says, twenty_changes};
 use crate::support::daemon::{Daemon, command};
 use crate::support::planes::{self, Planes};
-use crate::support::world::{Place, World, sample};
+use crate::support::world::{Place, World};
 
 /// A world of two real clusters; the second one's entry in the kubeconfig is changed by `change`.
 async fn world(change: impl FnOnce(&mut Value, &mut Value)) -> Option<World> {
@@ -47,7 +47,7 @@ fn edit(world: &World, change: impl FnOnce(&mut Value, &mut Value)) {
 /// The second cluster, as its kubeconfig now is, is looked after.
 async fn works(change: impl FnOnce(&mut Value, &mut Value)) {
     let Some(world) = world(change).await else { return };
-    let _daemon = settled(&world, 2).await;
+    let _daemon = world.settles(2, VERSION).await;
     is_looked_after(&world, &world.members[1]).await;
 }
 
@@ -61,9 +61,7 @@ async fn fails(words: &[&str], change: impl FnOnce(&mut Value, &mut Value)) {
     };
     let Some(world) = world(changed).await else { return };
     world.write_fleet(2, &json!({}));
-    for (index, member) in world.members.iter().enumerate() {
-        member.create(&sample(VERSION, 0x60 + u8::try_from(index).unwrap())).await;
-    }
+    world.fill(VERSION).await;
     let daemon = world.daemon();
     for words in words {
         says(&daemon, &[words]).await;
@@ -195,7 +193,7 @@ async fn a_missing_right_is_named_and_its_return_is_noticed() {
     let world = World::new(Place::Real(planes), 1).await;
     let member = &world.members[0];
     world.write_fleet(1, &json!({}));
-    member.create(&sample(VERSION, 0x61)).await;
+    world.fill(VERSION).await;
     let bindings: Api<RoleBinding> = Api::namespaced(member.admin.clone(), &world.namespace);
     let mut binding = bindings.get("polkafleet").await.unwrap();
     bindings.delete("polkafleet", &DeleteParams::default()).await.unwrap();
@@ -223,7 +221,7 @@ async fn an_exec_plugin_is_run_again_when_its_credential_no_longer_counts() {
         }});
     };
     let Some(world) = world(changed).await else { return };
-    let daemon = settled(&world, 2).await;
+    let daemon = world.settles(2, VERSION).await;
     let member = &world.members[1];
     // An account that is made again is another one: the old token does not count any more.
     let accounts: Api<ServiceAccount> = Api::namespaced(member.admin.clone(), &world.namespace);
@@ -271,9 +269,7 @@ async fn the_proxy_of_a_kubeconfig_is_used_and_that_of_the_environment_breaks_no
     };
     let Some(world) = world(changed).await else { return };
     world.write_fleet(2, &json!({}));
-    for (index, member) in world.members.iter().enumerate() {
-        member.create(&sample(VERSION, 0x62 + u8::try_from(index).unwrap())).await;
-    }
+    world.fill(VERSION).await;
     let _daemon = in_an_environment(world.fleet_file(), "HTTPS_PROXY", "proxy.invalid:3128");
     for member in &world.members {
         member.settles_at(VERSION).await;

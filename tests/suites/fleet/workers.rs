@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::daemon::Daemon;
 use crate::support::proxy::Mode;
-use crate::support::world::{Member, Place, World, prepare, sample};
+use crate::support::world::{Member, Place, World, prepare};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 pub(super) const VERSION: &str = "stable2503-6";
@@ -47,8 +47,7 @@ async fn a_cluster_that_cuts_connections_is_named_so_while_another_takes_twenty_
 
 /// A cluster falls ill under the eyes of the daemon, which says one of these; another one is well all the while.
 async fn falls_ill(place: Place, mode: Mode, words: &[&str]) {
-    let world = World::new(place, 2).await;
-    let daemon = settled(&world, 2).await;
+    let (world, daemon) = World::settled(place, 2, VERSION).await;
     let [well, ill] = &world.members[..] else { panic!() };
     ill.gate.set(mode);
     twenty_changes(&world, well).await;
@@ -57,19 +56,6 @@ async fn falls_ill(place: Place, mode: Mode, words: &[&str]) {
     says(&daemon, &["since 2"]).await;
     ill.gate.set(Mode::Pass);
     is_looked_after(&world, ill).await;
-}
-
-/// The daemon, looking after a resource in every cluster.
-pub(super) async fn settled(world: &World, count: usize) -> Daemon {
-    world.write_fleet(count, &json!({}));
-    for (index, member) in world.members.iter().enumerate() {
-        member.create(&sample(VERSION, 0x70 + u8::try_from(index).unwrap())).await;
-    }
-    let daemon = world.daemon();
-    for member in &world.members {
-        member.settles_at(VERSION).await;
-    }
-    daemon
 }
 
 pub(super) async fn says(daemon: &Daemon, words: &[&str]) {

@@ -124,6 +124,31 @@ impl World {
         Self { namespace, members, folder, clock, simulated }
     }
 
+    /// A world of `count` clusters with a settled resource in each, and their daemon.
+    pub async fn settled(place: Place, count: usize, version: &str) -> (Self, Daemon) {
+        let world = Self::new(place, count).await;
+        let daemon = world.settles(count, version).await;
+        (world, daemon)
+    }
+
+    /// A daemon on the first `count` clusters, when their resources have settled. Every cluster has one.
+    pub async fn settles(&self, count: usize, version: &str) -> Daemon {
+        self.write_fleet(count, &json!({}));
+        self.fill(version).await;
+        let daemon = self.daemon();
+        for member in &self.members[..count] {
+            member.settles_at(version).await;
+        }
+        daemon
+    }
+
+    /// Gives every cluster a resource, with a key of its own.
+    pub async fn fill(&self, version: &str) {
+        for (number, member) in self.members.iter().enumerate() {
+            member.create(&sample(version, key(number))).await;
+        }
+    }
+
     /// The daemon, on this world's fleet file.
     pub fn daemon(&self) -> Daemon {
         match &self.simulated {
@@ -197,6 +222,11 @@ impl World {
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.fleet_file()).unwrap();
     }
+}
+
+/// The byte that the validator key of the member with this number, from 0, is made of.
+pub fn key(number: usize) -> u8 {
+    0x70 + u8::try_from(number).unwrap()
 }
 
 /// The old operator's README sample, at a version and with a validator key of its own.
