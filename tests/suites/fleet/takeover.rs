@@ -104,8 +104,13 @@ async fn a_second_daemon_stands_by_and_begins_when_the_first_lets_go(place: Plac
     says(&second, "This daemon leads").await;
     scales(&world, &world.members[1], 1).await;
     assert!(begun.elapsed() < PATIENCE);
-    let writers = world.members[1].writers();
-    let handed_over = writers.iter().position(|who| *who == two).expect("the second one writes now");
+    // A write is seen a moment before it is known who made it.
+    let (writers, handed_over) = eventually("the second one writes now", PATIENCE, async || {
+        let writers = world.members[1].writers();
+        let handed_over = writers.iter().position(|who| *who == two)?;
+        Some((writers, handed_over))
+    })
+    .await;
     assert!(writers[..handed_over].iter().all(|who| *who == one));
     assert!(writers[handed_over..].iter().all(|who| *who == two));
 }
