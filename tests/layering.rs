@@ -113,11 +113,12 @@ fn sources() -> Vec<(String, String)> {
     assert!(files.len() > 30, "the sources were found");
     files
         .into_iter()
-        .filter(|file| !file.ends_with("tests.rs"))
-        .map(|file| {
+        .map(|file| (file.strip_prefix(&root).unwrap().to_owned(), file))
+        .filter(|(name, _)| !name.ends_with("tests.rs") && !name.iter().any(|part| part == "tests"))
+        .map(|(name, file)| {
             let text = fs::read_to_string(&file).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
-            (file.strip_prefix(&root).unwrap().display().to_string(), code)
+            (name.display().to_string(), code)
         })
         .collect()
 }

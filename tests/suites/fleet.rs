@@ -1,6 +1,7 @@
 //! The fleet at run time: its file and the edits of it, its workers, and the daemons that take turns.
 
 mod file;
+mod real_servers;
 mod reload;
 mod start;
 mod takeover;

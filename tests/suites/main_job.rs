@@ -11,7 +11,7 @@ use serde_json::json;
 use polkafleet::polkadot::record::EPOCH_ANNOTATION;
 
 use crate::support::collector::Collector;
-use crate::support::daemon::{Daemon, command};
+use crate::support::daemon::command;
 use crate::support::in_both_worlds;
 use crate::support::proxy::Mode;
 use crate::support::world::{Member, Place, World, as_written, sample, upgrade};
@@ -30,24 +30,6 @@ in_both_worlds! {
 
 const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";
-
-/// A daemon on the first `members` clusters, with one resource in every cluster, the first `settled` of them settled.
-async fn fleet_of(world: &World, members: usize, settled: usize) -> Daemon {
-    world.write_fleet(members, &json!({}));
-    for (index, member) in world.members.iter().enumerate() {
-        member.create(&sample(OLD, 0x30 + u8::try_from(index).unwrap())).await;
-    }
-    let daemon = world.daemon();
-    for member in &world.members[..settled] {
-        member.settles_at(OLD).await;
-    }
-    daemon
-}
-
-/// A daemon on the first `count` clusters, whose resources are settled.
-async fn settled_fleet(world: &World, count: usize) -> Daemon {
-    fleet_of(world, count, count).await
-}
 
 fn sets(member: &Member, world: &World) -> Api<StatefulSet> {
     Api::namespaced(member.admin.clone(), &world.namespace)
@@ -112,8 +94,7 @@ async fn a_role_that_goes_and_comes_back_is_the_same_node(place: Place) {
 }
 
 async fn drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request(place: Place) {
-    let world = World::new(place, 1).await;
-    let _daemon = settled_fleet(&world, 1).await;
+    let (world, _daemon) = World::settled(place, 1, OLD).await;
     let member = &world.members[0];
     // At its target already: it owns the resource, for a short stableFor.
     world.write_fleet(1, &upgrade(OLD, "0s"));
@@ -156,8 +137,7 @@ async fn drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request(pla
 }
 
 async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_step(place: Place) {
-    let world = World::new(place, 3).await;
-    let daemon = settled_fleet(&world, 3).await;
+    let (world, daemon) = World::settled(place, 3, OLD).await;
     let (canary, production) = (&world.members[0], &world.members[1..]);
     world.write_fleet(3, &upgrade(NEW, "4s"));
     eventually("the canary is given the version", PATIENCE, async || {
@@ -193,7 +173,7 @@ async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_s
 
 async fn a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted(place: Place) {
     let world = World::new(place, 4).await;
-    let daemon = settled_fleet(&world, 3).await;
+    let daemon = world.settles(3, OLD).await;
     let before: Vec<_> = world.members[..3].iter().map(Member::watches_started).collect();
     world.write_fleet(4, &json!({}));
     world.members[3].settles_at(OLD).await;
@@ -216,7 +196,12 @@ async fn a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted(place
 async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_comes_back(place: Place) {
     let world = World::new(place, 3).await;
     world.members[2].gate.set(Mode::Refuse);
-    let _daemon = fleet_of(&world, 3, 2).await;
+    world.write_fleet(3, &json!({}));
+    world.fill(OLD).await;
+    let _daemon = world.daemon();
+    for member in &world.members[..2] {
+        member.settles_at(OLD).await;
+    }
     world.members[2].gate.set(Mode::Pass);
     world.members[2].settles_at(OLD).await;
 
@@ -240,8 +225,7 @@ async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_com
 }
 
 async fn a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validator_at_a_time(place: Place) {
-    let world = World::new(place, 3).await;
-    let daemon = settled_fleet(&world, 3).await;
+    let (world, daemon) = World::settled(place, 3, OLD).await;
     // An upgrade that is at its target already: it owns the resources, for a short stableFor.
     world.write_fleet(3, &upgrade(OLD, "0s"));
     let uids = async |member: &Member| -> Vec<_> {
@@ -301,8 +285,7 @@ async fn a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validat
 }
 
 async fn an_upgrade_is_one_trace_that_reaches_into_the_reconciles_it_caused(place: Place) {
-    let world = World::new(place, 1).await;
-    let daemon = settled_fleet(&world, 1).await;
+    let (world, daemon) = World::settled(place, 1, OLD).await;
     daemon.kill();
     let (collector, endpoint) = Collector::start().await;
     let mut fleet = upgrade(NEW, "0s");

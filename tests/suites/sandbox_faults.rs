@@ -14,26 +14,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::daemon::Daemon;
-use crate::support::world::{Gate, Member, Place, World, sample};
+use crate::support::world::{Gate, Member, Place, World};
 use crate::support::{PATIENCE, eventually};
 
 const VERSION: &str = "stable2503-6";
 const NODE: &str = "validator-sset-0";
 const SENTRY: &str = "sentry-sset-0";
-
-/// A daemon that looks after `count` clusters with a settled resource in each.
-async fn fleet(count: usize) -> (World, Daemon) {
-    let world = World::new(Place::Sandbox, count).await;
-    world.write_fleet(count, &json!({}));
-    for (index, member) in world.members.iter().enumerate() {
-        member.create(&sample(VERSION, 0x70 + u8::try_from(index).unwrap())).await;
-    }
-    let daemon = world.daemon();
-    for member in &world.members {
-        member.settles_at(VERSION).await;
-    }
-    (world, daemon)
-}
 
 fn cluster(member: &Member) -> &Cluster {
     match &member.gate {
@@ -84,7 +70,7 @@ async fn asked(world: &World, member: &Member, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_cluster_takes_no_connection_and_holds_up_no_other() {
-    let (world, daemon) = fleet(2).await;
+    let (world, daemon) = World::settled(Place::Sandbox, 2, VERSION).await;
     let [well, ill] = &world.members[..] else { panic!() };
     assert!(asked(&world, ill, "/version").await.starts_with("HTTP/1.1 200"));
     fail(ill, ApiFault::Unreachable);
@@ -97,7 +83,7 @@ async fn an_unreachable_cluster_takes_no_connection_and_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_hangs_takes_requests_and_never_answers() {
-    let (world, daemon) = fleet(2).await;
+    let (world, daemon) = World::settled(Place::Sandbox, 2, VERSION).await;
     let [well, ill] = &world.members[..] else { panic!() };
     fail(ill, ApiFault::Hangs);
     let answer = tokio::time::timeout(Duration::from_millis(300), asked(&world, ill, "/version")).await;
@@ -110,7 +96,7 @@ async fn a_cluster_that_hangs_takes_requests_and_never_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_cluster_answers_late_and_is_looked_after_all_the_same() {
-    let (world, _daemon) = fleet(1).await;
+    let (world, _daemon) = World::settled(Place::Sandbox, 1, VERSION).await;
     let delay = Duration::from_millis(50);
     fail(&world.members[0], ApiFault::Slow(delay));
     let begun = Instant::now();
@@ -121,7 +107,7 @@ async fn a_slow_cluster_answers_late_and_is_looked_after_all_the_same() {
 
 /// A server that answers every request with `code`, and `words` in the answer.
 async fn refuses(code: u16, words: &[&str]) {
-    let (world, daemon) = fleet(2).await;
+    let (world, daemon) = World::settled(Place::Sandbox, 2, VERSION).await;
     let [well, ill] = &world.members[..] else { panic!() };
     fail(ill, ApiFault::Refuses(code));
     let answer = asked(&world, ill, "/api/v1/namespaces").await;
@@ -152,7 +138,7 @@ async fn a_server_that_is_shutting_down_says_503() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watches_that_are_dropped_end_without_an_error_and_are_taken_up_again() {
-    let (world, _daemon) = fleet(1).await;
+    let (world, _daemon) = World::settled(Place::Sandbox, 1, VERSION).await;
     let member = &world.members[0];
     let before = member.watches_started();
     cluster(member).drop_watches();
@@ -168,7 +154,7 @@ async fn watches_that_are_dropped_end_without_an_error_and_are_taken_up_again() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_whose_past_is_gone_gets_410_and_everything_is_listed_again() {
-    let (world, _daemon) = fleet(1).await;
+    let (world, _daemon) = World::settled(Place::Sandbox, 1, VERSION).await;
     let member = &world.members[0];
     let path = "/api/v1/namespaces?watch=true&resourceVersion=";
     let then = member.get().await.metadata.resource_version.unwrap();
@@ -194,7 +180,7 @@ async fn a_watch_whose_past_is_gone_gets_410_and_everything_is_listed_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stale_lists_show_the_past_and_change_no_node() {
-    let (world, daemon) = fleet(1).await;
+    let (world, daemon) = World::settled(Place::Sandbox, 1, VERSION).await;
     let member = &world.members[0];
     let before = member.get().await.status.unwrap().nodes;
     fail(member, ApiFault::Stale);
@@ -225,7 +211,7 @@ async fn stale_lists_show_the_past_and_change_no_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_credentials_are_401_and_the_daemon_says_so() {
-    let (world, daemon) = fleet(2).await;
+    let (world, daemon) = World::settled(Place::Sandbox, 2, VERSION).await;
     let [well, ill] = &world.members[..] else { panic!() };
     fail(ill, ApiFault::Expired);
     let answer = asked(&world, ill, "/api/v1/namespaces").await;
@@ -243,7 +229,7 @@ async fn faulty(fault: VersionFault) -> (World, Daemon) {
         faults.versions.insert(VERSION.into(), fault);
     });
     world.write_fleet(1, &json!({}));
-    world.members[0].create(&sample(VERSION, 0x70)).await;
+    world.fill(VERSION).await;
     let daemon = world.daemon();
     (world, daemon)
 }
@@ -361,7 +347,7 @@ async fn a_version_that_stalls_finality_follows_the_chain_and_is_ready_and_final
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_stalls_stands_still_in_every_cluster_and_no_node_calls_itself_syncing() {
-    let (world, _daemon) = fleet(2).await;
+    let (world, _daemon) = World::settled(Place::Sandbox, 2, VERSION).await;
     for member in &world.members {
         rises(&world, member, FINALIZED).await;
     }

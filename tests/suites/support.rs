@@ -1,11 +1,12 @@
 //! What the suites share: real control planes ([`planes`]) and simulated ones, a namespace of one's own in each of them
-//! ([`world`]), the daemon ([`daemon`]), a proxy that can fail ([`proxy`]) and an OTLP receiver ([`collector`]).
+//! ([`world`]), what was asked of each ([`requests`]), the daemon ([`daemon`]), a proxy that can fail ([`proxy`]) and an OTLP receiver ([`collector`]).
 
 pub mod collector;
 pub mod daemon;
 pub mod planes;
 pub mod proxy;
 pub mod random;
+mod requests;
 pub mod world;
 
 use std::time::Duration;

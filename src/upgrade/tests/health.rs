@@ -1,14 +1,16 @@
 //! What the nodes' health does to a plan.
 
-use super::super::{Action, Code, StageState, Step};
-use super::*;
-use crate::observed::Blocked;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::model::{Model, SOAK, STABLE, Shape, code_of, planned};
+use crate::fleet::ClusterName;
+use crate::observed::{Blocked, NodeHealth};
+use crate::polkadot::{Kind, ResourceId};
+use crate::upgrade::{Action, Code, Plan, StageState, Step, Write};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
-
-fn plan(model: &Model) -> Plan {
-    super::super::plan(&model.fleet, &model.board, &Ground::default(), model.now)
-}
 
 /// A canary with a sentry and a production cluster with another; nobody touched yet.
 fn two_sentries() -> Model {
@@ -25,7 +27,7 @@ fn two_sentries() -> Model {
 fn canary_at_the_target() -> Model {
     let mut model = two_sentries();
     for _ in 0..2 {
-        let made = plan(&model);
+        let made = planned(&model);
         model.act(&made);
         model.pass(20);
     }
@@ -59,7 +61,10 @@ fn a_node_that_cannot_be_asked_is_given_no_step_and_does_not_fail() {
     });
     assert_eq!(code_of(&model), Some(Code::ProbeBlocked));
     model.fleet.upgrades[0].health.probe = crate::fleet::Probing::Optional;
-    assert!(matches!(plan(&model).actions[..], [Action { write: Write::Step(_), .. }]), "by readiness alone");
+    assert!(
+        matches!(planned(&model).actions[..], [Action { write: Write::Step(_), .. }]),
+        "by readiness alone"
+    );
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn a_node_that_can_no_longer_be_asked_after_its_step_never_counts_as_failed() {
         *health = NodeHealth::default();
         health.note(Err(Blocked { at, why: "timed out".into() }));
     });
-    let made = plan(&model);
+    let made = planned(&model);
     assert_eq!(failed(&made), None);
     assert_eq!(made.actions, vec![], "and it is not healthy either");
 }
@@ -81,10 +86,10 @@ fn a_version_that_finalises_nothing_fails_at_the_deadline_and_the_node_and_the_r
     let mut model = canary_at_the_target();
     model.pass(600);
     says(&mut model, "c0", finalises_nothing);
-    assert_eq!(failed(&plan(&model)), None, "the deadline has not passed");
+    assert_eq!(failed(&planned(&model)), None, "the deadline has not passed");
     model.pass(1_800);
     says(&mut model, "c0", finalises_nothing);
-    let made = plan(&model);
+    let made = planned(&model);
     let why = failed(&made).unwrap();
     assert!(why.contains("c0") && why.contains("sentry-sset-0: it has finalised no block since"), "{why}");
     let begins = |action: &Action| !matches!(action.write, Write::Health(_));
@@ -98,7 +103,7 @@ fn a_chain_that_stands_still_pauses_everything_and_blames_nobody_until_it_goes_o
     for cluster in ["c0", "c1"] {
         says(&mut model, cluster, finalises_nothing);
     }
-    let made = plan(&model);
+    let made = planned(&model);
     assert_eq!(failed(&made), None, "not although the deadline has passed");
     assert_eq!(made.actions, vec![]);
     assert!(made.waits.iter().any(|wait| wait.code == Code::ChainStalled), "{:?}", made.waits);
@@ -113,7 +118,7 @@ fn a_chain_that_stands_still_pauses_everything_and_blames_nobody_until_it_goes_o
             health.note(Ok(again));
         });
     }
-    let made = plan(&model);
+    let made = planned(&model);
     assert_eq!(failed(&made), None);
     assert!(!made.waits.iter().any(|wait| wait.code == Code::ChainStalled), "{:?}", made.waits);
 }
@@ -125,16 +130,16 @@ fn a_node_that_syncs_is_not_failed_while_its_height_rises() {
     says(&mut model, "c0", |health| {
         health.samples.iter_mut().for_each(|sample| sample.is_major_syncing = true);
     });
-    assert_eq!(failed(&plan(&model)), None);
+    assert_eq!(failed(&planned(&model)), None);
     says(&mut model, "c0", |health| health.samples.iter_mut().for_each(|sample| sample.best = 7));
-    assert!(failed(&plan(&model)).unwrap().contains("syncing"));
+    assert!(failed(&planned(&model)).unwrap().contains("syncing"));
 }
 
 #[test]
 fn a_node_is_healthy_only_when_it_has_finalised_beyond_the_height_before_its_step() {
     let mut model = canary_at_the_target();
     model.pass(300);
-    let healthy = |model: &Model| plan(model).progress[0].stages[0].healthy;
+    let healthy = |model: &Model| planned(model).progress[0].stages[0].healthy;
     assert_eq!(healthy(&model), 1);
     let id = ResourceId { namespace: "n".into(), name: "r0".into() };
     model.edit(&ClusterName::from("c0"), &id, |view| {
@@ -149,7 +154,7 @@ fn a_node_is_healthy_only_when_it_has_finalised_beyond_the_height_before_its_ste
 fn a_restarted_daemon_waits_for_stable_for_again_and_not_for_the_soak() {
     let mut model = canary_at_the_target();
     model.pass(3_000);
-    assert_eq!(plan(&model).progress[0].stages[0].state, StageState::Passed);
+    assert_eq!(planned(&model).progress[0].stages[0].state, StageState::Passed);
     let only_of_late = |seconds: i64| {
         move |health: &mut NodeHealth| {
             let last = health.samples.back().unwrap().at;
@@ -157,10 +162,10 @@ fn a_restarted_daemon_waits_for_stable_for_again_and_not_for_the_soak() {
         }
     };
     says(&mut model, "c0", only_of_late(30));
-    assert_ne!(plan(&model).progress[0].stages[0].state, StageState::Passed, "it is known too little");
+    assert_ne!(planned(&model).progress[0].stages[0].state, StageState::Passed, "it is known too little");
     model.pass(0);
     says(&mut model, "c0", only_of_late(240));
-    assert_eq!(plan(&model).progress[0].stages[0].state, StageState::Passed);
+    assert_eq!(planned(&model).progress[0].stages[0].state, StageState::Passed);
 }
 
 #[test]
@@ -175,11 +180,11 @@ fn what_a_tag_that_moves_stands_for_is_what_the_nodes_report() {
         says(&mut model, "c0", |health| {
             health.samples.iter_mut().for_each(|sample| sample.version = Some(reported.into()));
         });
-        let made = plan(&model);
+        let made = planned(&model);
         let on_canary = |made: &Plan| made.actions.iter().any(|one| one.place.0 == ClusterName::from("c0"));
         assert_eq!(on_canary(&made), moves, "{reported}: {:?}", made.waits);
         model.act(&made);
-        let made = plan(&model);
+        let made = planned(&model);
         assert_eq!(on_canary(&made), moves, "the permission, {reported}: {:?}", made.waits);
     }
 }
@@ -195,7 +200,7 @@ fn a_validator_that_is_sick_takes_the_budget_of_its_chain() {
     });
     model.pass(MINUTE.as_secs());
     says(&mut model, "c1", |health| health.samples.iter_mut().for_each(|sample| sample.peers = Some(0)));
-    let made = plan(&model);
+    let made = planned(&model);
     let place = |action: &Action| action.place.0.to_string();
     assert_eq!(made.actions.iter().map(place).collect::<Vec<_>>(), ["c1"], "it has nothing to lose");
     assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
@@ -206,9 +211,9 @@ fn the_soak_counts_from_the_recovery_of_a_sick_node_also_for_a_daemon_that_did_n
     let mut model = canary_at_the_target();
     model.pass(300);
     let is_step = |plan: &Plan| plan.actions.iter().any(|action| matches!(action.write, Write::Step(_)));
-    assert_eq!(plan(&model).actions, vec![], "nothing is noted while all is well");
+    assert_eq!(planned(&model).actions, vec![], "nothing is noted while all is well");
     says(&mut model, "c0", finalises_nothing);
-    let made = plan(&model);
+    let made = planned(&model);
     assert!(
         matches!(&made.actions[..], [Action { write: Write::Health(noted), .. }] if noted.since.is_none())
     );
@@ -218,7 +223,7 @@ fn the_soak_counts_from_the_recovery_of_a_sick_node_also_for_a_daemon_that_did_n
     let recovered = model.now;
     model.asked_since = Some(recovered);
     model.pass(SOAK - 20);
-    let made = plan(&model);
+    let made = planned(&model);
     let [Action { write: Write::Health(noted), .. }] = &made.actions[..] else {
         panic!("{:?}", made.actions)
     };
@@ -228,7 +233,7 @@ fn the_soak_counts_from_the_recovery_of_a_sick_node_also_for_a_daemon_that_did_n
     // And the one after that.
     model.asked_since = Some(model.now);
     model.pass(STABLE + 20);
-    assert_eq!(plan(&model).actions, vec![], "{:?}", plan(&model).actions);
+    assert_eq!(planned(&model).actions, vec![], "{:?}", planned(&model).actions);
     model.pass(20);
-    assert!(is_step(&plan(&model)), "{:?}", plan(&model).waits);
+    assert!(is_step(&planned(&model)), "{:?}", planned(&model).waits);
 }

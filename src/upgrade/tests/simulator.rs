@@ -17,7 +17,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use self::check::Ledger;
 use self::daemon::{Daemon, Home};
 use self::events::{Schedule, schedules};
-use self::world::World;
+use self::world::{FIRST, World, version};
 use super::super::gates::{Gate, STEP_GATES};
 use crate::fleet::Count;
 
@@ -82,7 +82,8 @@ impl Simulation {
         }
         for upgrade in &mut self.world.fleet.upgrades {
             (upgrade.paused, upgrade.max_failures) = (false, Count::Number(0));
-            upgrade.attempt += 1;
+            // What somebody set back to before what it runs needs a person, or a version beyond both.
+            upgrade.client_version = version(FIRST + 100);
             for stage in &mut upgrade.stages {
                 stage.approved_version = Some(upgrade.client_version.clone());
             }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::daemon::Daemon;
 use crate::support::in_both_worlds;
 use crate::support::proxy::Mode;
-use crate::support::world::{Member, Place, World, sample, upgrade};
+use crate::support::world::{Member, Place, World, key, upgrade};
 use crate::support::{PATIENCE, eventually};
 
 in_both_worlds! {
@@ -78,9 +78,7 @@ async fn two_daemons(place: Place, process: bool) -> (World, Daemon, Daemon) {
     world.write_fleet(2, &if process { short_lease(&json!({})) } else { json!({}) });
     let start = || if process { world.process() } else { world.daemon() };
     let first = start();
-    for (number, member) in world.members.iter().enumerate() {
-        member.create(&sample(VERSION, 0x40 + u8::try_from(number).unwrap())).await;
-    }
+    world.fill(VERSION).await;
     for member in &world.members {
         member.settles_at(VERSION).await;
     }
@@ -106,20 +104,19 @@ async fn a_second_daemon_stands_by_and_begins_when_the_first_lets_go(place: Plac
     says(&second, "This daemon leads").await;
     scales(&world, &world.members[1], 1).await;
     assert!(begun.elapsed() < PATIENCE);
-    let writers = world.members[1].writers();
-    let handed_over = writers.iter().position(|who| *who == two).expect("the second one writes now");
+    // A write is seen a moment before it is known who made it.
+    let (writers, handed_over) = eventually("the second one writes now", PATIENCE, async || {
+        let writers = world.members[1].writers();
+        let handed_over = writers.iter().position(|who| *who == two)?;
+        Some((writers, handed_over))
+    })
+    .await;
     assert!(writers[..handed_over].iter().all(|who| *who == one));
     assert!(writers[handed_over..].iter().all(|who| *who == two));
 }
 
 async fn without_home_the_members_are_looked_after_all_the_same(place: Place) {
-    let world = World::new(place, 2).await;
-    world.write_fleet(2, &json!({}));
-    let first = world.daemon();
-    for (number, member) in world.members.iter().enumerate() {
-        member.create(&sample(VERSION, 0x40 + u8::try_from(number).unwrap())).await;
-        member.settles_at(VERSION).await;
-    }
+    let (world, first) = World::settled(place, 2, VERSION).await;
     let (home, other) = (&world.members[0], &world.members[1]);
     home.gate.set(Mode::Refuse);
     says(&first, "No steps are taken").await;
@@ -194,20 +191,14 @@ async fn kills_and_stalls_at_random_moments_never_make_two_writers(place: Place)
 }
 
 async fn a_restarted_daemon_knows_from_home_what_a_member_that_is_down_runs(place: Place) {
-    let world = World::new(place, 2).await;
-    world.write_fleet(2, &json!({}));
-    let first = world.daemon();
-    for (number, member) in world.members.iter().enumerate() {
-        member.create(&sample(VERSION, 0x40 + u8::try_from(number).unwrap())).await;
-        member.settles_at(VERSION).await;
-    }
+    let (world, first) = World::settled(place, 2, VERSION).await;
     let (home, down) = (&world.members[0], &world.members[1]);
     let maps: Api<ConfigMap> = Api::namespaced(home.admin.clone(), &world.namespace);
     eventually("home remembers a settled validator", PATIENCE, async || {
         let map = maps.get_opt(&format!("fleet-record-{}", down.name)).await.unwrap()?;
         let record: Value = serde_json::from_str(&map.data?["json"]).unwrap();
         let resource = &record["resources"][0];
-        assert!(!record.to_string().contains(&"41".repeat(32)), "no key is in a record");
+        assert!(!record.to_string().contains(&format!("{:02x}", key(1)).repeat(32)), "no key is in a record");
         (resource["ever_settled"] == true && resource["client_version"] == VERSION).then_some(())
     })
     .await;
@@ -277,12 +268,8 @@ async fn a_lease_is_handed_over_on_request_and_no_write_passes_after_that(place:
 }
 
 async fn an_edit_of_the_home_namespace_is_refused_while_daemons_run(place: Place) {
-    let world = World::new(place, 1).await;
-    world.write_fleet(1, &json!({}));
-    let daemon = world.daemon();
+    let (world, daemon) = World::settled(place, 1, VERSION).await;
     let member = &world.members[0];
-    member.create(&sample(VERSION, 0x40)).await;
-    member.settles_at(VERSION).await;
     world.write_fleet(1, &json!({"homeNamespace": "another"}));
     says(&daemon, "stop all daemons of this fleet").await;
     scales(&world, member, 2).await;

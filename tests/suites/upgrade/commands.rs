@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::command;
 use crate::support::in_both_worlds;
-use crate::support::world::{Place, World, sample, upgrade};
+use crate::support::world::{Place, World, upgrade};
 use crate::support::{PATIENCE, eventually};
 
 in_both_worlds! {
@@ -33,20 +33,6 @@ async fn run(world: &World, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), said)
 }
 
-/// Clusters of which each has a settled resource, and their daemon.
-async fn settled(place: Place, count: usize) -> (World, crate::support::daemon::Daemon) {
-    let world = World::new(place, count).await;
-    world.write_fleet(count, &json!({}));
-    let daemon = world.daemon();
-    for (number, member) in world.members.iter().enumerate() {
-        member.create(&sample(OLD, 0x70 + u8::try_from(number).unwrap())).await;
-    }
-    for member in &world.members {
-        member.settles_at(OLD).await;
-    }
-    (world, daemon)
-}
-
 /// An upgrade whose second stage needs approval.
 fn guarded() -> Value {
     let mut rest = upgrade(NEW, "0s");
@@ -61,7 +47,7 @@ async fn version(world: &World, member: usize) -> Option<String> {
 async fn plan_names_the_waves_to_come_and_changes_nothing(place: Place) {
     // A command goes by the machine's clock, by which a simulated fleet has not soaked yet.
     let is_real = matches!(place, Place::Real(_));
-    let (world, mut daemon) = settled(place, 3).await;
+    let (world, mut daemon) = World::settled(place, 3, OLD).await;
     let (code, said) = run(&world, &["plan"]).await;
     assert_eq!(code, 0, "nothing to do: {said}");
     let (code, said) = run(&world, &["status"]).await;
@@ -112,7 +98,7 @@ async fn plan_names_the_waves_to_come_and_changes_nothing(place: Place) {
 }
 
 async fn approve_lets_a_stage_begin_for_exactly_one_version(place: Place) {
-    let (world, _daemon) = settled(place, 2).await;
+    let (world, _daemon) = World::settled(place, 2, OLD).await;
     // A command goes by the machine's clock, which lags behind that of a simulated fleet.
     let is_real = matches!(place, Place::Real(_));
     world.write_fleet(2, &guarded());
@@ -148,7 +134,7 @@ async fn approve_lets_a_stage_begin_for_exactly_one_version(place: Place) {
 }
 
 async fn pause_starts_nothing_until_resume_and_retry_raises_the_attempt(place: Place) {
-    let (world, _daemon) = settled(place, 1).await;
+    let (world, _daemon) = World::settled(place, 1, OLD).await;
     world.write_fleet(1, &upgrade(OLD, "0s"));
     let (code, said) = run(&world, &["pause", "polkadot", "--reason", "it is Friday"]).await;
     assert_eq!(code, 0, "{said}");

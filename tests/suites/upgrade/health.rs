@@ -9,25 +9,11 @@ use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
-use crate::support::world::{Gate, Member, Place, World, sample, upgrade};
+use crate::support::world::{Gate, Member, Place, World, upgrade};
 use crate::support::{PATIENCE, eventually};
 
 const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";
-
-/// A daemon on `count` clusters with a settled resource in each.
-async fn fleet(count: usize) -> (World, Daemon) {
-    let world = World::new(Place::Sandbox, count).await;
-    world.write_fleet(count, &json!({}));
-    for (index, member) in world.members.iter().enumerate() {
-        member.create(&sample(OLD, 0x90 + u8::try_from(index).unwrap())).await;
-    }
-    let daemon = world.daemon();
-    for member in &world.members {
-        member.settles_at(OLD).await;
-    }
-    (world, daemon)
-}
 
 /// An upgrade whose nodes have a few minutes; a few seconds in this world.
 fn impatient() -> Value {
@@ -58,7 +44,7 @@ async fn halts(daemon: &Daemon) -> String {
 
 /// A new version that is sound on the canary and has a fault on the first production cluster.
 async fn fails_in_production(fault: VersionFault) -> (World, String) {
-    let (world, daemon) = fleet(3).await;
+    let (world, daemon) = World::settled(Place::Sandbox, 3, OLD).await;
     cluster(&world.members[1]).set_faults(|faults| {
         faults.versions.insert(NEW.into(), fault);
     });
@@ -88,7 +74,7 @@ async fn a_version_that_never_syncs_halts_the_upgrade_and_node_and_reason_are_na
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_stands_still_pauses_the_upgrade_blames_nobody_and_it_goes_on_with_the_chain() {
-    let (world, daemon) = fleet(3).await;
+    let (world, daemon) = World::settled(Place::Sandbox, 3, OLD).await;
     world.stall_chain();
     world.write_fleet(3, &impatient());
     let stalled = || daemon.plan().waits.iter().any(|wait| format!("{:?}", wait.code) == "ChainStalled");
@@ -116,7 +102,7 @@ async fn a_chain_that_stands_still_pauses_the_upgrade_blames_nobody_and_it_goes_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_cannot_be_asked_gets_no_step_and_a_reason() {
-    let (world, daemon) = fleet(1).await;
+    let (world, daemon) = World::settled(Place::Sandbox, 1, OLD).await;
     let mut fleet = impatient();
     fleet["upgrades"][0]["stages"][1]["optional"] = json!(true);
     cluster(&world.members[0]).set_faults(|faults| faults.pods_unreachable = true);

@@ -1,0 +1,43 @@
+//! Upgrades: versions, selectors and durations.
+
+use super::{check, exactly, upgrade};
+
+#[test]
+fn a_number_where_a_text_belongs_should_be_quoted() {
+    let text = "{version: 1, clusters: [{context: minikube}], \
+                upgrades: [{name: u, clientVersion: 1.10, stages: [{name: all}]}]}";
+    exactly(text, &[], &["upgrades[0].clientVersion: 1.1: has the wrong type; put it in quotes"]);
+}
+
+#[test]
+fn a_selector_that_says_less_than_it_seems_to_is_refused() {
+    let expression = |text: &str| upgrade(&format!("selector: {{matchExpressions: [{{{text}}}]}}"));
+    // Without its key this one would have selected every resource.
+    exactly(&expression("operator: DoesNotExist"), &[], &["matchExpressions[0].key"]);
+    exactly(&expression("key: a, operator: Exists, vals: [x]"), &[], &["matchExpressions[0].vals"]);
+    exactly(&expression("key: a, operator: In, values: []"), &[], &["does not go with In"]);
+    exactly(&expression("key: a, operator: Exists, values: [x]"), &[], &["does not go with Exists"]);
+    exactly(&expression("key: a, operator: in, values: [x]"), &[], &["did you mean In?"]);
+    exactly(&expression("key: a"), &[], &["matchExpressions[0].operator: is missing"]);
+    let fleet = check(&expression("key: a, operator: NotIn, values: [y, x]")).unwrap();
+    assert_eq!(fleet.upgrades[0].selector.to_string(), "a notin (x,y)");
+}
+
+#[test]
+fn versions_of_all_kinds_must_be_releases_and_must_matter() {
+    exactly(&upgrade("expedite: {version: latest, reason: x}"), &[], &["upgrades[0].expedite.version"]);
+    exactly(&upgrade("expedite: {version: v1.0.0}"), &[], &["upgrades[0].expedite.reason"]);
+    let approved = "{version: 1, clusters: [{context: minikube}], upgrades: [{name: u, clientVersion: v1.0.0, \
+                    stages: [{name: a, approvedVersion: v1.0.0}]}]}";
+    exactly(approved, &[], &["stages[0].approvedVersion: \"v1.0.0\": has no effect"]);
+}
+
+#[test]
+fn durations_may_be_days_and_deadlines_may_not_be_nothing() {
+    let fleet = check(&upgrade("progressDeadline: 1d 2h, health: {stableFor: 90s}")).unwrap();
+    assert_eq!(fleet.upgrades[0].progress_deadline.as_secs(), 26 * 3600);
+    assert_eq!(fleet.upgrades[0].health.stable_for.as_secs(), 90);
+    for wrong in ["0s", "-5m", "30", "1 month", "400d", "soon"] {
+        exactly(&upgrade(&format!("progressDeadline: '{wrong}'")), &[], &["upgrades[0].progressDeadline"]);
+    }
+}

@@ -1,0 +1,218 @@
+//! Single rules: what must not move and why, and what a permission, an attempt and a deadline mean.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::model::{Model, NEW, OLD, Shape, code_of, one_canary, planned, resource};
+use crate::fleet::ClusterName;
+use crate::observed::{Blocked, ClusterState, ClusterView, NodeHealth, NodeView, ResourceView, Stuck};
+use crate::polkadot::{Grant, Kind, ResourceId, Role};
+use crate::upgrade::chains::Chain;
+use crate::upgrade::chart::Chart;
+use crate::upgrade::rolls::{Next, is_outstanding, next};
+use crate::upgrade::standing::{Standing, standing};
+use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
+
+type Edit = Box<dyn Fn(&mut Model)>;
+
+#[test]
+fn what_must_not_move_does_not_and_says_why() {
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    let name = ClusterName::from("c0");
+    let edit = |change: fn(&mut ResourceView)| -> Edit {
+        let (name, id) = (name.clone(), id.clone());
+        Box::new(move |model| model.edit(&name, &id, change))
+    };
+    let cases: Vec<(Code, Edit)> = vec![
+        (Code::UpgradePaused, Box::new(|model| model.fleet.upgrades[0].paused = true)),
+        (Code::ClusterPaused, Box::new(|model| model.fleet.clusters[0].paused = true)),
+        (Code::ClusterLost, Box::new(|model| model.fleet.clusters[0].lost = true)),
+        (Code::Approval, Box::new(|model| model.fleet.upgrades[0].stages[0].approval_required = true)),
+        (Code::Ahead, edit(|view| view.client_version = Some("stable2509".into()))),
+        (Code::VersionOrderUnknown, edit(|view| view.client_version = Some("latest".into()))),
+        (Code::VersionOrderUnknown, edit(|view| view.client_version = Some("sha-0d1f".into()))),
+        (Code::EphemeralKeystore, edit(|view| view.keystore_kept = false)),
+        (Code::Trouble, edit(|view| view.trouble = Some("a name is taken".into()))),
+    ];
+    for (code, change) in cases {
+        let mut model = one_canary();
+        change(&mut model);
+        assert_eq!(code_of(&model), Some(code));
+    }
+    let mut model = one_canary();
+    Arc::make_mut(model.board.clusters.get_mut(&name).unwrap()).state =
+        ClusterState::Unreachable("gone".into());
+    assert_eq!(code_of(&model), Some(Code::HomeUnreachable));
+}
+
+#[test]
+fn a_version_that_somebody_sets_back_is_contested_and_not_set_again() {
+    let mut model = one_canary();
+    let plan = planned(&model);
+    model.act(&plan);
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&name, &id, |view| {
+        view.client_version = Some(OLD.into());
+        view.roles[0].hash = OLD.into();
+    });
+    assert_eq!(code_of(&model), Some(Code::Contested));
+    model.fleet.upgrades[0].attempt = 2;
+    let plan = planned(&model);
+    assert_eq!(plan.actions.len(), 1, "a person raised the attempt");
+}
+
+#[test]
+fn a_validator_waits_while_the_state_of_a_member_is_unknown_unless_it_is_declared_lost() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Validator]), (1, vec![])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    model.board.clusters.remove(&ClusterName::from("c1"));
+    assert_eq!(code_of(&model), Some(Code::FleetUnknown));
+    model.fleet.clusters[1].lost = true;
+    let plan = planned(&model);
+    assert_eq!(plan.actions.len(), 1);
+}
+
+#[test]
+fn a_spec_older_than_what_runs_is_not_rolled_out() {
+    let mut model = one_canary();
+    model.fleet.upgrades.clear();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&name, &id, |view| {
+        view.client_version = Some("stable2412".into());
+        view.roles[0].hash = "older".into();
+    });
+    assert_eq!(code_of(&model), Some(Code::DowngradeRefused));
+}
+
+#[test]
+fn a_validator_is_not_rolled_off_the_keystore_of_its_pod_onto_an_empty_volume() {
+    let mut model = one_canary();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    // The volume was switched on while the pod runs without one.
+    model.edit(&name, &id, |view| {
+        view.client_version = Some(NEW.into());
+        view.keystore_kept = false;
+        view.roles[0].hash = "with a volume".into();
+        view.roles[0].volumes_added = true;
+    });
+    for owned in [true, false] {
+        assert_eq!(code_of(&model), Some(Code::EphemeralKeystore));
+        if owned {
+            let mut allowed = one_canary();
+            allowed.board = model.board.clone();
+            allowed.fleet.upgrades[0].allow_ephemeral = true;
+            let plan = upgrade::plan(&allowed.fleet, &allowed.board, &Ground::default(), allowed.now);
+            assert_eq!(plan.actions.len(), 1, "a person's word: {plan:?}");
+        }
+        model.fleet.upgrades.clear();
+    }
+}
+
+#[test]
+fn a_permission_that_was_not_used_is_taken_back_when_its_template_is_no_longer_wanted() {
+    let mut model = one_canary();
+    model.fleet.upgrades.clear();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let at = model.now;
+    model.edit(&name, &id, |view| {
+        view.grant = Some(Grant { role: Role::Validator, hash: "reverted".into(), ordinal: 0, at });
+    });
+    let plan = planned(&model);
+    assert!(matches!(plan.actions[..], [Action { write: Write::Revoke, .. }]), "{plan:?}");
+    model.act(&plan);
+    assert!(planned(&model).actions.is_empty());
+}
+
+/// The chart of a resource that no upgrade owns, in a cluster whose pods cannot be asked: being Ready counts.
+fn unasked(view: &ResourceView, now: Timestamp) -> Chart {
+    let mut model = one_canary();
+    let cluster = model.fleet.clusters.remove(0);
+    let blocked =
+        NodeHealth { blocked: Some(Blocked { at: now, why: "no way".into() }), ..NodeHealth::default() };
+    let nodes = view.roles.iter().flat_map(|role| &role.nodes);
+    let health = nodes.map(|node| ((view.id.namespace.clone(), node.pod.clone()), Arc::new(blocked.clone())));
+    let seen = ClusterView {
+        state: ClusterState::Ready,
+        seen: true,
+        resources: BTreeMap::new(),
+        health: Arc::new(health.collect()),
+    };
+    Chart::new(None, &cluster, &seen, now)
+}
+
+#[test]
+fn a_permission_for_a_broken_sentry_is_for_just_it_and_moot_when_it_comes_back_by_itself() {
+    let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24);
+    let long_ago = Some(Timestamp::UNIX_EPOCH);
+    let mut view = resource(Kind::Sentry, 0, now);
+    let first = view.roles[0].nodes[0].clone();
+    view.roles[0].hash = "new".into();
+    view.roles[0].nodes =
+        (0..3).map(|ordinal| NodeView { ordinal, ready_since: long_ago, ..first.clone() }).collect();
+    view.roles[0].nodes[0].ready_since = None;
+    let of = |view: &ResourceView| match next(&unasked(view, now), view) {
+        Some(Next::Pod { ordinal, .. }) => Some(ordinal),
+        _ => None,
+    };
+    assert_eq!(of(&view), Some(0), "it has nothing to lose");
+    view.grant = Some(Grant { role: Role::Sentry, hash: "new".into(), ordinal: 0, at: now });
+    assert!(is_outstanding(&unasked(&view, now), &view));
+    let mut back = view.clone();
+    back.roles[0].nodes[0].ready_since = long_ago;
+    assert!(!is_outstanding(&unasked(&back, now), &back));
+    assert_eq!(of(&back), Some(2));
+    view.roles[0].nodes[0] = NodeView { hash: Some("new".into()), ready_since: Some(now), ..first };
+    assert!(is_outstanding(&unasked(&view, now), &view), "not long enough");
+    view.roles[0].nodes[0].ready_since = long_ago;
+    assert!(!is_outstanding(&unasked(&view, now), &view), "the others wait for permissions of their own");
+    assert_eq!(of(&view), Some(2));
+}
+
+#[test]
+fn a_pod_that_fits_on_no_machine_has_failed_only_when_none_was_added_for_a_while() {
+    let mut model = one_canary();
+    let begun = model.now;
+    let plan = upgrade::plan(&model.fleet, &model.board, &Ground::default(), begun);
+    model.act(&plan);
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&name, &id, |view| {
+        view.settled_since = None;
+        let hash = view.roles[0].hash.clone();
+        let node = &mut view.roles[0].nodes[0];
+        let why = Stuck { reason: "Unschedulable".into(), words: None, since: Some(begun) };
+        (node.hash, node.ready_since, node.stuck) = (Some(hash), None, Some(why));
+    });
+    let view = &model.board.clusters[&name].resources[&id];
+    let chain = Chain::default();
+    let after = |minutes| {
+        let now = begun + SignedDuration::from_mins(minutes);
+        standing(&model.fleet.upgrades[0], view, &unasked(view, now), &chain)
+    };
+    let deadline = Some(begun + SignedDuration::from_mins(5));
+    assert_eq!(after(4), Standing::InFlight { deadline });
+    assert!(matches!(after(5), Standing::Failed(why) if why.contains("Unschedulable")));
+}
+
+#[test]
+fn a_higher_attempt_tries_again_what_failed_and_disturbs_nothing_that_is_on_its_way() {
+    let mut model = one_canary();
+    let plan = planned(&model);
+    model.act(&plan);
+    model.fleet.upgrades[0].attempt = 2;
+    let is_step = |plan: &Plan| plan.actions.iter().any(|action| matches!(action.write, Write::Step(_)));
+    let plan = planned(&model);
+    assert!(!is_step(&plan), "{:?}", plan.actions);
+    // Past the deadline of its step it has failed.
+    model.now += SignedDuration::from_secs(1800);
+    model.ask();
+    let plan = planned(&model);
+    assert!(is_step(&plan), "{:?} {:?}", plan.actions, plan.waits);
+}

@@ -1,0 +1,312 @@
+//! What only a real API server has, TLS and rights: every way of a kubeconfig to say who we are and how to get there
+//! works, and what is wrong with it is named.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::workers::{VERSION, is_looked_after, says, twenty_changes};
+use crate::support::daemon::{Daemon, command};
+use crate::support::planes::{self, Planes};
+use crate::support::world::{Place, World};
+
+/// A world of two real clusters; the second one's entry in the kubeconfig is changed by `change`.
+async fn world(change: impl FnOnce(&mut Value, &mut Value)) -> Option<World> {
+    let planes = planes::shared()?;
+    let world = World::new(Place::Real(planes), 2).await;
+    edit(&world, change);
+    Some(world)
+}
+
+/// Edits the cluster and the user of the second member, as an editor does.
+fn edit(world: &World, change: impl FnOnce(&mut Value, &mut Value)) {
+    let path = world.folder.path().join("kubeconfig");
+    let mut kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let mut cluster = kubeconfig["clusters"][1]["cluster"].take();
+    let mut user = kubeconfig["users"][1]["user"].take();
+    change(&mut cluster, &mut user);
+    kubeconfig["clusters"][1]["cluster"] = cluster;
+    kubeconfig["users"][1]["user"] = user;
+    let new = path.with_extension("new");
+    std::fs::write(&new, kubeconfig.to_string()).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+/// The second cluster, as its kubeconfig now is, is looked after.
+async fn works(change: impl FnOnce(&mut Value, &mut Value)) {
+    let Some(world) = world(change).await else { return };
+    let _daemon = world.settles(2, VERSION).await;
+    is_looked_after(&world, &world.members[1]).await;
+}
+
+/// It is not: the daemon says all of `words`, and the first cluster takes twenty changes. When the kubeconfig is
+/// as it was, the second one is looked after too.
+async fn fails(words: &[&str], change: impl FnOnce(&mut Value, &mut Value)) {
+    let mut before = (Value::Null, Value::Null);
+    let changed = |cluster: &mut Value, user: &mut Value| {
+        before = (cluster.clone(), user.clone());
+        change(cluster, user);
+    };
+    let Some(world) = world(changed).await else { return };
+    world.write_fleet(2, &json!({}));
+    world.fill(VERSION).await;
+    let daemon = world.daemon();
+    for words in words {
+        says(&daemon, &[words]).await;
+    }
+    world.members[0].settles_at(VERSION).await;
+    twenty_changes(&world, &world.members[0]).await;
+    edit(&world, |cluster, user| (*cluster, *user) = before);
+    world.members[1].settles_at(VERSION).await;
+}
+
+/// A server of the test's own, which ends with it.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn admin(planes: &Planes) -> Value {
+    let file = planes.folder.join("cluster-2/admin.kubeconfig");
+    let read: Value = serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    read["users"][0]["user"].clone()
+}
+
+fn authority(planes: &Planes, number: usize) -> String {
+    let pem = std::fs::read(planes.folder.join(format!("cluster-{number}/ca.crt"))).unwrap();
+    base64::engine::general_purpose::STANDARD.encode(pem)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_is_shown() {
+    let Some(planes) = planes::shared() else { return };
+    works(|_, user| *user = admin(planes)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_is_checked_against_the_tls_server_name() {
+    works(|cluster, _| cluster["tls-server-name"] = json!("localhost")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_for_another_name_is_named_so() {
+    let words = ["is for another name", "set its tls-server-name"];
+    fails(&words, |cluster, _| cluster["tls-server-name"] = json!("elsewhere.example")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_authority_is_named_so() {
+    let Some(planes) = planes::shared() else { return };
+    let words = ["is not signed by the kubeconfig's certificate authority", "its new kubeconfig"];
+    fails(&words, |cluster, _| cluster["certificate-authority-data"] = json!(authority(planes, 1))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_named_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut made = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    made.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    made.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let certificate = made.self_signed(&key).unwrap().pem();
+    let (certificate_file, key_file) = (folder.path().join("server.crt"), folder.path().join("server.key"));
+    std::fs::write(&certificate_file, &certificate).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let mut server = std::process::Command::new("openssl");
+    server
+        .args(["s_server", "-www", "-accept", "127.0.0.1:0", "-cert"])
+        .arg(certificate_file)
+        .arg("-key")
+        .arg(key_file);
+    let mut server =
+        server.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let said = server.stdout.take().unwrap();
+    let _server = Ended(server);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(said));
+    // Its pipe stays open, or it would end with its next word.
+    let port = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:").map(str::to_owned))
+        .unwrap();
+    let authority = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let words = ["has expired", "renew it there"];
+    fails(&words, |cluster, _| {
+        *cluster = json!({
+            "server": format!("https://127.0.0.1:{port}"), "certificate-authority-data": authority,
+        });
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_answers_401_recovers_when_the_kubeconfig_is_rotated() {
+    let words = ["does not accept our credentials", "it is read again by itself"];
+    fails(&words, |_, user| *user = json!({"token": "nonsense"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_where_nobody_listens_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let words = ["connection refused by", "start the API server"];
+    fails(&words, |cluster, _| cluster["server"] = json!(format!("https://127.0.0.1:{port}"))).await;
+}
+
+/// A queue of one that is full: packets of further connections are dropped, as by a firewall.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_swallows_packets_is_named_so() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = vec![];
+    while let Ok(Ok(connection)) =
+        tokio::time::timeout(std::time::Duration::from_millis(300), TcpStream::connect(address)).await
+    {
+        queued.push(connection);
+    }
+    let words = ["no connection to", "packets are lost on the way"];
+    fails(&words, |cluster, _| cluster["server"] = json!(format!("https://{address}"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_right_is_named_and_its_return_is_noticed() {
+    let Some(planes) = planes::shared() else { return };
+    let world = World::new(Place::Real(planes), 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    world.fill(VERSION).await;
+    let bindings: Api<RoleBinding> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let mut binding = bindings.get("polkafleet").await.unwrap();
+    bindings.delete("polkafleet", &DeleteParams::default()).await.unwrap();
+    let daemon = world.daemon();
+    says(&daemon, &["cannot list and watch"]).await;
+    says(&daemon, &["see deploy/rbac.yaml"]).await;
+    binding.metadata.resource_version = None;
+    bindings.create(&PostParams::default(), &binding).await.unwrap();
+    member.settles_at(VERSION).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exec_plugin_is_run_again_when_its_credential_no_longer_counts() {
+    let script = "#!/bin/sh\nprintf '{\"apiVersion\": \"client.authentication.k8s.io/v1\", \
+         \"kind\": \"ExecCredential\", \"status\": {\"token\": \"%s\"}}' \"$(cat \"$1\")\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let (plugin, token) = (folder.path().join("plugin"), folder.path().join("token"));
+    std::fs::write(&plugin, script).unwrap();
+    std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let changed = |_: &mut Value, user: &mut Value| {
+        std::fs::write(&token, user["token"].as_str().unwrap()).unwrap();
+        *user = json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": plugin, "args": [token],
+            "interactiveMode": "Never",
+        }});
+    };
+    let Some(world) = world(changed).await else { return };
+    let daemon = world.settles(2, VERSION).await;
+    let member = &world.members[1];
+    // An account that is made again is another one: the old token does not count any more.
+    let accounts: Api<ServiceAccount> = Api::namespaced(member.admin.clone(), &world.namespace);
+    accounts.delete("polkafleet", &DeleteParams::default()).await.unwrap();
+    says(&daemon, &["does not accept our credentials"]).await;
+    twenty_changes(&world, &world.members[0]).await;
+    let account = serde_json::from_value(json!({"metadata": {"name": "polkafleet"}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let request = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
+    let issued = accounts.create_token_request("polkafleet", &PostParams::default(), &request).await.unwrap();
+    std::fs::write(&token, issued.status.unwrap().token).unwrap();
+    is_looked_after(&world, member).await;
+    says(&daemon, &["New credentials are in use."]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exec_plugin_that_fails_is_named_with_its_words() {
+    let words = ["exec plugin of the kubeconfig gives no credentials", "no such session"];
+    fails(&words, |_, user| {
+        *user = json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "sh",
+            "args": ["-c", "echo no such session >&2; exit 3"], "interactiveMode": "Never",
+        }});
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_file_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    works(|_, user| {
+        std::fs::write(&token, user["token"].as_str().unwrap()).unwrap();
+        *user = json!({"tokenFile": token});
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_a_kubeconfig_is_used_and_that_of_the_environment_breaks_nothing() {
+    let used = Arc::new(AtomicUsize::new(0));
+    let port = tunnel(Arc::clone(&used)).await;
+    let changed = |cluster: &mut Value, _: &mut Value| {
+        cluster["proxy-url"] = json!(format!("http://127.0.0.1:{port}"));
+    };
+    let Some(world) = world(changed).await else { return };
+    world.write_fleet(2, &json!({}));
+    world.fill(VERSION).await;
+    let _daemon = in_an_environment(world.fleet_file(), "HTTPS_PROXY", "proxy.invalid:3128");
+    for member in &world.members {
+        member.settles_at(VERSION).await;
+    }
+    assert!(used.load(Ordering::SeqCst) > 0);
+}
+
+/// The daemon as a process with one more variable in its environment.
+fn in_an_environment(fleet: PathBuf, name: &str, value: &str) -> Daemon {
+    let log = fleet.with_extension("log");
+    let out = std::fs::File::create(&log).unwrap();
+    let mut command = command();
+    command.env(name, value).args(["run", "--fleet"]).arg(fleet);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out).spawn().unwrap();
+    Daemon::Process { child, log }
+}
+
+/// An HTTP proxy that knows CONNECT only; its port.
+async fn tunnel(used: Arc<AtomicUsize>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut inbound, _)) = listener.accept().await {
+            used.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut head = vec![];
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(inbound.read_u8().await?);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let to = head.split_whitespace().nth(1).unwrap_or_default();
+                assert!(head.starts_with("CONNECT "), "{head}");
+                let mut outbound = TcpStream::connect(to).await?;
+                inbound.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await
+            });
+        }
+    });
+    port
+}

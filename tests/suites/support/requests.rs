@@ -1,0 +1,152 @@
+//! What a daemon has asked of a cluster, as the server's audit log or the simulated cluster remembers it.
+
+use polkafleet::sandbox::api::Target;
+use polkafleet::sandbox::cluster::Asked;
+use polkafleet::sandbox::connect::AGENT;
+use serde_json::Value;
+
+use super::world::{Gate, Member};
+
+impl Member {
+    /// Requests of the daemon, but for those about its Leases, what it keeps in home and its nodes' health.
+    fn requests(&self) -> Vec<Asking> {
+        match &self.gate {
+            Gate::Simulated(cluster) => {
+                let ours =
+                    |asked: &&Asked| asked.agent == AGENT && !is_keeping(&asked.uri) && !is_probe(&asked.uri);
+                cluster.asked().iter().filter(ours).map(Asking::of).collect()
+            }
+            Gate::Proxy { audit, .. } => {
+                let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
+                let log = std::fs::read_to_string(audit).unwrap();
+                log.lines()
+                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                    .filter(|event| {
+                        event["user"]["username"] == user.as_str()
+                            && event["stage"] == "ResponseComplete"
+                            && !event["requestURI"]
+                                .as_str()
+                                .is_some_and(|uri| is_keeping(uri) || is_probe(uri))
+                    })
+                    .map(|event| Asking {
+                        verb: event["verb"].as_str().unwrap_or_default().into(),
+                        is_version: event["requestURI"] == "/version",
+                        is_polkadot: event["objectRef"]["resource"] == "polkadots"
+                            && event["objectRef"]["subresource"].is_null(),
+                        code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+                    })
+                    .collect()
+            }
+        }
+    }
+
+    /// Who made each write that took place, Leases and what is kept in home aside, in their order.
+    pub fn writers(&self) -> Vec<String> {
+        let agent = |by: &str| by.strip_prefix("polkafleet/").map(str::to_owned);
+        match &self.gate {
+            Gate::Simulated(cluster) => cluster
+                .asked()
+                .iter()
+                .filter(|asked| asked.method != "GET" && (200..300).contains(&asked.code))
+                .filter(|asked| !is_keeping(&asked.uri))
+                .filter_map(|asked| agent(&asked.by))
+                .collect(),
+            Gate::Proxy { audit, .. } => {
+                let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
+                let log = std::fs::read_to_string(audit).unwrap();
+                let mut writes: Vec<(String, String)> = log
+                    .lines()
+                    .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                    .filter(|event| {
+                        let resource = event["objectRef"]["resource"].as_str().unwrap_or_default();
+                        let verb = event["verb"].as_str().unwrap_or_default();
+                        event["user"]["username"] == user.as_str()
+                            && event["stage"] == "ResponseComplete"
+                            && !["get", "list", "watch"].contains(&verb)
+                            && !["leases", "configmaps"].contains(&resource)
+                            && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
+                    })
+                    .filter_map(|event| {
+                        let at = event["requestReceivedTimestamp"].as_str()?.to_owned();
+                        Some((at, agent(event["userAgent"].as_str()?)?))
+                    })
+                    .collect();
+                writes.sort();
+                writes.into_iter().map(|(_, by)| by).collect()
+            }
+        }
+    }
+
+    /// The daemon's requests that are neither watches, lists nor probes.
+    pub fn busy_requests(&self) -> usize {
+        let idle = |asking: &Asking| matches!(&*asking.verb, "watch" | "list") || asking.is_version;
+        self.requests().iter().filter(|asking| !idle(asking)).count()
+    }
+
+    /// The last requests that were none of these, for the message of a failing test.
+    pub fn last_requests(&self) -> String {
+        match &self.gate {
+            Gate::Simulated(cluster) => {
+                let asked = cluster.asked();
+                let last = asked
+                    .iter()
+                    .rev()
+                    .filter(|asked| asked.agent == AGENT && !is_keeping(&asked.uri) && !is_probe(&asked.uri))
+                    .take(8);
+                last.map(|asked| format!("{} {} {}", asked.method, asked.uri, asked.code))
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            }
+            Gate::Proxy { audit, .. } => format!("see {}", audit.display()),
+        }
+    }
+
+    /// The planner's writes that took place: patches of a resource itself.
+    pub fn planner_writes(&self) -> usize {
+        let is_write = |asking: &&Asking| asking.verb == "patch" && asking.is_polkadot && asking.code == 200;
+        self.requests().iter().filter(is_write).count()
+    }
+
+    pub fn watches_started(&self) -> usize {
+        self.requests()
+            .iter()
+            .filter(|asking| matches!(&*asking.verb, "watch" | "list") && !asking.is_version)
+            .count()
+    }
+}
+
+/// Whether a request is about Leases, or about what is kept in home.
+fn is_keeping(uri: &str) -> bool {
+    uri.contains("/leases") || uri.contains("/configmaps")
+}
+
+/// Whether a node is asked for its health.
+fn is_probe(uri: &str) -> bool {
+    uri.ends_with("/proxy/metrics")
+}
+
+/// A request, as far as the tests ask about it.
+struct Asking {
+    verb: String,
+    is_version: bool,
+    is_polkadot: bool,
+    code: u64,
+}
+
+impl Asking {
+    fn of(asked: &Asked) -> Self {
+        let (path, query) = asked.uri.split_once('?').unwrap_or((&asked.uri, ""));
+        let target = Target::parse(path).unwrap_or_default();
+        let verb = match (&*asked.method, target.name.is_some()) {
+            ("GET", _) if query.contains("watch=true") => "watch".into(),
+            ("GET", false) => "list".into(),
+            (method, _) => method.to_lowercase(),
+        };
+        Self {
+            verb,
+            is_version: path == "/version",
+            is_polkadot: target.plural == "polkadots" && target.subresource.is_none(),
+            code: asked.code.into(),
+        }
+    }
+}
