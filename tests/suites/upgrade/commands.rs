@@ -121,7 +121,7 @@ async fn approve_lets_a_stage_begin_for_exactly_one_version(place: Place) {
     eventually("the second stage waits for approval", PATIENCE, async || {
         let (code, said) = run(&world, &["status"]).await;
         assert_eq!(code, 3, "{said}");
-        let words = if is_real { "Approval: stage production needs approval" } else { "production" };
+        let words = if is_real { "polkafleet approve polkadot production" } else { "production" };
         said.contains(words).then_some(())
     })
     .await;
