@@ -397,6 +397,16 @@ fn durations_may_be_days_and_deadlines_may_not_be_nothing() {
 }
 
 #[test]
+fn a_duration_without_a_unit_is_told_the_same_with_and_without_quotes() {
+    for number in ["30", "'30'"] {
+        let says = "is a duration without a unit; write 30s, 30m or 30h";
+        exactly(&upgrade(&format!("progressDeadline: {number}")), &[], &[says]);
+        exactly(&upgrade(&format!("health: {{stableFor: {number}}}")), &[], &[says]);
+        exactly(&cluster(&format!("probe: {{interval: {number}}}")), &[], &[says]);
+    }
+}
+
+#[test]
 fn a_clash_of_ports_is_told_where_a_person_wrote_it() {
     exactly(ONE, &[("P2P_PORT", "9944")], &["environment variable P2P_PORT: defaults.ports.p2p: \"9944\""]);
     exactly(&cluster("ports: {rpc: 30333}"), &[], &["fleet.yaml: clusters[0].ports.rpc"]);
