@@ -300,6 +300,8 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
                 () if halted.is_some() && stage.failed > 0 && stage.in_flight == 0 => StageState::Halted,
                 () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
                 () if stage.in_flight + stage.healthy + stage.failed > 0 => StageState::Rolling,
+                () if stage.total == 0 && is_seen_empty(survey, upgrade, index) => StageState::Empty,
+                () if all_passed => StageState::Next,
                 () => StageState::Waiting,
             };
             all_passed &= passed;
@@ -313,6 +315,14 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
         halted,
         stages,
     }
+}
+
+/// Whether a stage that has to have a resource has none, as far as is known of its clusters: all there is to know.
+fn is_seen_empty(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> bool {
+    let mut members =
+        survey.fleet.clusters.iter().filter(|cluster| gates::is_in_stage(upgrade, cluster, stage));
+    !upgrade.stages[stage].optional
+        && members.all(|cluster| cluster.paused || cluster.lost || survey.is_ready(cluster))
 }
 
 fn count(stage: &mut StageProgress, standing: &Standing) {
