@@ -44,7 +44,7 @@ fn home_is_unseen(fleet: &Fleet, board: &Board) -> Option<Veto> {
     let state = home.map_or_else(|| "connecting".to_owned(), |view| view.state.to_string());
     let words = || format!("the home cluster {} is {state}; no step is taken until it is well", fleet.home);
     // It may be there for the Leases and records only.
-    let ready = home.is_some_and(|view| matches!(view.state, ClusterState::Ready | ClusterState::NoCrd));
+    let ready = home.is_some_and(|view| matches!(view.state, ClusterState::Ready | ClusterState::NoCrd(_)));
     (!ready).then(|| (Code::HomeUnreachable, words()))
 }
 

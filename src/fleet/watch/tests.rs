@@ -298,7 +298,7 @@ fn what_is_still_wrong_is_told_again_until_it_is_mended() {
     let logger = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
     let begin = tokio::time::Instant::now();
     tracing::subscriber::with_default(logger, || {
-        let mut minute = |follower: &mut Follower, minute| follower.remind(begin + POLL + POLL * 30 * minute);
+        let minute = |follower: &mut Follower, minute| follower.remind(begin + POLL + POLL * 30 * minute);
         minute(&mut follower, 0);
         follower.unreadable.insert(Some("k".into()), "it is gone".into());
         (1..5).for_each(|number| minute(&mut follower, number));
