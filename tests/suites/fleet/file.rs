@@ -135,6 +135,7 @@ async fn validate_connect_asks_every_cluster_and_exits_1_if_one_does_not_answer(
     let (code, told, wrong) = ask().await;
     assert_eq!(code, 0, "{wrong}");
     assert!(told.contains("cluster cluster-1: answers, Kubernetes v1."), "{told}");
+    assert!(told.contains("cluster cluster-2: grants every right that is needed"), "{told}");
     world.members[1].gate.set(Mode::Refuse);
     let (code, told, wrong) = ask().await;
     assert_eq!(code, 1, "{wrong}");
