@@ -1,7 +1,9 @@
 //! `plan`, `status`, `approve`, `pause`, `resume`, `retry`, as a person or a pipeline uses them.
 
 use std::process::Output;
+use std::time::Duration;
 
+use polkafleet::upgrade::Code;
 use serde_json::{Value, json};
 
 use crate::support::daemon::command;
@@ -45,6 +47,29 @@ async fn settled(place: Place, count: usize) -> (World, crate::support::daemon::
         member.settles_at(OLD).await;
     }
     (world, daemon)
+}
+
+/// In the sandbox, where the plan of a daemon can be looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_is_in_the_plan_at_once() {
+    let (world, daemon) = settled(Place::Sandbox, 2).await;
+    world.write_fleet(2, &upgrade(NEW, "300d"));
+    let waits_for = async |code: Code, patience| {
+        eventually(&format!("the second stage waits: {code:?}"), patience, async || {
+            daemon.plan().waits.iter().any(|wait| wait.code == code).then_some(())
+        })
+        .await;
+    };
+    waits_for(Code::EarlierStage, PATIENCE).await;
+    // No timer of the daemon is as short as that, but for the simulated ones.
+    let soon = Duration::from_secs(3);
+    for (command, code) in [("pause", Code::UpgradePaused), ("resume", Code::EarlierStage)] {
+        let (exit, said) = run(&world, &[command, "polkadot"]).await;
+        assert_eq!(exit, 0, "{said}");
+        let begun = std::time::Instant::now();
+        waits_for(code, soon).await;
+        eprintln!("{command}: {:?}", begun.elapsed());
+    }
 }
 
 /// An upgrade whose second stage needs approval.
