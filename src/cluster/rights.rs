@@ -31,7 +31,7 @@ const fn needed(group: &'static str, resource: &'static str, verbs: &'static [&'
 const OURS: &str = "polkadot.swisscomblockchain.com";
 const CHILD: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
-/// The ClusterRole `polkafleet`, wherever there are resources.
+/// The role `polkafleet`, wherever there are resources.
 const MEMBER: [Rule; 11] = [
     needed(OURS, "polkadots", &["get", "list", "watch", "patch"]),
     needed(OURS, "polkadots/status", &["patch"]),
@@ -64,16 +64,16 @@ const EVENTS: Rule = Rule {
     verbs: &["create", "patch"],
     without: Some("no events are written"),
 };
-/// The ClusterRole `polkafleet-nodes`.
+/// The role `polkafleet-nodes`.
 const NODES: Rule = Rule {
     group: "",
     resource: "nodes",
     verbs: &["get"],
     without: Some("no pod that blocks a roll is deleted"),
 };
-/// The ClusterRole `polkafleet-crd`, for `installCrd: true`.
+/// The role `polkafleet-crd`, for `installCrd: true`.
 const CRD: Rule = needed("apiextensions.k8s.io", "customresourcedefinitions", &["get", "create", "patch"]);
-/// The ClusterRole `polkafleet-home`: in the home namespace of every member…
+/// The role `polkafleet-home`: in the home namespace of every member…
 const LEASES: Rule = needed("coordination.k8s.io", "leases", &["get", "create", "update"]);
 /// …and of the home cluster.
 const KEPT: Rule = needed("", "configmaps", &["get", "list", "watch", "create", "update"]);
@@ -115,22 +115,24 @@ pub async fn missing(client: &Client, fleet: &Fleet, cluster: &Cluster) -> Resul
 
 /// Everything that the daemon wants to do in a cluster.
 fn wanted<'a>(fleet: &'a Fleet, cluster: &'a Cluster) -> Vec<Asked<'a>> {
-    let everywhere = [None];
-    let listed: Vec<Option<&str>> = cluster.namespaces.iter().map(|name| Some(name.as_str())).collect();
-    let watched = if listed.is_empty() { &everywhere[..] } else { &listed[..] };
-    let home = [Some(fleet.home_namespace.as_str())];
-    let member = MEMBER.iter().chain([&EVENTS]).map(|rule| (rule, watched));
-    let crd = cluster.settings.install_crd.then_some((&CRD, &everywhere[..]));
-    let kept = (fleet.home == cluster.name).then_some((&KEPT, &home[..]));
-    let all = member.chain([(&NODES, &everywhere[..])]).chain(crd).chain([(&LEASES, &home[..])]).chain(kept);
-    all.flat_map(|(rule, places)| {
-        let at = move |namespace: &Option<&'a str>| {
-            let namespace = *namespace;
-            rule.verbs.iter().map(move |verb| Asked { rule, verb, namespace })
-        };
-        places.iter().flat_map(at).collect::<Vec<_>>()
-    })
-    .collect()
+    let watched = cluster.scopes();
+    let (everywhere, home) = (vec![None], vec![Some(fleet.home_namespace.as_str())]);
+    let mut rules: Vec<(&Rule, &Vec<Option<&str>>)> = vec![(&EVENTS, &watched)];
+    rules.extend(MEMBER.iter().map(|rule| (rule, &watched)));
+    rules.extend([(&NODES, &everywhere), (&LEASES, &home)]);
+    if cluster.settings.install_crd {
+        rules.push((&CRD, &everywhere));
+    }
+    if fleet.home == cluster.name {
+        rules.push((&KEPT, &home));
+    }
+    let mut all = vec![];
+    for (rule, places) in rules {
+        for namespace in places.iter().copied() {
+            all.extend(rule.verbs.iter().map(|verb| Asked { rule, verb, namespace }));
+        }
+    }
+    all
 }
 
 impl Asked<'_> {

@@ -86,6 +86,14 @@ struct Signs {
     establishing: Option<OwnedSemaphorePermit>,
 }
 
+/// The installation of the CRD.
+struct Installing {
+    /// When it is tried again.
+    again: Instant,
+    /// Why it failed, if it did.
+    failed: Option<String>,
+}
+
 /// The tasks of a session; dropped, they end.
 #[derive(Default)]
 struct Tasks {
@@ -193,11 +201,8 @@ impl Worker {
         };
         tasks.watches.spawn(renewal.keep_fresh().in_current_span());
         let (report, reports) = mpsc::channel(16);
-        let namespaces: Vec<Option<&str>> = match &cluster.namespaces[..] {
-            [] => vec![None],
-            names => names.iter().map(|name| Some(name.as_str())).collect(),
-        };
-        let scopes: Vec<Scope> = namespaces
+        let scopes: Vec<Scope> = cluster
+            .scopes()
             .iter()
             .map(|namespace| {
                 watches::start(&client, *namespace, &limits, &report, &renewals, &mut tasks.watches)
@@ -259,20 +264,15 @@ impl Worker {
         let mut missed = 0;
         let mut held = self.hold.follow();
         let mut renewals = signs.renewed.clone();
-        let mut install_again = Instant::now();
-        let mut not_installed = None;
+        let mut installing = Installing { again: Instant::now(), failed: None };
         let established_by = Instant::now() + ANSWER_BOUND;
         loop {
             held.mark_unchanged();
             let lasting = failing.values().find(|(_, since)| *since <= Instant::now());
             let mut state = lasting.map_or_else(|| self.state(context, caches), |(state, _)| state.clone());
             let installs = matches!(state, ClusterState::NoCrd(_)) && self.may_install();
-            if installs && Instant::now() >= install_again {
-                install_again = Instant::now() + INSTALL_AGAIN.min(limits.longest_pause);
-                not_installed = self.install_crd(signs).await.err();
-            }
             if installs {
-                state = ClusterState::NoCrd(not_installed.clone());
+                state = self.install(&mut installing, signs).await;
             }
             if self.board.set_state(&self.name, &state) {
                 info!(cluster = %self.name, %state, "The cluster's state changed.");
@@ -300,7 +300,7 @@ impl Worker {
                 },
                 () = context.reconciled.notified() => {}
                 _ = held.changed() => {}
-                () = tokio::time::sleep_until(install_again), if installs => {}
+                () = tokio::time::sleep_until(installing.again), if installs => {}
                 () = tokio::time::sleep_until(established_by), if signs.establishing.is_some() => {
                     signs.establishing = None;
                 }
@@ -365,6 +365,15 @@ impl Worker {
     /// Whether the CRD is ours to install: the fleet file says so, and so does the Lease.
     fn may_install(&self) -> bool {
         self.cluster.borrow().settings.install_crd && self.hold.is_held()
+    }
+
+    /// Installs the CRD if it is time to; the state of a cluster without it.
+    async fn install(&self, installing: &mut Installing, signs: &Signs) -> ClusterState {
+        if Instant::now() >= installing.again {
+            installing.again = Instant::now() + INSTALL_AGAIN.min(self.connect.limits().longest_pause);
+            installing.failed = self.install_crd(signs).await.err();
+        }
+        ClusterState::NoCrd(installing.failed.clone())
     }
 
     /// Installs the CRD, or says why it cannot.
