@@ -1,8 +1,6 @@
 //! When something that is still wrong is told again: after a pause that grows, up to a bound. Pure.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 const FIRST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(600);

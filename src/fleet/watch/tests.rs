@@ -1,7 +1,6 @@
 use std::fs;
 use std::io::Write as _;
 use std::sync::Mutex;
-use std::time::Instant;
 
 use notify::event::AccessKind;
 use notify::{EventKind, RecursiveMode, Watcher as _};
@@ -296,7 +295,7 @@ fn what_is_still_wrong_is_told_again_until_it_is_mended() {
     let mut follower = Follower::new(sources, fleet, watch::Sender::new(Credentials::new()));
     let log = Log::default();
     let logger = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-    let begin = tokio::time::Instant::now();
+    let begin = Instant::now();
     tracing::subscriber::with_default(logger, || {
         let minute = |follower: &mut Follower, minute| follower.remind(begin + POLL + POLL * 30 * minute);
         minute(&mut follower, 0);
