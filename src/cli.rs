@@ -31,6 +31,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the daemon: one worker per cluster of the fleet file, and upgrades across them.
+    ///
+    /// Without --fleet, --context and --in-cluster it looks after one cluster, that of the kubeconfig's current context,
+    /// wherever it leads; a warning at the start says which that is.
     Run(FleetArgs),
     Sandbox(sandbox::SandboxArgs),
     Validate(validate::ValidateArgs),
@@ -52,7 +55,10 @@ enum Command {
 /// Parses the arguments and runs what they ask for.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run(fleet) => fleet.sources().map_or_else(no_fleet, run::run),
+        Command::Run(fleet) => {
+            let is_named = fleet.is_named();
+            fleet.sources().map_or_else(no_fleet, |sources| run::run(sources, is_named))
+        }
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Validate(args) => {
             let connect = args.connect;

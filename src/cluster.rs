@@ -1,7 +1,8 @@
 //! The members of the fleet at run time: one worker per cluster, engaged and disengaged as the fleet changes.
 //!
 //! [`connect`] makes a client ([`exec`] runs its plugin), [`swap`] holds it within [`limits`], [`renew`] exchanges it, [`worker`] keeps one cluster watched and reconciled, [`watches`] fills
-//! its caches, [`trouble`] names what is wrong, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
+//! its caches, [`trouble`] names what is wrong, [`rights`] is what a
+//! cluster must allow, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
 
 pub mod board;
 pub mod connect;
@@ -10,6 +11,7 @@ pub mod limits;
 mod probes;
 mod reconciler;
 mod renew;
+pub mod rights;
 mod swap;
 mod trouble;
 mod watches;

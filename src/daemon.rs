@@ -78,6 +78,7 @@ impl Daemon {
             me: me.clone(),
             hold: hold.clone(),
             lease_divisor: connect.limits().lease_divisor,
+            ending: stop.clone(),
         };
         let (let_go, died) = (CancellationToken::new(), CancellationToken::new());
         let leading = TaskTracker::new();

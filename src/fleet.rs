@@ -113,6 +113,17 @@ pub struct Cluster {
     pub settings: Settings,
 }
 
+impl Cluster {
+    /// The namespaces that are watched, one by one; `None` is all of them at once.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<Option<&str>> {
+        match &self.namespaces[..] {
+            [] => vec![None],
+            names => names.iter().map(|name| Some(name.as_str())).collect(),
+        }
+    }
+}
+
 /// How to reach a cluster's API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connection {

@@ -57,8 +57,8 @@ pub enum ClusterState {
     Unreachable(Outage),
     /// It does not accept our credentials; in words.
     Unauthorized(String),
-    /// The `Polkadot` resource is not defined there.
-    NoCrd,
+    /// The `Polkadot` resource is not defined there; and, where it should be installed, why it could not be.
+    NoCrd(Option<String>),
     /// We may not do what we have to; with the server's words.
     Forbidden(String),
     /// Watched, and left to another daemon, which holds its Lease; or the Lease cannot be had, and why.
@@ -73,7 +73,10 @@ impl fmt::Display for ClusterState {
             Self::Ready => f.write_str("ready"),
             Self::Unreachable(outage) => write!(f, "unreachable {outage}"),
             Self::Unauthorized(why) => write!(f, "unauthorized: {why}"),
-            Self::NoCrd => f.write_str("the Polkadot CRD is not installed; kubectl apply -f deploy/crd.yaml"),
+            Self::NoCrd(None) => {
+                f.write_str("the Polkadot CRD is not installed; kubectl apply -f deploy/crd.yaml")
+            }
+            Self::NoCrd(Some(why)) => write!(f, "the Polkadot CRD is not installed, and cannot be: {why}"),
             Self::Standby(why) => write!(f, "standby: {why}"),
             Self::Forbidden(right) => write!(f, "forbidden: {right}; see deploy/rbac.yaml"),
         }

@@ -197,6 +197,8 @@ impl std::fmt::Display for StageState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Waiting => "waits for the stage before",
+            Self::Next => "has not begun",
+            Self::Empty => "EMPTY: it has no resource that counts; label its clusters or resources, or set optional: true",
             Self::Rolling => "rolling",
             Self::Soaking => "soaking",
             Self::Halted => "halted",
@@ -210,6 +212,10 @@ impl std::fmt::Display for StageState {
 pub enum StageState {
     /// It waits for the stages before it.
     Waiting,
+    /// Its turn has come, and nothing in it has moved yet.
+    Next,
+    /// It cannot pass: all its clusters are seen, and there is no resource in it.
+    Empty,
     /// Its resources are moving.
     Rolling,
     /// All are healthy; the soak has not passed.

@@ -67,6 +67,7 @@ const IO: &[&str] = &[
     "cluster/probes.rs",
     "cluster/reconciler.rs",
     "cluster/renew.rs",
+    "cluster/rights.rs",
     "cluster/swap.rs",
     "cluster/watches.rs",
     "cluster/worker.rs",

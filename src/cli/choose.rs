@@ -6,6 +6,7 @@ use clap::Args;
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
+use crate::fleet::Connection;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::cluster_name;
 
@@ -48,6 +49,11 @@ pub(super) enum NoFleet {
 type Found = Result<(Option<String>, Vec<String>), String>;
 
 impl FleetArgs {
+    /// Whether somebody said which fleet is meant.
+    pub(super) fn is_named(&self) -> bool {
+        self.context.is_some() || self.in_cluster || self.fleet.is_some() || file_of_environment().is_some()
+    }
+
     /// What is read: the file, or a fleet of one.
     pub(super) fn sources(self) -> Result<Sources, NoFleet> {
         // A flag wins over the environment, also where it names a cluster instead of a file.
@@ -69,6 +75,25 @@ impl FleetArgs {
 
 fn file_of_environment() -> Option<PathBuf> {
     std::env::var_os("POLKAFLEET_FILE").filter(|file| !file.is_empty()).map(PathBuf::from)
+}
+
+/// What was taken where nobody said which fleet is meant, and how to say it.
+pub(super) fn taken(connection: &Connection) -> String {
+    let what = match connection {
+        Connection::InCluster => "the cluster that this pod runs in".to_owned(),
+        Connection::Kubeconfig { context, .. } => {
+            let server = Kubeconfig::read().ok().and_then(|read| server_of(&read, context));
+            let server = server.unwrap_or_else(|| "a server that it does not name".into());
+            format!("the kubeconfig's current context {context}, at {server}")
+        }
+    };
+    format!("No fleet was named: looking after {what}; --context CONTEXT or --fleet FILE chooses.")
+}
+
+fn server_of(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
+    let named = kubeconfig.contexts.iter().find(|one| one.name == context)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|one| one.name == named.cluster)?;
+    cluster.cluster.as_ref()?.server.clone()
 }
 
 /// The usual kubeconfig, `None` where there is none.
@@ -120,6 +145,20 @@ mod tests {
         let context = "arn:aws:eks:eu-1:1:cluster/prod";
         let expected = json!({"name": "cluster", "context": context});
         assert_eq!(usual(false, Some(Ok(found(Some(context))))), Ok(expected));
+    }
+
+    #[test]
+    fn the_server_of_a_context_is_found() {
+        let kubeconfig: Kubeconfig = serde_yaml::from_str(
+            "{clusters: [{name: far, cluster: {server: 'https://far:6443'}}], \
+              contexts: [{name: here, context: {cluster: far}}]}",
+        )
+        .unwrap();
+        assert_eq!(server_of(&kubeconfig, "here").as_deref(), Some("https://far:6443"));
+        assert_eq!(server_of(&kubeconfig, "there"), None);
+        assert!(
+            taken(&Connection::InCluster).contains("this pod runs in; --context CONTEXT or --fleet FILE")
+        );
     }
 
     #[test]

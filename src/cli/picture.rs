@@ -1,7 +1,7 @@
 //! How a node, and a stage and its bar, look on a terminal: for `status` and the sandbox. Pure.
 
 use crate::observed::NodeView;
-use crate::upgrade::StageProgress;
+use crate::upgrade::{StageProgress, StageState};
 
 /// The width of a progress bar.
 const BAR: usize = 30;
@@ -25,13 +25,15 @@ pub(super) fn bar(stage: &StageProgress) -> String {
 /// How far a stage is, in words.
 pub(super) fn stage(stage: &StageProgress) -> String {
     let failed = if stage.failed > 0 { format!(", {} FAILED", stage.failed) } else { String::new() };
-    format!("{}, {} of {} healthy{failed}", stage.state, stage.healthy, stage.total)
+    match stage.state {
+        StageState::Empty => stage.state.to_string(),
+        _ => format!("{}, {} of {} healthy{failed}", stage.state, stage.healthy, stage.total),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upgrade::StageState;
 
     #[test]
     fn a_bar_is_as_full_as_its_stage() {
@@ -46,5 +48,8 @@ mod tests {
         assert_eq!(bar(&of(1, 2)).matches('#').count(), BAR / 2);
         assert_eq!(bar(&of(2, 2)).matches('.').count(), 0);
         assert_eq!(bar(&of(0, 0)).matches('#').count(), 0, "an empty stage is no division by zero");
+        assert_eq!(stage(&of(1, 2)), "rolling, 1 of 2 healthy");
+        let empty = stage(&StageProgress { state: StageState::Empty, ..of(0, 0) });
+        assert!(empty.contains("label its clusters") && !empty.contains("0 of 0"), "{empty}");
     }
 }

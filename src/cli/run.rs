@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::choose;
 use crate::cluster::connect::Kubernetes;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
 use crate::{daemon, telemetry};
 
 #[allow(clippy::print_stderr)]
-pub(super) fn run(sources: Sources) -> ExitCode {
+pub(super) fn run(sources: Sources, is_named: bool) -> ExitCode {
     let fleet = match load(&sources) {
         Ok(fleet) => fleet,
         Err(problems) => return super::refuse(&problems),
@@ -24,6 +25,9 @@ pub(super) fn run(sources: Sources) -> ExitCode {
         }
     };
     let guard = runtime.block_on(async { telemetry::init(&fleet.telemetry) });
+    if let (false, Some(only)) = (is_named, fleet.clusters.first()) {
+        warn!("{}", choose::taken(&only.connection));
+    }
     for line in fleet.without_effect() {
         warn!("Without effect in this version: {line}.");
     }

@@ -8,9 +8,10 @@ use futures::StreamExt as _;
 
 use super::choose::FleetArgs;
 use crate::cluster::connect::{self, Kubernetes};
+use crate::cluster::rights::{self, Missing};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
-use crate::fleet::{Cluster, Connection, Fleet};
+use crate::fleet::{Cluster, ClusterName, Connection, Fleet};
 
 /// Clusters that are asked at once.
 const AT_ONCE: usize = 16;
@@ -22,7 +23,8 @@ const ANSWER_BOUND: Duration = Duration::from_secs(10);
 pub(super) struct ValidateArgs {
     #[command(flatten)]
     pub(super) fleet: FleetArgs,
-    /// Also ask each cluster's API server for its version; exit 1 if one does not answer.
+    /// Also ask each cluster's API server for its version, and for the rights that the daemon needs there; exit 1 if one
+    /// does not answer or grant them.
     #[arg(long)]
     pub(super) connect: bool,
 }
@@ -66,12 +68,16 @@ fn counted(count: usize, thing: &str) -> String {
 /// Asks every cluster and prints what it says, in the file's order.
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 async fn all_answer(fleet: &Fleet) -> bool {
-    let asking = futures::stream::iter(&fleet.clusters).map(async |cluster| (cluster, ask(cluster).await));
+    let asking =
+        futures::stream::iter(&fleet.clusters).map(async |cluster| (cluster, ask(fleet, cluster).await));
     let mut answers = asking.buffered(AT_ONCE);
     let mut all = true;
     while let Some((cluster, answer)) = answers.next().await {
         match answer {
-            Ok(version) => println!("cluster {}: answers, Kubernetes {version}", cluster.name),
+            Ok((version, rights)) => {
+                println!("cluster {}: answers, Kubernetes {version}", cluster.name);
+                all &= has_all(&cluster.name, rights);
+            }
             Err(why) => {
                 all = false;
                 let how = match &cluster.connection {
@@ -85,6 +91,44 @@ async fn all_answer(fleet: &Fleet) -> bool {
     all
 }
 
-async fn ask(cluster: &Cluster) -> Result<String, String> {
-    connect::ask(&Kubernetes, &cluster.connection, ANSWER_BOUND).await
+/// What a cluster says of our rights; or why it does not.
+type Rights = Result<Missing, String>;
+
+/// The version of a cluster that answers, and our rights there.
+async fn ask(fleet: &Fleet, cluster: &Cluster) -> Result<(String, Rights), String> {
+    let (version, client) = connect::ask(&Kubernetes, &cluster.connection, ANSWER_BOUND).await?;
+    let asking = tokio::time::timeout(ANSWER_BOUND, rights::missing(&client, fleet, cluster)).await;
+    let rights = match asking {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_BOUND.as_secs())),
+    };
+    Ok((version, rights))
+}
+
+/// Prints what is missing; whether that is nothing that the daemon cannot do without.
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn has_all(cluster: &ClusterName, rights: Rights) -> bool {
+    let missing = match rights {
+        Ok(missing) => missing,
+        // It may still be well: not every cluster tells.
+        Err(why) => {
+            println!("cluster {cluster}: does not say what we may do there ({why})");
+            return true;
+        }
+    };
+    for line in &missing.needed {
+        eprintln!("error: cluster {cluster}: we may not {line}");
+    }
+    for line in &missing.useful {
+        println!("cluster {cluster}: we may not {line}");
+    }
+    if missing == Missing::default() {
+        println!("cluster {cluster}: grants every right that is needed");
+    } else {
+        println!(
+            "cluster {cluster}: kubectl apply -f deploy/rbac.yaml grants these rights to the service account polkafleet \
+             of namespace polkafleet; bind its roles to whom the kubeconfig names"
+        );
+    }
+    missing.needed.is_empty()
 }

@@ -72,14 +72,18 @@ pub trait Connect: Send + Sync {
     }
 }
 
-/// Asks a cluster once for its version.
+/// Asks a cluster once for its version; also gives the client that asked.
 ///
 /// # Errors
 /// In words: what is wrong, where, and what to do.
-pub async fn ask(connect: &dyn Connect, connection: &Connection, bound: Duration) -> Result<String, String> {
+pub async fn ask(
+    connect: &dyn Connect,
+    connection: &Connection,
+    bound: Duration,
+) -> Result<(String, Client), String> {
     let connected = connect.connect(connection).await.map_err(|error| error.to_string())?;
     let trouble = match tokio::time::timeout(bound, connected.client.apiserver_version()).await {
-        Ok(Ok(version)) => return Ok(version.git_version),
+        Ok(Ok(version)) => return Ok((version.git_version, connected.client)),
         Ok(Err(error)) => Trouble::of(&error),
         Err(_) => Trouble::Hung(bound),
     };

@@ -87,7 +87,7 @@ impl Trouble {
     /// The state of a cluster `at` which this happens, and which last answered at `since`.
     pub(super) fn state(self, at: &str, since: Option<Timestamp>) -> ClusterState {
         match self {
-            Self::NoCrd => ClusterState::NoCrd,
+            Self::NoCrd => ClusterState::NoCrd(None),
             Self::Forbidden(right) => ClusterState::Forbidden(format!("{right}, at {at}")),
             Self::Unauthorized(message) => ClusterState::Unauthorized(format!(
                 "{at} does not accept our credentials (401 {message}); put new ones into the kubeconfig: it is read again \
@@ -134,6 +134,16 @@ impl Trouble {
             Self::Unauthorized(why) | Self::Forbidden(why) => why.clone(),
             Self::NoCrd => String::new(),
         }
+    }
+}
+
+/// Why the CRD could not be installed, and what to do.
+pub(super) fn not_installed(error: &kube::Error, at: &str) -> String {
+    match Trouble::of(error) {
+        Trouble::Forbidden(right) => format!(
+            "{right}, at {at}; grant the ClusterRole polkafleet-crd (deploy/rbac.yaml), or kubectl apply -f deploy/crd.yaml"
+        ),
+        other => format!("{}; it is tried again", other.state(at, None)),
     }
 }
 

@@ -135,7 +135,7 @@ impl Starter<'_> {
     }
 }
 
-/// The pauses of a watch that fails; it begins with the first again when it has worked, and new credentials end it.
+/// The pauses of a watch that fails; it begins with the first again when it has worked, and new credentials, or a CRD that was installed, end it.
 struct Pauses {
     limits: Limits,
     failures: u32,
@@ -153,7 +153,8 @@ impl Pauses {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = renewed => {}
+            // Whatever was in the way may be gone; if not quite yet, then soon.
+            () = renewed => self.failures = 0,
         }
     }
 }

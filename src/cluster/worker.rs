@@ -44,6 +44,8 @@ use super::{Clients, LeasePlace, Leases, Lent};
 const HEARTBEATS_MISSED: u32 = 2;
 /// Stands beside the kinds that are watched.
 const HEARTBEAT: &str = "version";
+/// The installation of a CRD that failed is tried again so soon, as rights are granted; or sooner.
+const INSTALL_AGAIN: Duration = Duration::from_secs(15);
 /// What a stopping worker gives its reconciles to finish.
 const DRAIN_BOUND: Duration = Duration::from_secs(20);
 
@@ -78,8 +80,18 @@ struct Signs {
     /// Rung when the cluster does not accept our credentials.
     unauthorized: Arc<Notify>,
     renewed: watch::Receiver<u64>,
+    /// Lets watches that pause try again at once.
+    retry: watch::Sender<u64>,
     /// Held until the first lists are complete, or have taken too long.
     establishing: Option<OwnedSemaphorePermit>,
+}
+
+/// The installation of the CRD.
+struct Installing {
+    /// When it is tried again.
+    again: Instant,
+    /// Why it failed, if it did.
+    failed: Option<String>,
 }
 
 /// The tasks of a session; dropped, they end.
@@ -185,15 +197,12 @@ impl Worker {
             kubeconfig,
             valid_until,
             unauthorized: Arc::clone(&unauthorized),
-            renewed,
+            renewed: renewed.clone(),
         };
         tasks.watches.spawn(renewal.keep_fresh().in_current_span());
         let (report, reports) = mpsc::channel(16);
-        let namespaces: Vec<Option<&str>> = match &cluster.namespaces[..] {
-            [] => vec![None],
-            names => names.iter().map(|name| Some(name.as_str())).collect(),
-        };
-        let scopes: Vec<Scope> = namespaces
+        let scopes: Vec<Scope> = cluster
+            .scopes()
             .iter()
             .map(|namespace| {
                 watches::start(&client, *namespace, &limits, &report, &renewals, &mut tasks.watches)
@@ -214,8 +223,15 @@ impl Worker {
             clock: self.clock.clone(),
         };
         tasks.watches.spawn(probes.run(self.stop.clone()).in_current_span());
-        let mut signs =
-            Signs { at: at.clone(), exchange, reports, unauthorized, renewed: renewals, establishing };
+        let mut signs = Signs {
+            at: at.clone(),
+            exchange,
+            reports,
+            unauthorized,
+            renewed: renewals,
+            retry: renewed,
+            establishing,
+        };
         let ended = self.attend(&mut signs, &context, &caches, tasks).await;
         ended.map_err(|trouble| Ended { trouble, at })
     }
@@ -248,12 +264,16 @@ impl Worker {
         let mut missed = 0;
         let mut held = self.hold.follow();
         let mut renewals = signs.renewed.clone();
-        let mut install_again = Instant::now();
+        let mut installing = Installing { again: Instant::now(), failed: None };
         let established_by = Instant::now() + ANSWER_BOUND;
         loop {
             held.mark_unchanged();
             let lasting = failing.values().find(|(_, since)| *since <= Instant::now());
-            let state = lasting.map_or_else(|| self.state(context, caches), |(state, _)| state.clone());
+            let mut state = lasting.map_or_else(|| self.state(context, caches), |(state, _)| state.clone());
+            let installs = matches!(state, ClusterState::NoCrd(_)) && self.may_install();
+            if installs {
+                state = self.install(&mut installing, signs).await;
+            }
             if self.board.set_state(&self.name, &state) {
                 info!(cluster = %self.name, %state, "The cluster's state changed.");
             }
@@ -262,10 +282,6 @@ impl Worker {
             }
             if state != ClusterState::Syncing {
                 signs.establishing = None;
-            }
-            if state == ClusterState::NoCrd && Instant::now() >= install_again {
-                install_again = Instant::now() + limits.longest_pause;
-                self.install_crd(&signs.exchange.unlimited()).await;
             }
             tokio::select! {
                 // The stop first: the tasks end with it, and that is no crash.
@@ -284,6 +300,7 @@ impl Worker {
                 },
                 () = context.reconciled.notified() => {}
                 _ = held.changed() => {}
+                () = tokio::time::sleep_until(installing.again), if installs => {}
                 () = tokio::time::sleep_until(established_by), if signs.establishing.is_some() => {
                     signs.establishing = None;
                 }
@@ -345,25 +362,34 @@ impl Worker {
         !at_once
     }
 
-    /// Installs the CRD where the fleet file says so, if the cluster is ours.
-    async fn install_crd(&self, client: &Client) {
-        if !self.cluster.borrow().settings.install_crd || !self.hold.is_held() {
-            return;
+    /// Whether the CRD is ours to install: the fleet file says so, and so does the Lease.
+    fn may_install(&self) -> bool {
+        self.cluster.borrow().settings.install_crd && self.hold.is_held()
+    }
+
+    /// Installs the CRD if it is time to; the state of a cluster without it.
+    async fn install(&self, installing: &mut Installing, signs: &Signs) -> ClusterState {
+        if Instant::now() >= installing.again {
+            installing.again = Instant::now() + INSTALL_AGAIN.min(self.connect.limits().longest_pause);
+            installing.failed = self.install_crd(signs).await.err();
         }
+        ClusterState::NoCrd(installing.failed.clone())
+    }
+
+    /// Installs the CRD, or says why it cannot.
+    async fn install_crd(&self, signs: &Signs) -> Result<(), String> {
         let crd = polkadot::crd();
-        let api: Api<CustomResourceDefinition> = Api::all(fenced(client.clone(), &self.hold, MEMBER_LEASE));
+        let client = fenced(signs.exchange.unlimited(), &self.hold, MEMBER_LEASE);
+        let api: Api<CustomResourceDefinition> = Api::all(client);
         let (name, params) = (crd.name_any(), PatchParams::apply(FIELD_MANAGER));
         match tokio::time::timeout(ANSWER_BOUND, api.patch(&name, &params, &Patch::Apply(&crd))).await {
-            Ok(Ok(_)) => info!(cluster = %self.name, "Installed the Polkadot CRD."),
-            Ok(Err(error)) => {
-                warn!(
-                    cluster = %self.name, %error,
-                    "The Polkadot CRD cannot be installed; apply deploy/crd.yaml, or grant the role polkafleet-crd."
-                );
+            Ok(Ok(_)) => {
+                info!(cluster = %self.name, "Installed the Polkadot CRD.");
+                signs.retry.send_modify(|count| *count += 1);
+                Ok(())
             }
-            Err(_) => {
-                warn!(cluster = %self.name, "Installing the Polkadot CRD was not answered; it is tried again.");
-            }
+            Ok(Err(error)) => Err(trouble::not_installed(&error, &signs.at)),
+            Err(_) => Err(format!("{} does not answer; it is tried again", signs.at)),
         }
     }
 

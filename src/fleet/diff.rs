@@ -2,7 +2,9 @@
 
 use super::{ClusterName, Fleet};
 
-/// The difference in words, one line per cluster that changed, and one for each other part of the file.
+mod upgrades;
+
+/// The difference in words, one line per cluster and upgrade that changed, and one for each other part of the file.
 pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
     let mut lines = vec![];
     for cluster in &new.clusters {
@@ -24,9 +26,7 @@ pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
             .filter(|cluster| gone(&cluster.name))
             .map(|cluster| format!("cluster {} leaves; its nodes are left as they are", cluster.name)),
     );
-    if old.upgrades != new.upgrades {
-        lines.push("the upgrades changed".into());
-    }
+    lines.extend(upgrades::difference(&old.upgrades, &new.upgrades));
     if old.validators != new.validators {
         lines.push("the limits on validators changed".into());
     }

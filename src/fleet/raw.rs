@@ -117,8 +117,10 @@ pub(super) struct RawPorts {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct RawProbe {
     /// How often; default 60s.
+    #[schemars(extend("examples" = ["30s", "30m"]))]
     pub(super) interval: Option<String>,
     /// How long an answer may take; default 5s.
+    #[schemars(extend("examples" = ["30s", "30m"]))]
     pub(super) timeout: Option<String>,
 }
 
@@ -168,6 +170,7 @@ pub(super) struct RawOtlp {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct RawLease {
     /// How long a daemon that fell silent keeps its clusters, from 3s to 5m; default 15s.
+    #[schemars(extend("examples" = ["30s", "30m"]))]
     pub(super) duration: Option<String>,
 }
 

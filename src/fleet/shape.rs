@@ -89,6 +89,10 @@ fn words(kind: &ValidationErrorKind, value: &Value, around: &Value, message: &st
         return ("has no value".into(), "give it one, or remove the key".into());
     }
     match kind {
+        // Only durations have examples in the schema.
+        ValidationErrorKind::Type { .. } if value.is_number() && around["examples"].is_array() => {
+            ("is a duration without a unit".into(), with_a_unit(&value.to_string()))
+        }
         ValidationErrorKind::Type { kind } => ("has the wrong type".into(), expected(kind, value)),
         ValidationErrorKind::Enum { options } => {
             let options: Vec<String> = options
@@ -115,6 +119,11 @@ fn words(kind: &ValidationErrorKind, value: &Value, around: &Value, message: &st
         ),
         _ => (message.to_owned(), "polkafleet schema prints what may stand here".into()),
     }
+}
+
+/// What to write in place of a number that should be a duration.
+pub(super) fn with_a_unit(number: &str) -> String {
+    format!("write {number}s, {number}m or {number}h")
 }
 
 fn expected(kind: &TypeKind, value: &Value) -> String {

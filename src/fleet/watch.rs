@@ -11,16 +11,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
+
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::folders::Folders;
+use self::reminder::Reminder;
 use super::file::Sources;
 use super::problem::Problem;
 use super::validate::{Loaded, load_all};
@@ -28,6 +30,7 @@ use super::{Connection, Fleet, diff};
 
 mod credentials;
 mod folders;
+mod reminder;
 
 pub use credentials::{Credentials, generation, read as credentials, usual_kubeconfigs};
 
@@ -58,6 +61,7 @@ pub async fn follow(
             () = stop.cancelled() => return,
             () = follower.look(asked) => {}
         }
+        follower.remind(Instant::now());
         folders.watch(&follower.files);
         asked = tokio::select! {
             () = stop.cancelled() => return,
@@ -90,6 +94,8 @@ struct Follower {
     rejected: Vec<Problem>,
     /// Kubeconfigs of the fleet in force that cannot be read, and why.
     unreadable: BTreeMap<Option<PathBuf>, String>,
+    /// When all this is told again.
+    reminder: Reminder,
 }
 
 impl Follower {
@@ -100,7 +106,8 @@ impl Follower {
     ) -> Self {
         let files = sources.file.iter().cloned().collect();
         let (rejected, unreadable) = (vec![], BTreeMap::new());
-        Self { sources, fleet, credentials, files, loaded: Content::new(), rejected, unreadable }
+        let (loaded, reminder) = (Content::new(), Reminder::default());
+        Self { sources, fleet, credentials, files, loaded, rejected, unreadable, reminder }
     }
 
     /// Loads the files if they have changed, or if a person `asked` for it.
@@ -143,6 +150,25 @@ impl Follower {
         }
     }
 
+    /// Tells again what is still wrong, now and then: whoever looks at the log later has to find it.
+    fn remind(&mut self, now: Instant) {
+        if self.rejected.is_empty() && self.unreadable.is_empty() {
+            self.reminder = Reminder::default();
+        } else if self.reminder.is_due(now) {
+            self.tell_rejected();
+            for (path, why) in &self.unreadable {
+                let kubeconfig = named(&credentials::files_at(path.as_ref()));
+                error!(kubeconfig, why, "The kubeconfig still cannot be read; what is connected goes on.");
+            }
+        }
+    }
+
+    fn tell_rejected(&self) {
+        for problem in &self.rejected {
+            error!(%problem, "The edited fleet file is not valid; the last good fleet goes on unchanged.");
+        }
+    }
+
     /// The connections of the fleet in force.
     fn running(&self) -> Vec<Connection> {
         self.fleet.borrow().clusters.iter().map(|cluster| cluster.connection.clone()).collect()
@@ -159,12 +185,12 @@ impl Follower {
             }
             Err(problems) => {
                 // The same mistakes again are news only to who asked.
-                if asked || problems != self.rejected {
-                    for problem in &problems {
-                        error!(%problem, "The edited fleet file is not valid; the last good fleet goes on unchanged.");
-                    }
-                }
+                let news = asked || problems != self.rejected;
                 self.rejected = problems;
+                if news {
+                    self.tell_rejected();
+                    self.reminder = Reminder::default();
+                }
             }
         }
         self.take_kubeconfigs(&loaded.kubeconfigs);
@@ -197,13 +223,13 @@ impl Follower {
         let mut new = Credentials::new();
         for path in in_force {
             let files = credentials::files_at(path.as_ref());
-            let kubeconfig =
-                files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+            let kubeconfig = named(&files);
             if let Some(Err(why)) = read.get(&path) {
                 let kept = files.into_iter().filter_map(|file| Some((*known.get(&file)?, file)));
                 new.extend(kept.map(|(number, file)| (file, number)));
                 if self.unreadable.insert(path, why.clone()).as_ref() != Some(why) {
                     error!(kubeconfig, why, "The kubeconfig cannot be read; what is connected goes on.");
+                    self.reminder = Reminder::default();
                 }
                 continue;
             }
@@ -223,6 +249,11 @@ impl Follower {
             changed
         });
     }
+}
+
+/// The files of a kubeconfig, for people.
+fn named(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The paths of the kubeconfigs that `fleet` names; `None` is the usual one.

@@ -52,6 +52,8 @@ pub struct Lead {
     pub hold: Hold,
     /// It counts so many times shorter than the fleet file says.
     pub lease_divisor: u32,
+    /// Cancelled when the daemon begins to end: home's worker goes then, and its Lease is held on to until `stop`.
+    pub ending: CancellationToken,
 }
 
 impl Lead {
@@ -67,12 +69,16 @@ impl Lead {
             let name = self.fleet.borrow_and_update().home.clone();
             let found = self.clients.get(&name).map(|lent| (lent.session, lent.unfenced.clone()));
             let Some((session, client)) = found else {
+                if self.ending.is_cancelled() {
+                    // That is no news.
+                    return stop.cancelled().await;
+                }
                 let unseen = views.borrow().without_steps("it is not connected");
                 publish(&views, &wishes, (unseen, Wish::Have));
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    _ = self.board.changed() => {}
-                    _ = self.fleet.changed() => {}
+                    Ok(()) = self.board.changed() => {}
+                    Ok(()) = self.fleet.changed() => {}
                 }
                 continue;
             };
@@ -109,7 +115,8 @@ impl Lead {
         let mut held = self.hold.follow();
         loop {
             let current = self.fleet.borrow_and_update().clone();
-            let same = self.clients.get(name).is_some_and(|lent| lent.session == session);
+            let same = self.ending.is_cancelled()
+                || self.clients.get(name).is_some_and(|lent| lent.session == session);
             let moved = current.home != *name
                 || current.home_namespace != namespace
                 || current.lease.unsigned_abs() / self.lease_divisor != duration;
@@ -141,8 +148,8 @@ impl Lead {
                 () = &mut following_clock => {}
                 () = rings.notified() => {}
                 _ = held.changed() => {}
-                _ = self.board.changed() => {}
-                _ = self.fleet.changed() => {}
+                Ok(()) = self.board.changed() => {}
+                Ok(()) = self.fleet.changed() => {}
                 Some(written) = records.writes.join_next() => records.finish(written.ok()),
                 () = until(again) => records.retry = None,
                 _ = skew.changed() => {}

@@ -13,6 +13,7 @@ mod options;
 mod patch;
 mod read;
 mod request;
+mod reviews;
 mod scale;
 mod select;
 mod state;
@@ -83,6 +84,9 @@ pub fn answer(state: &mut State, head: &Head, body: &[u8], now: Timestamp) -> Re
         // The list of groups does not ask how it is asked for.
         let may = head.method == Method::GET || head.path == "/apis";
         return if may { Ok(Answer::ok(found)) } else { Err(Status::not_allowed()) };
+    }
+    if let Some(reviewed) = reviews::answer(head, body) {
+        return reviewed;
     }
     let target = Target::parse(&head.path);
     let served = target.as_ref().and_then(|target| {

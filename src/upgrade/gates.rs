@@ -228,8 +228,11 @@ fn approval(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     let target = &candidate.upgrade.client_version;
     let approved = stage.approved_version.as_ref() == Some(target);
     if stage.approval_required && !approved && !is_expedited(candidate.upgrade) {
-        let words =
-            format!("stage {} needs approval; set approvedVersion: {target} in the fleet file", stage.name);
+        let (upgrade, stage) = (&candidate.upgrade.name, &stage.name);
+        let words = format!(
+            "stage {stage} needs approval for {target}: polkafleet approve {upgrade} {stage}, or approvedVersion: {target} \
+             in the fleet file"
+        );
         return Err((Code::Approval, words));
     }
     Ok(())

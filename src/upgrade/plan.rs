@@ -45,7 +45,7 @@ fn home_is_unseen(fleet: &Fleet, board: &Board) -> Option<Veto> {
     let state = home.map_or_else(|| "connecting".to_owned(), |view| view.state.to_string());
     let words = || format!("the home cluster {} is {state}; no step is taken until it is well", fleet.home);
     // It may be there for the Leases and records only.
-    let ready = home.is_some_and(|view| matches!(view.state, ClusterState::Ready | ClusterState::NoCrd));
+    let ready = home.is_some_and(|view| matches!(view.state, ClusterState::Ready | ClusterState::NoCrd(_)));
     (!ready).then(|| (Code::HomeUnreachable, words()))
 }
 
@@ -319,6 +319,8 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
                 () if halted.is_some() && stage.failed > 0 && stage.in_flight == 0 => StageState::Halted,
                 () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
                 () if stage.in_flight + stage.healthy + stage.failed > 0 => StageState::Rolling,
+                () if stage.total == 0 && is_seen_empty(survey, upgrade, index) => StageState::Empty,
+                () if all_passed => StageState::Next,
                 () => StageState::Waiting,
             };
             all_passed &= passed;
@@ -332,6 +334,14 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
         halted,
         stages,
     }
+}
+
+/// Whether a stage that has to have a resource has none, as far as is known of its clusters: all there is to know.
+fn is_seen_empty(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> bool {
+    let mut members =
+        survey.fleet.clusters.iter().filter(|cluster| gates::is_in_stage(upgrade, cluster, stage));
+    !upgrade.stages[stage].optional
+        && members.all(|cluster| cluster.paused || cluster.lost || survey.is_ready(cluster))
 }
 
 fn count(stage: &mut StageProgress, standing: &Standing) {

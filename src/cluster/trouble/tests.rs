@@ -73,3 +73,19 @@ fn a_watch_that_finds_no_definition_or_no_right_counts_at_once_and_any_other_has
     assert!(at_once && forbidden.state(AT, None).to_string().contains("cannot list and watch pods"));
     assert!(!Trouble::of_watch("pods", &failed(500)).1);
 }
+
+#[test]
+fn a_crd_that_may_not_be_installed_names_the_right_and_the_role() {
+    let refused = answer(403, "User \"u\" cannot patch resource \"customresourcedefinitions\"");
+    let said = ClusterState::NoCrd(Some(not_installed(&refused, AT))).to_string();
+    for part in [
+        "CRD is not installed, and cannot be",
+        "customresourcedefinitions",
+        AT,
+        "polkafleet-crd",
+        "kubectl apply",
+    ] {
+        assert!(said.contains(part), "{part:?} in {said:?}");
+    }
+    assert!(not_installed(&answer(503, "etcd"), AT).contains("tried again"));
+}

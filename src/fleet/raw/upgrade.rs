@@ -31,6 +31,7 @@ pub(in crate::fleet) struct RawUpgrade {
     /// Failed resources tolerated, a count or a percentage; default 0.
     pub(in crate::fleet) max_failures: Option<RawCount>,
     /// From a step to healthy; default 30m.
+    #[schemars(extend("examples" = ["30m", "2d"]))]
     pub(in crate::fleet) progress_deadline: Option<String>,
     /// What an unreachable cluster does to its stage; default wait.
     #[schemars(extend("enum" = ["wait", "skip"]))]
@@ -87,6 +88,7 @@ pub(in crate::fleet) struct RawStage {
     /// Clusters in flight at once, a count or a percentage (rounded down, at least 1); default 1.
     pub(in crate::fleet) max_concurrent: Option<RawCount>,
     /// How long the stage must have been healthy before the next one starts; default none.
+    #[schemars(extend("examples" = ["30m", "2d"]))]
     pub(in crate::fleet) soak: Option<String>,
     /// `required`: a person has to approve the version.
     #[schemars(extend("enum" = ["required"]))]
@@ -116,6 +118,7 @@ pub(in crate::fleet) struct RawHealth {
     /// Blocks that the finalised one may be behind the best; default 10.
     pub(in crate::fleet) max_finality_lag: Option<u32>,
     /// How long all of it must have held at the target; default 3m.
+    #[schemars(extend("examples" = ["30m", "2d"]))]
     pub(in crate::fleet) stable_for: Option<String>,
     /// `required` (the default): a node that cannot be asked is not upgraded. `optional`: such a node counts by the
     /// readiness of its pod, for clusters whose API server cannot reach pods.

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo};
 use super::Checker;
 use crate::fleet::Count;
 use crate::fleet::raw::RawCount;
+use crate::fleet::shape::with_a_unit;
 
 /// A year: longer is a slip, and times must not overflow.
 const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -43,6 +44,10 @@ impl Checker<'_> {
             text.parse::<Span>().and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
         match span {
             Ok(duration) if !duration.is_negative() && duration <= LONGEST => duration,
+            _ if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.once(path.to_owned(), Some(text), "is a duration without a unit", &with_a_unit(text));
+                default
+            }
             _ => {
                 self.once(
                     path.to_owned(),

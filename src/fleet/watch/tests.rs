@@ -1,7 +1,6 @@
 use std::fs;
 use std::io::Write as _;
 use std::sync::Mutex;
-use std::time::Instant;
 
 use notify::event::AccessKind;
 use notify::{EventKind, RecursiveMode, Watcher as _};
@@ -284,4 +283,27 @@ async fn nothing_is_read_between_two_polls_of_a_quiet_file() {
     tokio::time::sleep(POLL * 2).await;
     assert!(opened.load(Ordering::SeqCst) <= 3, "{} times in two polls", opened.load(Ordering::SeqCst));
     world.end().await;
+}
+
+#[test]
+fn what_is_still_wrong_is_told_again_until_it_is_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("k"), KUBECONFIG).unwrap();
+    fs::write(folder.path().join("fleet.yaml"), of(&["a"])).unwrap();
+    let sources = Sources { file: Some(folder.path().join("fleet.yaml")), ..Sources::default() };
+    let fleet = watch::Sender::new(Arc::new(load(&sources).unwrap()));
+    let mut follower = Follower::new(sources, fleet, watch::Sender::new(Credentials::new()));
+    let log = Log::default();
+    let logger = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    let begin = Instant::now();
+    tracing::subscriber::with_default(logger, || {
+        let minute = |follower: &mut Follower, minute| follower.remind(begin + POLL + POLL * 30 * minute);
+        minute(&mut follower, 0);
+        follower.unreadable.insert(Some("k".into()), "it is gone".into());
+        (1..5).for_each(|number| minute(&mut follower, number));
+        assert_eq!(log.count("still cannot be read"), 2, "after one minute, and after two more");
+        follower.unreadable.clear();
+        (5..60).for_each(|number| minute(&mut follower, number));
+        assert_eq!(log.count("still cannot be read"), 2);
+    });
 }

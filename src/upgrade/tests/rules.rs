@@ -216,3 +216,37 @@ fn a_higher_attempt_tries_again_what_failed_and_disturbs_nothing_that_is_on_its_
     let plan = planned(&model);
     assert!(is_step(&plan), "{:?} {:?}", plan.actions, plan.waits);
 }
+
+#[test]
+fn an_empty_stage_says_so_and_one_whose_turn_has_come_waits_for_nobody() {
+    use crate::upgrade::StageState;
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    model.fleet.upgrades[0].paused = true;
+    let states = |model: &Model| {
+        let plan = planned(model);
+        plan.progress[0].stages.iter().map(|stage| stage.state).collect::<Vec<_>>()
+    };
+    model.fleet.upgrades[0].stages[0].optional = false;
+    model.fleet.upgrades[0].stages[1].optional = false;
+    assert_eq!(states(&model), [StageState::Next, StageState::Empty]);
+    for cluster in &mut model.fleet.clusters {
+        cluster.labels = [("stage".to_owned(), "production".to_owned())].into();
+    }
+    assert_eq!(states(&model), [StageState::Empty, StageState::Waiting]);
+    for cluster in &mut model.fleet.clusters {
+        cluster.labels = [("stage".to_owned(), "canary".to_owned())].into();
+    }
+    Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c0")).unwrap()).resources.clear();
+    Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c1")).unwrap()).resources.clear();
+    assert_eq!(states(&model)[0], StageState::Empty);
+    Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c1")).unwrap()).state =
+        ClusterState::Syncing;
+    assert_eq!(states(&model)[0], StageState::Next, "nobody knows yet");
+}

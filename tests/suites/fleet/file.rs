@@ -135,6 +135,7 @@ async fn validate_connect_asks_every_cluster_and_exits_1_if_one_does_not_answer(
     let (code, told, wrong) = ask().await;
     assert_eq!(code, 0, "{wrong}");
     assert!(told.contains("cluster cluster-1: answers, Kubernetes v1."), "{told}");
+    assert!(told.contains("cluster cluster-2: grants every right that is needed"), "{told}");
     world.members[1].gate.set(Mode::Refuse);
     let (code, told, wrong) = ask().await;
     assert_eq!(code, 1, "{wrong}");
@@ -158,6 +159,12 @@ async fn run_without_a_file_looks_after_the_current_context() {
         (said.contains("cluster-1") && said.contains("ready")).then_some(())
     })
     .await;
+    let taken = "current context cluster-1, at http";
+    assert!(
+        said().contains(taken) && said().contains("--context CONTEXT or --fleet FILE chooses"),
+        "{}",
+        said()
+    );
     child.kill().unwrap();
     child.wait().unwrap();
 }

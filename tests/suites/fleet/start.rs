@@ -49,7 +49,10 @@ async fn what_has_begun_is_finished_and_leases_are_let_go_at_a_signal(place: Pla
     let mut daemon = world.daemon();
     world.members[0].create(&sample(VERSION, 0x61)).await;
     says(&daemon, "Created an object").await;
+    let before = daemon.said().len();
     assert!(daemon.terminate().await, "it ends well");
+    let said = daemon.said();
+    assert!(!said[before..].contains("cannot be used"), "home goes with the daemon: {}", &said[before..]);
     // With a lease of minutes, only one that was let go can be had at once.
     let _next = world.daemon();
     world.members[0].settles_at(VERSION).await;

@@ -1,7 +1,9 @@
 //! `plan`, `status`, `approve`, `pause`, `resume`, `retry`, as a person or a pipeline uses them.
 
 use std::process::Output;
+use std::time::Duration;
 
+use polkafleet::upgrade::Code;
 use serde_json::{Value, json};
 
 use crate::support::daemon::command;
@@ -31,6 +33,29 @@ async fn run(world: &World, arguments: &[&str]) -> (i32, String) {
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.code().unwrap(), said)
+}
+
+/// In the sandbox, where the plan of a daemon can be looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_decided_is_in_the_plan_at_once() {
+    let (world, daemon) = World::settled(Place::Sandbox, 2, OLD).await;
+    world.write_fleet(2, &upgrade(NEW, "300d"));
+    let waits_for = async |code: Code, patience| {
+        eventually(&format!("the second stage waits: {code:?}"), patience, async || {
+            daemon.plan().waits.iter().any(|wait| wait.code == code).then_some(())
+        })
+        .await;
+    };
+    waits_for(Code::EarlierStage, PATIENCE).await;
+    // No timer of the daemon is as short as that, but for the simulated ones.
+    let soon = Duration::from_secs(3);
+    for (command, code) in [("pause", Code::UpgradePaused), ("resume", Code::EarlierStage)] {
+        let (exit, said) = run(&world, &[command, "polkadot"]).await;
+        assert_eq!(exit, 0, "{said}");
+        let begun = std::time::Instant::now();
+        waits_for(code, soon).await;
+        eprintln!("{command}: {:?}", begun.elapsed());
+    }
 }
 
 /// An upgrade whose second stage needs approval.
@@ -107,7 +132,7 @@ async fn approve_lets_a_stage_begin_for_exactly_one_version(place: Place) {
     eventually("the second stage waits for approval", PATIENCE, async || {
         let (code, said) = run(&world, &["status"]).await;
         assert_eq!(code, 3, "{said}");
-        let words = if is_real { "Approval: stage production needs approval" } else { "production" };
+        let words = if is_real { "polkafleet approve polkadot production" } else { "production" };
         said.contains(words).then_some(())
     })
     .await;

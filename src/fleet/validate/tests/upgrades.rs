@@ -1,6 +1,6 @@
 //! Upgrades: versions, selectors and durations.
 
-use super::{check, exactly, upgrade};
+use super::{check, cluster, exactly, upgrade};
 
 #[test]
 fn a_number_where_a_text_belongs_should_be_quoted() {
@@ -39,5 +39,15 @@ fn durations_may_be_days_and_deadlines_may_not_be_nothing() {
     assert_eq!(fleet.upgrades[0].health.stable_for.as_secs(), 90);
     for wrong in ["0s", "-5m", "30", "1 month", "400d", "soon"] {
         exactly(&upgrade(&format!("progressDeadline: '{wrong}'")), &[], &["upgrades[0].progressDeadline"]);
+    }
+}
+
+#[test]
+fn a_duration_without_a_unit_is_told_the_same_with_and_without_quotes() {
+    for number in ["30", "'30'"] {
+        let says = "is a duration without a unit; write 30s, 30m or 30h";
+        exactly(&upgrade(&format!("progressDeadline: {number}")), &[], &[says]);
+        exactly(&upgrade(&format!("health: {{stableFor: {number}}}")), &[], &[says]);
+        exactly(&cluster(&format!("probe: {{interval: {number}}}")), &[], &[says]);
     }
 }
