@@ -6,6 +6,7 @@ mod decide;
 mod look;
 mod picture;
 mod plan;
+mod play;
 mod run;
 mod sandbox;
 mod status;
