@@ -203,11 +203,15 @@ impl Play {
 
     /// Waits until every resource is up; what is not after a while is named, and plays as it is.
     async fn comes_up(&self) -> Vec<String> {
-        let mut board = self.daemon.board.clone();
+        let (mut board, mut home) = (self.daemon.board.clone(), self.daemon.home.clone());
         let patience = self.clock.now() + self.rhythm.patience;
-        let up = board.wait_for(|board| self.scene.missing(board).is_empty());
+        let up = async {
+            let _ = board.wait_for(|board| self.scene.missing(board).is_empty()).await;
+            // A Lease takes its real time, which would count as the fleet's.
+            let _ = home.wait_for(|home| home.no_steps.is_none()).await;
+        };
         tokio::select! {
-            _ = up => vec![],
+            () = up => vec![],
             () = self.clock.sleep_until(patience) => {
                 let missing = self.scene.missing(&self.daemon.board.borrow());
                 missing.iter().map(|(cluster, id)| format!("did not come up before the upgrades: {cluster} {id}")).collect()

@@ -9,12 +9,23 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cli::play::STALLED;
 use crate::fleet::Fleet;
 use crate::observed::{Board, ClusterState, NodeHealth, NodeView};
-use crate::upgrade::Plan;
+use crate::upgrade::{Code, Plan};
 
 /// Real seconds within which every node can be asked again, on a busy machine.
 const ROUND_SECONDS: f64 = 0.6;
 /// The slowest and the fastest pace that nobody asked for.
 const PACES: (f64, f64) = (20.0, 200.0);
+
+/// What is waited for in real time, however fast the fleet's runs.
+const REAL: [Code; 7] = [
+    Code::HomeUnreachable,
+    Code::Standby,
+    Code::TakingOver,
+    Code::ClockSkew,
+    Code::RecordPending,
+    Code::WriteUnderWay,
+    Code::ClusterUnreachable,
+];
 
 /// The fleet's own times.
 pub(super) struct Rhythm {
@@ -55,7 +66,7 @@ impl Rhythm {
 
     /// How far the time may jump when all is quiet.
     pub(super) fn jump(&self, plan: &Plan, now: Timestamp) -> Jump {
-        if !plan.actions.is_empty() {
+        if !plan.actions.is_empty() || plan.waits.iter().any(|wait| REAL.contains(&wait.code)) {
             return Jump::None;
         }
         let left = plan.wake.map_or(SignedDuration::MAX, |wake| wake.duration_since(now));
