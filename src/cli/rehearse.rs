@@ -124,7 +124,7 @@ async fn rehearse(args: &RehearseArgs, written: &Fleet) -> Result<Report, kube::
     };
     let resources = cast.parts.len();
     let rhythm = Rhythm::of(written);
-    let clock = Clock::simulated(Timestamp::now(), args.speed.unwrap_or_else(|| rhythm.pace()));
+    let clock = Clock::simulated(Timestamp::now(), args.speed.unwrap_or_else(|| rhythm.pace(resources)));
     let fleet = simulated(written);
     let scene = Scene::set(&fleet, cast, &clock).await?;
     let mut play = Play::begin(scene, &fleet, rhythm, clock);
@@ -253,7 +253,8 @@ impl Play {
     }
 
     fn jump(&self, plan: &Plan, seen: &mut Seen) {
-        let by = match self.rhythm.jump(plan, self.clock.now()) {
+        let long_quiet = seen.unchanged.elapsed() > LONG_QUIET;
+        let by = match self.rhythm.jump(plan, self.clock.now(), long_quiet) {
             Jump::Near(by) if all_asked(&seen.board, seen.jumped) => by,
             Jump::Far(by) => {
                 seen.moved += by;
@@ -263,7 +264,6 @@ impl Play {
         };
         self.clock.advance(by);
         seen.jumped = self.clock.now();
-        seen.unchanged = Instant::now();
     }
 }
 

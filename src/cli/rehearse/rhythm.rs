@@ -11,10 +11,15 @@ use crate::fleet::Fleet;
 use crate::observed::{Board, ClusterState, NodeHealth, NodeView};
 use crate::upgrade::{Code, Plan};
 
-/// Real seconds within which every node can be asked again, on a busy machine.
-const ROUND_SECONDS: f64 = 0.6;
+/// Real seconds within which every node is asked again, on a busy machine: for the pause between two rounds, and for every
+/// resource.
+const ROUND_SECONDS: (f64, f64) = (0.3, 0.01);
 /// The slowest and the fastest pace that nobody asked for.
-const PACES: (f64, f64) = (20.0, 200.0);
+const PACES: (f64, f64) = (5.0, 200.0);
+
+/// After a longer gap between two answers, a chain counts as one that stood still meanwhile; what is jumped over is half
+/// of that, so that the round of questions has the rest.
+const LONGEST_GAP: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is waited for in real time, however fast the fleet's runs.
 const REAL: [Code; 7] = [
@@ -59,18 +64,21 @@ impl Rhythm {
         Self { stale, stable: stable.unwrap_or_default(), patience }
     }
 
-    /// The pace at which no answer becomes old before the next is there.
-    pub(super) fn pace(&self) -> f64 {
-        (self.stale.as_secs_f64() / ROUND_SECONDS).clamp(PACES.0, PACES.1)
+    /// The pace at which a round of questions takes a third of the time for which answers are fresh.
+    pub(super) fn pace(&self, resources: usize) -> f64 {
+        let resources = f64::from(u32::try_from(resources).unwrap_or(u32::MAX));
+        let round = ROUND_SECONDS.0 + ROUND_SECONDS.1 * resources;
+        (self.stale.as_secs_f64() / 3.0 / round).clamp(PACES.0, PACES.1)
     }
 
-    /// How far the time may jump when all is quiet.
-    pub(super) fn jump(&self, plan: &Plan, now: Timestamp) -> Jump {
-        if !plan.actions.is_empty() || plan.waits.iter().any(|wait| REAL.contains(&wait.code)) {
+    /// How far the time may jump when all is quiet; for long enough, not even a write is expected any more.
+    pub(super) fn jump(&self, plan: &Plan, now: Timestamp, long_quiet: bool) -> Jump {
+        let real = || plan.waits.iter().any(|wait| REAL.contains(&wait.code));
+        if !plan.actions.is_empty() || (!long_quiet && real()) {
             return Jump::None;
         }
         let left = plan.wake.map_or(SignedDuration::MAX, |wake| wake.duration_since(now));
-        let near = left.min(self.stale * 2 / 3);
+        let near = left.min(self.stale / 2).min(LONGEST_GAP);
         let in_flight =
             plan.progress.iter().flat_map(|progress| &progress.stages).any(|stage| stage.in_flight > 0);
         let end = self.stable + self.stale * 3;
@@ -146,7 +154,7 @@ mod tests {
 
     #[test]
     fn only_a_soak_is_jumped_over_at_once_and_not_to_its_end() {
-        let jump = |in_flight, wake| RHYTHM.jump(&plan(in_flight, wake), Timestamp::UNIX_EPOCH);
+        let jump = |in_flight, wake| RHYTHM.jump(&plan(in_flight, wake), Timestamp::UNIX_EPOCH, false);
         let Jump::Far(far) = jump(0, Some(86_400)) else { panic!() };
         let left = SignedDuration::from_hours(24) - far;
         assert!(left > RHYTHM.stable + RHYTHM.stale, "{left:#} is left to show that all is well");
