@@ -141,7 +141,7 @@ async fn rehearse(args: &RehearseArgs, written: &Fleet) -> Result<Report, kube::
     cause(&play.scene.clusters, &args.fail, &versions, &on, began);
     play.fleets.send_replace(Arc::new(fleet.clone()));
     let mut played = Played::new(began);
-    let (end, plan) = play.watch(&fleet, &mut played).await;
+    let (end, last) = play.watch(&fleet, &mut played).await;
     let report = Report {
         clusters: fleet.clusters.len(),
         resources,
@@ -153,7 +153,7 @@ async fn rehearse(args: &RehearseArgs, written: &Fleet) -> Result<Report, kube::
         seconds: play.clock.now().duration_since(played.began()).as_secs(),
         end,
         troubles: troubles(&play.scene.clusters).await,
-        plan: Plan::clone(&plan),
+        plan: Plan::clone(&last),
     };
     // In a simulation nothing is lost by an end that takes too long.
     let _ = tokio::time::timeout(END_BOUND, play.daemon.stop()).await;

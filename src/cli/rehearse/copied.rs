@@ -30,24 +30,24 @@ pub(super) fn copied(
     }
     let (metadata, mut spec) = (read.metadata, read.spec);
     let hold = spec.hold.take();
-    let mut note = |what, was_there: bool| {
+    let mut leave = |what, was_there: bool| {
         if was_there {
             *left.entry(what).or_default() += 1;
         }
     };
-    note("status", read.status.is_some());
-    note("imagePullSecrets", !std::mem::take(&mut spec.image_pull_secrets).is_empty());
+    leave("status", read.status.is_some());
+    leave("imagePullSecrets", !std::mem::take(&mut spec.image_pull_secrets).is_empty());
     if let Some(sentry) = &mut spec.sentry {
-        note("reservedValidatorID", sentry.reserved_validator_id.take().is_some());
-        strip(&mut sentry.node, &mut note);
+        leave("reservedValidatorID", sentry.reserved_validator_id.take().is_some());
+        strip(&mut sentry.node, &mut leave);
     }
     if let Some(validator) = &mut spec.validator {
-        note("reservedSentryID", validator.reserved_sentry_id.take().is_some());
-        strip(&mut validator.node, &mut note);
+        leave("reservedSentryID", validator.reserved_sentry_id.take().is_some());
+        strip(&mut validator.node, &mut leave);
     }
     let annotations = metadata.annotations.unwrap_or_default();
     let step = record::read::<Step>(&annotations, STEP_ANNOTATION);
-    note("annotations", annotations.keys().any(|key| key != STEP_ANNOTATION));
+    leave("annotations", annotations.keys().any(|key| key != STEP_ANNOTATION));
     let kept = ObjectMeta {
         name: metadata.name,
         namespace: metadata.namespace,
@@ -65,22 +65,22 @@ fn of_step(step: Step) -> Option<BTreeMap<String, String>> {
     Some([(STEP_ANNOTATION.to_owned(), text)].into())
 }
 
-fn strip(node: &mut Node, note: &mut impl FnMut(&'static str, bool)) {
-    note("nodeKey", node.node_key.take().is_some());
-    note("nodeKeySecretRef", node.node_key_secret_ref.take().is_some());
-    note("podAnnotations", !std::mem::take(&mut node.pod_annotations).is_empty());
+fn strip(node: &mut Node, leave: &mut impl FnMut(&'static str, bool)) {
+    leave("nodeKey", node.node_key.take().is_some());
+    leave("nodeKeySecretRef", node.node_key_secret_ref.take().is_some());
+    leave("podAnnotations", !std::mem::take(&mut node.pod_annotations).is_empty());
     for service in [&mut node.service, &mut node.p2p_services].into_iter().flatten() {
-        note("annotations of Services", !std::mem::take(&mut service.annotations).is_empty());
+        leave("annotations of Services", !std::mem::take(&mut service.annotations).is_empty());
     }
     if let Some(claim) = &mut node.data_persistence_support.persistent_volume_claim {
-        note("annotations of claims", !std::mem::take(&mut claim.metadata.annotations).is_empty());
+        leave("annotations of claims", !std::mem::take(&mut claim.metadata.annotations).is_empty());
     }
     let arguments = node.extra_args.len();
     node.extra_args.retain(|argument| {
         let argument = argument.to_lowercase();
         !SECRET_WORDS.iter().any(|word| argument.contains(word))
     });
-    note("extraArgs that may hold a secret", node.extra_args.len() < arguments);
+    leave("extraArgs that may hold a secret", node.extra_args.len() < arguments);
 }
 
 /// The chains that resources are on.

@@ -57,11 +57,11 @@ impl Rhythm {
     pub(super) fn of(fleet: &Fleet) -> Self {
         let probes = fleet.clusters.iter().map(|cluster| &cluster.settings.probe);
         let stale = probes.map(|probe| probe.interval * 3 + probe.timeout).min().unwrap_or(STALLED);
-        let stable = fleet.upgrades.iter().map(|upgrade| upgrade.health.stable_for).max();
+        let proofs = fleet.upgrades.iter().map(|upgrade| upgrade.health.stable_for);
         let longest =
             fleet.upgrades.iter().map(|upgrade| upgrade.progress_deadline + upgrade.health.stable_for).max();
         let patience = longest.unwrap_or_default().max(STALLED);
-        Self { stale, stable: stable.unwrap_or_default(), patience }
+        Self { stale, stable: proofs.max().unwrap_or_default(), patience }
     }
 
     /// The pace at which a round of questions takes a third of the time for which answers are fresh.

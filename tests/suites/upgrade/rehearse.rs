@@ -92,7 +92,7 @@ async fn an_undisturbed_rehearsal_has_the_waves_that_plan_names_and_gives_the_ap
 async fn the_example_is_rehearsed_in_seconds_without_its_kubeconfig() {
     let begun = std::time::Instant::now();
     let (code, said) = rehearse(&example(), &[]).await;
-    assert_eq!((code, said.contains("PASSED in 1 h")), (0, true), "{said}");
+    assert_eq!((code, said.contains("PASSED in ")), (0, true), "{said}");
     assert!(said.contains("These are the waves that plan names."), "{said}");
     assert!(begun.elapsed() < crate::support::PATIENCE, "{:?}", begun.elapsed());
 }
