@@ -6,6 +6,8 @@ mod decide;
 mod look;
 mod picture;
 mod plan;
+mod play;
+mod rehearse;
 mod run;
 mod sandbox;
 mod status;
@@ -38,6 +40,7 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     Validate(validate::ValidateArgs),
     Plan(plan::PlanArgs),
+    Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
     Approve(decide::ApproveArgs),
     /// Let an upgrade start nothing new; what is in flight finishes.
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
             args.fleet.sources().map_or_else(no_fleet, |sources| validate::run(&sources, connect))
         }
         Command::Plan(args) => with(&args.fleet, |sources| plan::run(&args, sources)),
+        Command::Rehearse(args) => rehearse::run(&args),
         Command::Status(args) => with(&args.fleet, |sources| status::run(&args, sources)),
         Command::Approve(ApproveArgs { decide: args, stage }) => decided(&What::Approve(stage), &args),
         Command::Pause(args) => decided(&What::Pause, &args),

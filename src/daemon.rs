@@ -19,7 +19,7 @@ use crate::cluster::connect::Connect;
 use crate::cluster::{Clients, Leases, Registry};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
-use crate::fleet::watch::{self as files, follow};
+use crate::fleet::watch::{self as files, Credentials, follow};
 use crate::home::HomeView;
 use crate::home::lead::Lead;
 use crate::leader::Hold;
@@ -55,11 +55,22 @@ pub struct Daemon {
 impl Daemon {
     /// Starts every part; they run until [`Daemon::stop`].
     pub fn start(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>, clock: &Clock) -> Self {
-        let fleet_size = (fleet.clusters.len(), fleet.upgrades.len());
-        let home_name = fleet.home.clone();
-        let stop = CancellationToken::new();
         let (credentials, kubeconfigs) = watch::channel(files::credentials(&fleet));
         let (fleet, followed) = watch::channel(Arc::new(fleet));
+        let daemon = Self::start_on(followed, kubeconfigs, connect, clock);
+        let (died, stop) = (daemon.died.clone(), daemon.stop.clone());
+        daemon.tasks.spawn(vital("fleet file", died, follow(sources, fleet, credentials, stop)));
+        daemon
+    }
+
+    /// The same on a fleet that somebody else changes, and no file: who holds the other ends.
+    pub fn start_on(
+        followed: watch::Receiver<Arc<Fleet>>,
+        kubeconfigs: watch::Receiver<Credentials>,
+        connect: Arc<dyn Connect>,
+        clock: &Clock,
+    ) -> Self {
+        let stop = CancellationToken::new();
         let (writer, board) = BoardWriter::new();
         let clients = Clients::default();
         let (made, plans) = watch::channel(Arc::new(Plan::default()));
@@ -69,7 +80,7 @@ impl Daemon {
         let (views, home) = watch::channel(Arc::new(HomeView::unseen()));
         let me = identity();
         let hold = Hold::new(&me);
-        info!(daemon = me, clusters = fleet_size.0, upgrades = fleet_size.1, home = %home_name, "Starting.");
+        announce(&me, &followed.borrow());
         let lead = Lead {
             fleet: followed.clone(),
             board: board.clone(),
@@ -95,7 +106,6 @@ impl Daemon {
             died.clone(),
             execute::run(inputs, reach, clock.clone(), made, stop.clone()),
         ));
-        tasks.spawn(vital("fleet file", died.clone(), follow(sources, fleet, credentials, stop.clone())));
         tasks.close();
         Self { name: me, tasks, stop, died, lead: leading, let_go, board, plans, home }
     }
@@ -111,6 +121,11 @@ impl Daemon {
         self.let_go.cancel();
         self.lead.wait().await;
     }
+}
+
+fn announce(daemon: &str, fleet: &Fleet) {
+    let (clusters, upgrades) = (fleet.clusters.len(), fleet.upgrades.len());
+    info!(daemon, clusters, upgrades, home = %fleet.home, "Starting.");
 }
 
 /// Runs a part without which the others must not go on: its end, also by a panic, is told.

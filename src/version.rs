@@ -102,6 +102,36 @@ impl ClientVersion {
     }
 }
 
+impl ClientVersion {
+    /// A release before this one, and as near to it as its name tells; `None` where it tells nothing.
+    #[must_use]
+    pub fn before(&self) -> Option<Self> {
+        let release = |numbers| Self::Semver { numbers, candidate: None };
+        let stable = |line, patch| Self::Stable { line, patch, candidate: None };
+        match *self {
+            Self::Semver { numbers: (major, minor, patch), .. } => match (major, minor, patch) {
+                (_, _, 1..) => Some(release((major, minor, patch - 1))),
+                (_, 1.., 0) => Some(release((major, minor - 1, 0))),
+                // No release of 0.9 was the last one before 1.0: this one was.
+                (1, 0, 0) => Some(release((0, 9, 43))),
+                _ => None,
+            },
+            Self::Stable { line, patch: patch @ 1.., .. } => Some(stable(line, patch - 1)),
+            Self::Stable { line, patch: 0, .. } => {
+                let before = LINES.iter().rev().find(|(known, _)| *known < line);
+                Some(before.map_or(release((1, 14, 0)), |(line, _)| stable(*line, 0)))
+            }
+            Self::Other(_) => None,
+        }
+    }
+
+    /// The first release of the newest line that is known.
+    #[must_use]
+    pub fn newest() -> Self {
+        Self::Stable { line: LINES[LINES.len() - 1].0, patch: 0, candidate: None }
+    }
+}
+
 impl fmt::Display for ClientVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -203,6 +233,24 @@ mod tests {
         ] {
             let order = ClientVersion::parse(first).order(&ClientVersion::parse(second));
             assert_eq!(order, expected, "{first} against {second}");
+        }
+    }
+
+    #[test]
+    fn the_release_before_another_is_older_wherever_it_can_be_told() {
+        for (version, before) in [
+            ("stable2503-7", Some("stable2503-6")),
+            ("stable2503", Some("stable2412")),
+            ("stable2503-rc1", Some("stable2412")),
+            ("stable2407", Some("v1.14.0")),
+            ("v0.9.42", Some("v0.9.41")),
+            ("v1.0.0", Some("v0.9.43")),
+            ("latest", None),
+        ] {
+            let version = ClientVersion::parse(version);
+            let found = version.before();
+            assert_eq!(found.as_ref().map(ToString::to_string).as_deref(), before, "{version}");
+            assert!(found.is_none_or(|found| found.order(&version) == Order::Older), "{version}");
         }
     }
 

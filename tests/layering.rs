@@ -39,6 +39,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "sandbox",
             "telemetry",
             "upgrade",
+            "version",
         ],
     ),
 ];
@@ -54,6 +55,10 @@ const IO: &[&str] = &[
     "cli/decide.rs",
     "cli/look.rs",
     "cli/plan.rs",
+    "cli/play.rs",
+    "cli/rehearse.rs",
+    "cli/rehearse/read.rs",
+    "cli/rehearse/scene.rs",
     "cli/status.rs",
     "cli/run.rs",
     "cli/sandbox.rs",

@@ -1,7 +1,9 @@
 //! How a node, and a stage and its bar, look on a terminal: for `status` and the sandbox. Pure.
 
-use crate::observed::NodeView;
-use crate::upgrade::{StageProgress, StageState};
+use std::collections::BTreeMap;
+
+use crate::observed::{Board, ClusterView, NodeView};
+use crate::upgrade::{Plan, StageProgress, StageState};
 
 /// The width of a progress bar.
 const BAR: usize = 30;
@@ -29,6 +31,32 @@ pub(super) fn stage(stage: &StageProgress) -> String {
         StageState::Empty => stage.state.to_string(),
         _ => format!("{}, {} of {} healthy{failed}", stage.state, stage.healthy, stage.total),
     }
+}
+
+/// What there is to say, by what it is about.
+pub(super) fn facts(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    for (name, view) in &board.clusters {
+        facts.insert(name.to_string(), format!("{}", view.state));
+        for node in nodes(view) {
+            facts.insert(format!("{}  {}", name, node.pod), self::node(node));
+        }
+    }
+    for progress in &plan.progress {
+        for stage in &progress.stages {
+            let about = format!("upgrade {}  {}", progress.upgrade, stage.stage);
+            facts.insert(about, self::stage(stage));
+        }
+        if let Some(why) = &progress.halted {
+            facts.insert(format!("upgrade {}", progress.upgrade), format!("HALTED: {why}"));
+        }
+    }
+    facts
+}
+
+/// Every node of a cluster.
+pub(super) fn nodes(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
+    view.resources.values().flat_map(|resource| &resource.roles).flat_map(|role| &role.nodes)
 }
 
 #[cfg(test)]

@@ -102,20 +102,20 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
     }
     for (number, wave) in waves.iter().enumerate() {
         let approval = if wave.needs_approval { ", when it is approved" } else { "" };
-        let _ = writeln!(
-            text,
-            "wave {}  upgrade {}, stage {}, in {} at the earliest{approval}",
-            number + 1,
-            wave.upgrade,
-            wave.stage,
-            in_words(wave.after_seconds),
-        );
-        for step in &wave.steps {
-            let from = step.from.as_deref().unwrap_or("nothing");
-            let _ = writeln!(text, "  {}  {}  {from} -> {}", step.cluster, step.resource, step.to);
-        }
+        let when = format!("in {} at the earliest{approval}", in_words(wave.after_seconds));
+        text.push_str(&wave_in_words(number + 1, wave, &when));
     }
     text + &waiting(&seen.plan.waits)
+}
+
+/// A wave, for people: what begins, when, and with which resources.
+pub(super) fn wave_in_words(number: usize, wave: &Wave, when: &str) -> String {
+    let mut text = format!("wave {number}  upgrade {}, stage {}, {when}\n", wave.upgrade, wave.stage);
+    for step in &wave.steps {
+        let from = step.from.as_deref().unwrap_or("nothing");
+        let _ = writeln!(text, "  {}  {}  {from} -> {}", step.cluster, step.resource, step.to);
+    }
+    text
 }
 
 /// Why each resource waits, for people.
@@ -130,7 +130,8 @@ pub(super) fn waiting(waits: &[Wait]) -> String {
     text
 }
 
-fn in_words(seconds: i64) -> String {
+/// A time in words, to the unit that matters.
+pub(super) fn in_words(seconds: i64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),

@@ -21,15 +21,14 @@ use crate::fleet::file::Sources;
 use crate::fleet::problem::Problem;
 use crate::fleet::validate::load;
 use crate::sandbox::connect::InProcess;
-use crate::sandbox::faults::{NAMES, Wanted};
+use crate::sandbox::faults::Wanted;
 use crate::telemetry;
 use crate::upgrade::Plan;
 
 use self::scene::Scene;
 use self::view::View;
+use super::play::{STALLED, fault, fault_help, interrupted, speed, troubles};
 
-/// When nothing has moved for this long in simulated time, the upgrade cannot end.
-const STALLED: SignedDuration = SignedDuration::from_mins(45);
 /// What the end of the daemon may take.
 const END_BOUND: Duration = Duration::from_secs(10);
 
@@ -52,7 +51,7 @@ pub(super) struct SandboxArgs {
     #[arg(long, value_name = "VERSION", default_value = "stable2503-7")]
     upgrade: String,
     /// What goes wrong during the upgrade, for example production-1=crash-loop. May be given more than once.
-    #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help())]
+    #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help("canary, production-1, production-2, …"))]
     fail: Vec<(String, Wanted)>,
     /// How much faster than real time the simulated time runs.
     #[arg(long, value_name = "X", default_value_t = 60.0, value_parser = speed)]
@@ -60,26 +59,6 @@ pub(super) struct SandboxArgs {
     /// Stay after the upgrade has ended, to look around with kubectl; on a terminal that is so anyway.
     #[arg(long)]
     keep: bool,
-}
-
-fn fault(text: &str) -> Result<(String, Wanted), String> {
-    let (cluster, fault) =
-        text.split_once('=').ok_or("it has the form CLUSTER=FAULT, for example production-1=crash-loop")?;
-    Ok((cluster.to_owned(), fault.parse()?))
-}
-
-fn fault_help() -> String {
-    let faults: Vec<String> = NAMES.iter().map(|(name, what)| format!("  {name:<20} {what}")).collect();
-    format!(
-        "What goes wrong during the upgrade, as CLUSTER=FAULT; may be given more than once.\n\
-         Clusters: canary, production-1, production-2, …, or all of them: all. Faults:\n{}",
-        faults.join("\n")
-    )
-}
-
-fn speed(text: &str) -> Result<f64, String> {
-    let speed: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
-    if (0.1..=1000.0).contains(&speed) { Ok(speed) } else { Err("it must be between 0.1 and 1000".into()) }
 }
 
 /// How the play ended.
@@ -150,7 +129,7 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
         End::Done => view.say(&format!("SIMULATION: the upgrade to {} has come everywhere.", args.upgrade)),
         End::Cannot(why) => {
             view.say(&format!("SIMULATION: the upgrade to {} cannot end: {why}", args.upgrade));
-            for line in scene.troubles().await {
+            for line in troubles(&scene.fleet).await {
                 view.say(&line);
             }
             if !(args.keep || view.is_live()) {
@@ -162,7 +141,7 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
     let stays = (args.keep || view.is_live()) && !matches!(ended, End::Interrupted);
     if stays {
         view.say("The fleet stays up to look around (the commands are above); Ctrl-C ends it.");
-        interrupted().await?;
+        interrupted().await.map_err(Error::Signal)?;
     }
     if tokio::time::timeout(END_BOUND, daemon.stop()).await.is_err() {
         view.say("The daemon was still busy and is cut off; in a simulation nothing is lost by that.");
@@ -204,7 +183,7 @@ async fn watch(
             return Ok(ended);
         }
         tokio::select! {
-            interrupted = &mut end => return interrupted.map(|()| End::Interrupted),
+            interrupted = &mut end => return interrupted.map(|()| End::Interrupted).map_err(Error::Signal),
             _ = tick.tick() => {}
             _ = plans.changed() => {}
         }
@@ -227,18 +206,6 @@ fn outcome(plan: &Plan, still: SignedDuration, args: &SandboxArgs) -> Option<End
     (still > STALLED).then(|| {
         End::Cannot(format!("nothing has moved for {minutes} simulated minutes. {}", waits.join(". ")))
     })
-}
-
-/// Returns at SIGINT or SIGTERM.
-async fn interrupted() -> Result<(), Error> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 /// Writes a file as an editor does: beside it, then renamed.

@@ -35,6 +35,16 @@ pub fn load(sources: &Sources) -> Result<Fleet, Vec<Problem>> {
     load_all(sources, &[]).fleet
 }
 
+/// As [`load`], for those who reach no cluster: the kubeconfigs are not looked at, and have whatever context is named.
+pub fn load_alone(sources: &Sources) -> Result<Fleet, Vec<Problem>> {
+    let folder = sources.file.as_deref().and_then(Path::parent);
+    let written = file::read(sources).map_err(|problem| vec![problem])?;
+    let clusters = written.value["clusters"].as_array().into_iter().flatten();
+    let named: Vec<String> =
+        clusters.filter_map(|cluster| cluster["context"].as_str().map(str::to_owned)).collect();
+    validate(&written, folder, &|_| Ok(named.clone()), &[])
+}
+
 /// As [`load`], for those who follow the files too: the kubeconfigs of the `running` connections are read in any case,
 /// and one that cannot be read takes none of them away. Each kubeconfig is read once, however many clusters it is for.
 pub(super) fn load_all(sources: &Sources, running: &[Connection]) -> Loaded {

@@ -115,15 +115,15 @@ fn current(health: &NodeHealth, ready_since: Option<Timestamp>) -> impl Iterator
 pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) -> Option<Progress> {
     let mut finalized = Heights::default();
     let mut ended = None;
-    let mut rose_ever = false;
+    let (mut rose_ever, mut stood) = (false, false);
     for sample in current(health, None) {
-        let before = finalized.moved;
         if finalized.see(sample.finalized, sample.at) {
             rose_ever = true;
-            ended = before
-                .filter(|before| sample.at.duration_since(*before) >= STANDSTILL)
-                .map(|_| sample.at)
-                .or(ended);
+            ended = stood.then_some(sample.at).or(ended);
+            stood = false;
+        } else {
+            // Only an answer says so: between two that are far apart, nobody knows.
+            stood |= finalized.moved.is_some_and(|moved| sample.at.duration_since(moved) >= STANDSTILL);
         }
     }
     let last = health.samples.back()?.at;

@@ -2,6 +2,7 @@
 //! server ([`super::cluster`]) and the chain nodes ([`super::chain`]) act on it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -115,6 +116,14 @@ impl FromStr for Wanted {
     }
 }
 
+impl fmt::Display for Wanted {
+    /// By its name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = NAMES.iter().find(|(name, _)| name.parse::<Self>().is_ok_and(|named| named == *self));
+        f.write_str(named.map_or("a fault", |(name, _)| name))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,7 +131,7 @@ mod tests {
     #[test]
     fn every_fault_that_the_help_names_can_be_asked_for() {
         for (name, _) in NAMES {
-            assert!(name.parse::<Wanted>().is_ok(), "{name}");
+            assert_eq!(name.parse::<Wanted>().map(|wanted| wanted.to_string()).as_deref(), Ok(name));
         }
         assert!("crash".parse::<Wanted>().is_err_and(|said| said.contains("crash-loop")));
     }

@@ -126,7 +126,10 @@ fn since_step(
         Some((since, pod, why)) if since <= chart.now => {
             Standing::Failed(format!("{pod} cannot start: {why}"))
         }
-        _ if chart.now >= deadline && !is_excused(resource, chart, chain) => {
+        _ if chart.now >= deadline
+            && !is_excused(resource, chart, chain)
+            && !was_well(resource, chart, deadline) =>
+        {
             let within = format!("not healthy within {:#}", upgrade.progress_deadline);
             Standing::Failed(match chart.ill(resource) {
                 Some((pod, why)) => format!("{within}: {pod}: {why}"),
@@ -143,6 +146,12 @@ fn since_step(
 /// Past the deadline and not failed: the chain stands still, a node that syncs is on its way, or nobody can ask.
 fn is_excused(resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     chain.stalled.is_some() || chart.is_rising(resource) || chart.only_unasked(resource)
+}
+
+/// Whether it was healthy before `deadline` as far as anybody saw: nobody looked for a while, by a new start of ours or
+/// because it could not be asked, and it only has to be seen well for long enough again.
+fn was_well(resource: &ResourceView, chart: &Chart, deadline: Timestamp) -> bool {
+    healthy_at(resource, chart).is_some_and(|(_, anchor)| anchor <= deadline)
 }
 
 /// How the target stands to the version of the spec; where that moves, to what all nodes report.

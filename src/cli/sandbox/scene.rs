@@ -5,23 +5,22 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::core::DynamicObject;
-use kube::{Api, CustomResourceExt as _, ResourceExt as _};
+use kube::Api;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use super::{Error, SandboxArgs, write};
+use crate::cli::play::{BACKSTAGE, cause, known, prepare};
 use crate::clock::Clock;
 use crate::observed::Board;
 use crate::polkadot::Polkadot;
 use crate::sandbox::cluster::Cluster;
-use crate::sandbox::faults::Wanted;
 use crate::sandbox::fleet::Fleet;
 
 /// The version that the fleet runs at first.
 const OLD: &str = "stable2503-6";
-/// The name that stands for every cluster in `--fail`.
-const ALL: &str = "all";
+/// What all nodes are on.
+const CHAIN: &str = "polkadot";
 /// Where the resources are.
 const NAMESPACE: &str = "polkadot";
 
@@ -42,14 +41,7 @@ impl Scene {
     /// Starts the clusters and puts the old operator's sample into each, every validator with a key of its own.
     pub(super) async fn set(args: &SandboxArgs, clock: &Clock) -> Result<Self, Error> {
         let names: Vec<String> = (0..args.clusters).map(name).collect();
-        for (cluster, _) in &args.fail {
-            if cluster != ALL && !names.contains(cluster) {
-                let all = names.join(", ");
-                return Err(Error::Usage(format!(
-                    "--fail {cluster}=…: there is no such cluster; there are: {all}, or all for all of them"
-                )));
-            }
-        }
+        known(&args.fail, &names).map_err(Error::Usage)?;
         let folder = std::env::temp_dir().join(format!("polkafleet-sandbox-{}", std::process::id()));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let scene = Self { fleet: Fleet::start(&names, clock), folder };
@@ -107,21 +99,8 @@ impl Scene {
 
     /// Edits the fleet file as a person would, and lets go wrong what is to go wrong.
     pub(super) fn begin_upgrade(&self, args: &SandboxArgs, clock: &Clock) -> Result<(), Error> {
-        for (name, wanted) in &args.fail {
-            let meant = |cluster: &&Cluster| name == ALL || cluster.name() == name;
-            for cluster in self.fleet.clusters.iter().filter(meant) {
-                match wanted {
-                    Wanted::Api(fault) => cluster.set_faults(|faults| faults.api = fault.clone()),
-                    Wanted::Version(fault) => cluster.set_faults(|faults| {
-                        faults.versions.insert(args.upgrade.clone(), *fault);
-                    }),
-                    Wanted::ChainStalls => {
-                        let now = clock.now();
-                        self.fleet.chains.with("polkadot", now, |chain| chain.stall(now));
-                    }
-                }
-            }
-        }
+        let (versions, chains) = ([args.upgrade.as_str()], [CHAIN]);
+        cause(&self.fleet, &args.fail, &versions, &chains, clock.now());
         self.write("fleet.yaml", &self.fleet_file(Some(&args.upgrade)))
     }
 
@@ -147,39 +126,6 @@ impl Scene {
         }
         text
     }
-
-    /// Pods that do not run, and the last that they wrote.
-    pub(super) async fn troubles(&self) -> Vec<String> {
-        let mut lines = vec![];
-        for cluster in &self.fleet.clusters {
-            let pods: Api<k8s_openapi::api::core::v1::Pod> =
-                Api::namespaced(cluster.backstage("polkafleet-sandbox"), NAMESPACE);
-            // A cluster that cannot be asked is named in the reason already.
-            let Ok(pods) = pods.list(&ListParams::default()).await else { continue };
-            for pod in pods {
-                let status = serde_json::to_value(&pod.status).unwrap_or_default();
-                lines.extend(trouble(cluster.name(), &pod.name_any(), &status["containerStatuses"][0]));
-            }
-        }
-        lines
-    }
-}
-
-fn trouble(cluster: &str, pod: &str, container: &Value) -> Option<String> {
-    if container["ready"] == true {
-        return None;
-    }
-    let word = container["state"]["waiting"]["reason"].as_str().unwrap_or("not ready");
-    let last = &container["lastState"]["terminated"];
-    if let Some(says) = container["state"]["waiting"]["message"].as_str().filter(|_| last.is_null()) {
-        return Some(format!("  {cluster}  {pod}  {word}: {says}"));
-    }
-    let wrote = last["message"].as_str().unwrap_or_default();
-    let wrote =
-        wrote.lines().rfind(|line| line.contains("panicked") || line.contains("rror")).unwrap_or(wrote);
-    let ended =
-        last["exitCode"].as_i64().map(|code| format!("; it ended with {code}: {wrote}")).unwrap_or_default();
-    Some(format!("  {cluster}  {pod}  {word}{ended}"))
 }
 
 fn name(number: u16) -> String {
@@ -187,24 +133,9 @@ fn name(number: u16) -> String {
 }
 
 async fn furnish(cluster: &Cluster, number: usize, nodes: u16) -> Result<(), kube::Error> {
-    let client = cluster.backstage("polkafleet-sandbox");
-    let params = PatchParams::apply("sandbox").force();
-    let object = |version: &str, kind: &str, name: &str| -> (Api<DynamicObject>, Value) {
-        let (group, version_only) = version.split_once('/').unwrap_or(("", version));
-        let gvk = kube::core::GroupVersionKind::gvk(group, version_only, kind);
-        let api = Api::all_with(client.clone(), &kube::core::ApiResource::from_gvk(&gvk));
-        (api, json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}}))
-    };
-    let (namespaces, namespace) = object("v1", "Namespace", NAMESPACE);
-    namespaces.patch(NAMESPACE, &params, &Patch::Apply(namespace)).await?;
-    let crd = Polkadot::crd();
-    let (crds, _) = object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "");
-    crds.patch(&crd.name_any(), &params, &Patch::Apply(&crd)).await?;
+    let client = cluster.backstage(BACKSTAGE);
+    prepare(cluster, NAMESPACE).await?;
     let polkadots: Api<Polkadot> = Api::namespaced(client.clone(), NAMESPACE);
-    // The CRD is served a moment after it has been taken.
-    while polkadots.list(&ListParams::default()).await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
     // Its key is no secret: it is a number.
     let key = Secret {
         metadata: ObjectMeta { name: Some(KEY_SECRET.into()), ..ObjectMeta::default() },
@@ -229,7 +160,7 @@ fn resource(nodes: u16) -> Value {
     let kind = if nodes == 1 { "Validator" } else { "SentryAndValidator" };
     json!({
         "apiVersion": "polkadot.swisscomblockchain.com/v1alpha1", "kind": "Polkadot",
-        "metadata": {"name": "polkadot-cr", "labels": {"chain": "polkadot"}},
+        "metadata": {"name": "polkadot-cr", "labels": {"chain": CHAIN}},
         "spec": {
             "clientVersion": OLD, "kind": kind,
             "sentry": {"replicas": nodes - 1, "clientName": "sentry", "dataPersistenceSupport": storage},

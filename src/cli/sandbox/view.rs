@@ -7,7 +7,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 
 use crate::cli::picture;
-use crate::observed::{Board, NodeView};
+use crate::observed::Board;
 use crate::upgrade::Plan;
 
 /// Clusters that a picture shows; of more, the first.
@@ -41,7 +41,7 @@ impl View {
 
     /// Shows the fleet as it is now; returns whether something has happened since the last time.
     pub(super) fn show(&mut self, board: &Board, plan: &Plan, now: Timestamp) -> bool {
-        let facts = facts(board, plan);
+        let facts = picture::facts(board, plan);
         let news: Vec<String> = facts
             .iter()
             .filter(|(about, fact)| self.said.get(*about) != Some(*fact))
@@ -76,7 +76,7 @@ impl View {
         }
         for (name, view) in board.clusters.iter().take(SHOWN) {
             let _ = writeln!(text, "{:<14} {}", name.to_string(), view.state);
-            for node in nodes(view) {
+            for node in picture::nodes(view) {
                 let _ = writeln!(text, "  {:<20} {}", node.pod, picture::node(node));
             }
         }
@@ -85,31 +85,6 @@ impl View {
         }
         text
     }
-}
-
-/// What there is to say, by what it is about.
-fn facts(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
-    let mut facts = BTreeMap::new();
-    for (name, view) in &board.clusters {
-        facts.insert(name.to_string(), format!("{}", view.state));
-        for node in nodes(view) {
-            facts.insert(format!("{}  {}", name, node.pod), picture::node(node));
-        }
-    }
-    for progress in &plan.progress {
-        for stage in &progress.stages {
-            let about = format!("upgrade {}  {}", progress.upgrade, stage.stage);
-            facts.insert(about, picture::stage(stage));
-        }
-        if let Some(why) = &progress.halted {
-            facts.insert(format!("upgrade {}", progress.upgrade), format!("HALTED: {why}"));
-        }
-    }
-    facts
-}
-
-fn nodes(view: &crate::observed::ClusterView) -> impl Iterator<Item = &NodeView> {
-    view.resources.values().flat_map(|resource| &resource.roles).flat_map(|role| &role.nodes)
 }
 
 fn shortened(text: &str, width: usize) -> String {

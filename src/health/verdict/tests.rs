@@ -174,3 +174,19 @@ fn a_standstill_is_told_from_too_short_a_look() {
     .unwrap();
     assert_eq!((moves.stands, moves.ended), (None, Some(at(200))));
 }
+
+#[test]
+fn a_long_pause_between_two_answers_is_no_standstill_that_has_ended() {
+    let mut health = NodeHealth::default();
+    for minutes in [0, 5, 10] {
+        health.note(Ok(sound(60 * minutes)));
+    }
+    let stale = SignedDuration::from_mins(20);
+    let progress = stands_still(&health, stale, at(600)).unwrap();
+    assert_eq!((progress.stands, progress.ended, progress.rose_ever), (None, None, true));
+    // One that was seen to stand did.
+    let last = health.samples.back().unwrap().clone();
+    health.note(Ok(Sample { at: at(900), ..last.clone() }));
+    health.note(Ok(Sample { at: at(960), finalized: last.finalized + 1, ..last }));
+    assert_eq!(stands_still(&health, stale, at(960)).unwrap().ended, Some(at(960)));
+}

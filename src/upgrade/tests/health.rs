@@ -164,6 +164,19 @@ fn a_restarted_daemon_waits_for_stable_for_again_and_not_for_the_soak() {
     says(&mut model, "c0", only_of_late(30));
     assert_ne!(planned(&model).progress[0].stages[0].state, StageState::Passed, "it is known too little");
     model.pass(0);
+    says(&mut model, "c0", only_of_late(70));
+    let made = planned(&model);
+    assert_eq!(
+        failed(&made),
+        None,
+        "that it was not watched is not its failure, although its deadline is past"
+    );
+    assert_ne!(
+        made.progress[0].stages[0].state,
+        StageState::Passed,
+        "it is well, and not for long enough yet"
+    );
+    model.pass(0);
     says(&mut model, "c0", only_of_late(240));
     assert_eq!(planned(&model).progress[0].stages[0].state, StageState::Passed);
 }

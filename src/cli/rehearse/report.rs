@@ -1,0 +1,121 @@
+//! What a rehearsal has to say, for people and for programs. Pure.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::played::are_the_same;
+use crate::cli::plan::{in_words, waiting, waits, wave_in_words};
+use crate::upgrade::Plan;
+use crate::upgrade::waves::Wave;
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Every upgrade has passed.
+    Passed,
+    /// Something failed, and why.
+    Halted(String),
+    /// Nothing moves any more.
+    Stuck,
+}
+
+/// All of it.
+pub(super) struct Report {
+    pub(super) clusters: usize,
+    pub(super) resources: usize,
+    /// What a person should know of how it was set up.
+    pub(super) remarks: Vec<String>,
+    /// What was to fail, as it was asked for.
+    pub(super) faults: Vec<String>,
+    /// Whether every cluster could be read, if that was asked for.
+    pub(super) complete: bool,
+    pub(super) waves: Vec<Wave>,
+    /// The waves that `plan` names for the fleet as it was before the first step.
+    pub(super) predicted: Vec<Wave>,
+    /// The fleet time that it took.
+    pub(super) seconds: i64,
+    pub(super) end: End,
+    /// Pods that do not run, and the last that they wrote.
+    pub(super) troubles: Vec<String>,
+    /// The last plan.
+    pub(super) plan: Plan,
+}
+
+impl Report {
+    /// Whether all is well.
+    pub(super) fn is_well(&self) -> bool {
+        self.complete && self.end == End::Passed
+    }
+
+    pub(super) fn as_value(&self) -> Value {
+        let (outcome, why) = match &self.end {
+            End::Passed => ("passed", None),
+            End::Halted(why) => ("halted", Some(why)),
+            End::Stuck => ("stuck", None),
+        };
+        json!({
+            "outcome": outcome, "why": why, "complete": self.complete, "seconds": self.seconds,
+            "clusters": self.clusters, "resources": self.resources, "remarks": self.remarks, "faults": self.faults,
+            "waves": self.waves, "predicted": self.predicted, "asPlanned": are_the_same(&self.waves, &self.predicted),
+            "troubles": self.troubles, "waits": waits(&self.plan.waits), "progress": self.plan.progress,
+        })
+    }
+
+    pub(super) fn as_text(&self) -> String {
+        let mut text = format!(
+            "REHEARSAL: {} simulated clusters, {} resources, no real one is changed\n",
+            self.clusters, self.resources
+        );
+        for remark in &self.remarks {
+            let _ = writeln!(text, "  {remark}");
+        }
+        if self.waves.is_empty() {
+            text.push_str("No upgrade took a step.\n");
+        }
+        for (number, wave) in self.waves.iter().enumerate() {
+            let when = format!("after {}", in_words(wave.after_seconds));
+            text.push_str(&wave_in_words(number + 1, wave, &when));
+        }
+        text.push_str(&self.ending());
+        text.push_str(self.comparison());
+        text
+    }
+
+    fn ending(&self) -> String {
+        let faults = match &self.faults[..] {
+            [] => String::new(),
+            faults => format!(", with {}", faults.join(", ")),
+        };
+        let time = in_words(self.seconds);
+        let mut text = match &self.end {
+            End::Passed => format!("PASSED in {time} of the fleet's time{faults}.\n"),
+            End::Halted(why) => format!("HALTED after {time} of the fleet's time{faults}: {why}\n"),
+            End::Stuck => {
+                format!("STUCK after {time} of the fleet's time{faults}: nothing moves any more.\n")
+            }
+        };
+        if self.end != End::Passed {
+            for line in &self.troubles {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+        text.push_str(&waiting(&self.plan.waits));
+        if !self.complete {
+            text.push_str(
+                "NOT THE WHOLE FLEET: some clusters or resources could not be read; they are named above.\n",
+            );
+        }
+        text
+    }
+
+    fn comparison(&self) -> &'static str {
+        match (are_the_same(&self.waves, &self.predicted), &self.end) {
+            (true, _) => "These are the waves that plan names.\n",
+            (false, End::Passed) => {
+                "These are not the waves that plan names, which takes every node to be up at once: compare with -o json.\n"
+            }
+            (false, _) => "These are not all the waves that plan names.\n",
+        }
+    }
+}
