@@ -135,8 +135,8 @@ impl<'a> Survey<'a> {
             _ if self.is_unsettled(&(cluster.name.clone(), resource.view.id.clone())) => true,
             Standing::InFlight { deadline } => deadline.is_some() || resource.rolling,
             Standing::Healthy(_) | Standing::Failed(_) => is_stepped(upgrade, &resource.view),
-            // An earlier target on its way still counts.
-            Standing::NotStarted => resource.rolling && resource.view.step.is_some(),
+            // Another target on its way still counts.
+            Standing::NotStarted | Standing::Ahead => resource.rolling && resource.view.step.is_some(),
             _ => false,
         });
         let through = self.owned(upgrade, cluster).all(|(resource, standing)| {
@@ -281,12 +281,12 @@ fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart) -> 
         || superseded(owner, view, chart)
 }
 
-/// An earlier target of an upgrade, on its way when the next one was set: it counts until healthy or re-targeted.
+/// Another target of an upgrade, on its way when this one was set: it counts until healthy or re-targeted.
 fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart) -> bool {
     let (Some(owner), Some(step)) = (owner, &view.step) else { return false };
     let current = view.client_version.as_deref() == Some(&step.target);
     let healthy = super::standing::healthy_at(view, chart).is_some_and(|(at, _)| at <= chart.now);
-    owner.standing == Standing::NotStarted
+    matches!(owner.standing, Standing::NotStarted | Standing::Ahead)
         && current
         && !healthy
         && chart.now < step.at + owner.upgrade.progress_deadline

@@ -19,6 +19,9 @@ use crate::version::{ClientVersion, Order};
 /// A bad stretch so much longer than a dip was certainly noted before a daemon ended.
 const NOTED: SignedDuration = SignedDuration::from_mins(6);
 
+/// After so long without an answer nobody knows how it was meanwhile.
+const GAP: SignedDuration = SignedDuration::from_secs(60);
+
 /// What the clusters have told, with the writes that were decided since taken for made.
 #[derive(Default)]
 pub(super) struct Ledger {
@@ -26,7 +29,8 @@ pub(super) struct Ledger {
     nodes: BTreeMap<(Place, Role, i32), Told>,
     /// Steps that were taken: resource, upgrade, target, attempt.
     given: BTreeSet<(Place, String, String, u32)>,
-    pub(super) broken: BTreeSet<&'static str>,
+    /// What was broken, with the first decision that did.
+    pub(super) broken: BTreeMap<&'static str, String>,
 }
 
 /// What is known of a node's health.
@@ -35,13 +39,15 @@ struct Told {
     ready_since: Option<Timestamp>,
     /// The soak cannot count from before.
     anchor: Option<Timestamp>,
-    /// Since when this daemon has seen it sick.
+    /// When it was asked last.
+    asked: Option<Timestamp>,
+    /// Since when this daemon has seen it sick, without a gap.
     sick_since: Option<Timestamp>,
 }
 
 impl Ledger {
     /// Takes down what the daemon was told just now.
-    pub(super) fn hear(&mut self, world: &World) {
+    pub(super) fn hear(&mut self, world: &World, daemon: &Daemon) {
         let members: BTreeMap<&ClusterName, &Cluster> =
             world.fleet.clusters.iter().map(|cluster| (&cluster.name, cluster)).collect();
         self.told.retain(|place, _| members.contains_key(&place.0));
@@ -58,6 +64,11 @@ impl Ledger {
                 self.told.insert(place, view.clone());
             }
         }
+        for action in daemon.under_way() {
+            if let Some(view) = self.told.get_mut(&action.place) {
+                apply(view, &action.write);
+            }
+        }
     }
 
     /// Another daemon looks: how long a node has been sick already, it does not know.
@@ -65,34 +76,38 @@ impl Ledger {
         self.nodes.values_mut().for_each(|told| told.sick_since = None);
     }
 
-    /// A write did not take place after all.
-    pub(super) fn refused(&mut self, action: &Action) {
-        if let Write::Step(step) = &action.write {
-            self.given.remove(&key(&action.place, step));
+    /// A write took place.
+    pub(super) fn made(&mut self, action: &Action) {
+        if let Write::Step(step) = &action.write
+            && !self.given.insert(key(&action.place, step))
+        {
+            self.broken.entry("I12: a step was taken twice").or_insert_with(|| format!("{action:?}"));
         }
     }
 
     /// Checks a decision, and takes it for made.
     pub(super) fn decide(&mut self, action: &Action, world: &World, daemon: &Daemon) {
         let Some(view) = self.told.get(&action.place).cloned() else {
-            self.broken.insert("I5: a write to what nobody has seen");
+            self.broken.insert("I5: a write to what nobody has seen", format!("{action:?}"));
             return;
         };
         let Some(cluster) = world.fleet.cluster(&action.place.0).cloned() else {
-            self.broken.insert("I8: a write to a cluster that has left");
+            self.broken.insert("I8: a write to a cluster that has left", format!("{action:?}"));
             return;
         };
-        let look = Look { ledger: self, world, daemon, place: &action.place, view: &view, cluster: &cluster };
+        let look =
+            Look { ledger: &*self, world, daemon, place: &action.place, view: &view, cluster: &cluster };
         let broken = match &action.write {
             Write::Step(step) => look.step(step),
             Write::Grant(grant) => look.grant(grant),
             Write::Health(_) | Write::Epoch(_) | Write::Revoke => look.open(),
         };
-        self.broken.extend(broken);
-        if let Write::Step(step) = &action.write
-            && !self.given.insert(key(&action.place, step))
-        {
-            self.broken.insert("I12: a step was taken twice");
+        for what in broken {
+            self.broken.entry(what).or_insert_with(|| {
+                let of_fleet: Vec<String> =
+                    self.told.iter().map(|(place, view)| in_words(place, view)).collect();
+                format!("at {}: {:?} {:?} in {of_fleet:#?}", world.now, action.place, action.write)
+            });
         }
         let role_nodes = |view: &ResourceView, grant: &Grant| {
             view.role(grant.role)
@@ -101,7 +116,7 @@ impl Ledger {
         if let Write::Grant(grant) = &action.write
             && !role_nodes(&view, grant)
         {
-            self.broken.insert("a permission for a pod that is not wanted");
+            self.broken.insert("a permission for a pod that is not wanted", format!("{action:?}"));
         }
         if let Some(view) = self.told.get_mut(&action.place) {
             apply(view, &action.write);
@@ -112,8 +127,12 @@ impl Ledger {
 impl Told {
     fn hear(&mut self, node: &NodeView, is_sick: bool, noted: bool, now: Timestamp) {
         if self.ready_since != node.ready_since {
-            *self = Self { ready_since: node.ready_since, anchor: node.ready_since, sick_since: None };
+            *self = Self { ready_since: node.ready_since, anchor: node.ready_since, ..Self::default() };
         }
+        if self.asked.is_some_and(|asked| now.duration_since(asked) > GAP) {
+            self.sick_since = None;
+        }
+        self.asked = Some(now);
         if node.ready_since.is_none() {
             return;
         }
@@ -183,7 +202,8 @@ impl Look<'_> {
             "I7: a step to an older version",
         );
         expect(
-            self.view.keystore_kept || upgrade.allow_ephemeral,
+            // What has the version already restarts no pod by it.
+            self.view.keystore_kept || upgrade.allow_ephemeral || current == step.target,
             "I15: a validator would lose its session keys",
         );
         if self.has_run() {
@@ -335,7 +355,8 @@ impl Look<'_> {
 
     /// Whether one more validator may be down, if this one is up.
     fn budget_holds(&self) -> bool {
-        if self.is_down(self.place, self.view) {
+        // What the daemon has just begun to see as sick may be free, and does not count as down for others yet.
+        if self.is_down(self.place, self.view, DIP) {
             return true;
         }
         let fleet = &self.world.fleet;
@@ -344,16 +365,17 @@ impl Look<'_> {
             **place != *self.place
                 && !lost
                 && view.role(Role::Validator).is_some()
-                && ((view.ever_settled && self.is_down(place, view)) || self.is_reserved(place, view))
+                && ((view.ever_settled && self.is_down(place, view, DIP + NOTED))
+                    || self.is_reserved(place, view))
         });
         down.count() < fleet.validators.max_unavailable as usize
     }
 
-    fn is_down(&self, place: &Place, view: &ResourceView) -> bool {
+    fn is_down(&self, place: &Place, view: &ResourceView, sick_for: SignedDuration) -> bool {
         let Some(node) = view.role(Role::Validator).and_then(|role| role.nodes.first()) else { return true };
         let told = self.ledger.nodes.get(&(place.clone(), Role::Validator, node.ordinal));
         let sick = told.and_then(|told| told.sick_since);
-        let sick = sick.is_some_and(|since| self.world.now.duration_since(since) >= DIP + NOTED);
+        let sick = sick.is_some_and(|since| self.world.now.duration_since(since) >= sick_for);
         !self.daemon.is_ready(&place.0) || node.ready_since.is_none() || sick
     }
 
@@ -449,6 +471,16 @@ impl Ledger {
 
 fn has_step(view: &ResourceView, upgrade: &Upgrade) -> bool {
     view.step.as_ref().is_some_and(|step| step.upgrade == upgrade.name)
+}
+
+fn in_words((cluster, id): &Place, view: &ResourceView) -> String {
+    let nodes: Vec<_> = nodes(view)
+        .map(|(role, node)| {
+            format!("{} {:?}/{} ready {:?}", node.pod, node.hash, role.hash, node.ready_since)
+        })
+        .collect();
+    let (step, grant) = (&view.step, &view.grant);
+    format!("{cluster} {}: {:?} {step:?} {grant:?} {nodes:?}", id.name, view.client_version)
 }
 
 fn is_stuck(view: &ResourceView) -> bool {

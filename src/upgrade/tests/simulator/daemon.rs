@@ -103,6 +103,11 @@ impl Daemon {
         self.board.clusters.get(name).is_some_and(|view| view.state == ClusterState::Ready)
     }
 
+    /// Its own writes that have not arrived yet.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Action> {
+        self.air.iter().filter(|request| request.sender == self.number).map(|request| &request.action)
+    }
+
     /// Plans, after home has been told what is seen.
     pub(super) fn plan(&self, gates: &[Gate], world: &World, home: &mut Home) -> Plan {
         let home_is_up = self.is_ready(&world.fleet.home);
