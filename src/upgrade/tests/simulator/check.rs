@@ -43,6 +43,8 @@ struct Told {
     asked: Option<Timestamp>,
     /// Since when this daemon has seen it sick, without a gap.
     sick_since: Option<Timestamp>,
+    /// Whether its last answer was of a sick one.
+    is_sick: bool,
 }
 
 impl Ledger {
@@ -132,7 +134,7 @@ impl Told {
         if self.asked.is_some_and(|asked| now.duration_since(asked) > GAP) {
             self.sick_since = None;
         }
-        self.asked = Some(now);
+        (self.asked, self.is_sick) = (Some(now), is_sick);
         if node.ready_since.is_none() {
             return;
         }
@@ -356,7 +358,7 @@ impl Look<'_> {
     /// Whether one more validator may be down, if this one is up.
     fn budget_holds(&self) -> bool {
         // What the daemon has just begun to see as sick may be free, and does not count as down for others yet.
-        if self.is_down(self.place, self.view, DIP) {
+        if self.is_down(self.place, self.view) || self.is_sick() {
             return true;
         }
         let fleet = &self.world.fleet;
@@ -365,17 +367,21 @@ impl Look<'_> {
             **place != *self.place
                 && !lost
                 && view.role(Role::Validator).is_some()
-                && ((view.ever_settled && self.is_down(place, view, DIP + NOTED))
-                    || self.is_reserved(place, view))
+                && ((view.ever_settled && self.is_down(place, view)) || self.is_reserved(place, view))
         });
         down.count() < fleet.validators.max_unavailable as usize
     }
 
-    fn is_down(&self, place: &Place, view: &ResourceView, sick_for: SignedDuration) -> bool {
+    fn is_sick(&self) -> bool {
+        let told = self.ledger.nodes.get(&(self.place.clone(), Role::Validator, 0));
+        told.is_some_and(|told| told.is_sick)
+    }
+
+    fn is_down(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(node) = view.role(Role::Validator).and_then(|role| role.nodes.first()) else { return true };
         let told = self.ledger.nodes.get(&(place.clone(), Role::Validator, node.ordinal));
         let sick = told.and_then(|told| told.sick_since);
-        let sick = sick.is_some_and(|since| self.world.now.duration_since(since) >= sick_for);
+        let sick = sick.is_some_and(|since| self.world.now.duration_since(since) >= DIP + NOTED);
         !self.daemon.is_ready(&place.0) || node.ready_since.is_none() || sick
     }
 
