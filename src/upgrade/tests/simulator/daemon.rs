@@ -114,7 +114,8 @@ impl Daemon {
                 continue;
             }
             if home_is_up {
-                let record = Arc::new(Record::of(view, world.now));
+                let known = home.records.get(name).map(|known| Arc::clone(&known.record));
+                let record = Arc::new(Record::of(view, known.as_deref(), world.now));
                 home.records.insert(name.clone(), Remembered { version: String::new(), record });
             } else {
                 unrecorded.push(name.clone());

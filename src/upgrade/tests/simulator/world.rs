@@ -99,6 +99,7 @@ pub(super) fn fleet(shape: &Shape) -> Fleet {
             soak: SignedDuration::from_secs(*soak),
             approval_required: *approval,
             approved_version: None,
+            approver: None,
         })
         .collect();
     let upgrade = |team: usize| Upgrade {
