@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::plan::Format;
-use crate::cluster::connect::{Connect as _, Kubernetes};
+use crate::cluster::connect::{self, Kubernetes};
 use crate::fleet::{ClusterName, Fleet};
 use crate::home::history::Entry;
 use crate::home::kept::records;
 
 /// What home may take.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(15);
 
 /// The whole fleet's history.
 struct History {
@@ -26,15 +26,16 @@ struct History {
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitCode {
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
-    let read = runtime.block_on(async {
-        let late = || format!("it does not answer within {} s; is it up?", BOUND.as_secs());
-        tokio::time::timeout(BOUND, read(fleet)).await.unwrap_or_else(|_| Err(late()))
-    });
+    let read = runtime.block_on(read(fleet));
     runtime.shutdown_background();
     let mut history = match read {
         Ok(history) => history,
         Err(why) => {
-            eprintln!("error: the history is kept in the home cluster {}: {why}", fleet.home);
+            eprintln!(
+                "error: the history is kept in the home cluster {}, which cannot be read: {why}; polkafleet validate \
+                 --connect tells more",
+                fleet.home
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -55,8 +56,10 @@ pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitC
 
 async fn read(fleet: &Fleet) -> Result<History, String> {
     let home = fleet.cluster(&fleet.home).ok_or("it is no member of the fleet")?;
-    let client = Kubernetes.connect(&home.connection).await.map_err(|error| error.to_string())?.client;
-    let found = records(&client, &fleet.home_namespace).await.map_err(|error| in_words(&error))?;
+    let (_, client) = connect::ask(&Kubernetes, &home.connection, BOUND).await?;
+    let reading = tokio::time::timeout(BOUND, records(&client, &fleet.home_namespace)).await;
+    let late = |_| format!("no answer within {} s; look at its API server", BOUND.as_secs());
+    let found = reading.map_err(late)?.map_err(|error| in_words(&error))?;
     let mut history = History { entries: vec![], unreadable: vec![] };
     for (cluster, record) in found {
         match record {
@@ -77,7 +80,7 @@ fn in_words(error: &kube::Error) -> String {
             format!("{}; who reads it needs the Role polkafleet-home of deploy/rbac.yaml", status.message)
         }
         kube::Error::Api(status) => status.message.clone(),
-        error => format!("{error}; is it up, and does polkafleet validate --connect reach it?"),
+        error => error.to_string(),
     }
 }
 

@@ -214,10 +214,9 @@ fn settled(known: Option<&ResourceView>, now: &ResourceView, told: &[Entry]) -> 
     if last.is_some_and(|last| last.what == what) {
         return None;
     }
-    // Kubelets tell whole seconds by their own clocks; it came after what it came of.
-    let caused = last.filter(|last| matches!(last.what, What::Step { .. } | What::RestartAllowed { .. }));
-    let at = caused.map_or(since, |last| last.at.max(since));
-    Some(Entry { upgrade: caused.and_then(|last| last.upgrade.clone()), ..entry(now, at, what) })
+    // Kubelets tell whole seconds by their own clocks; it came after what is told before.
+    let at = last.map_or(since, |last| last.at.max(since));
+    Some(Entry { upgrade: last.and_then(|last| last.upgrade.clone()), ..entry(now, at, what) })
 }
 
 fn cause(step: &Step) -> Cause {

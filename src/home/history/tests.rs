@@ -107,7 +107,7 @@ fn a_resource_that_appears_and_goes_is_told() {
     let mut member = Member::of(&[]);
     let told = member.seen(&[resource("a", "v1")], 5);
     assert_eq!(whats(&told), ["first seen, v1", "settled at v1"]);
-    assert_eq!((told[0].at, told[1].at), (at(5), at(0)), "when it was seen; since when it is settled");
+    assert_eq!((told[0].at, told[1].at), (at(5), at(5)), "not settled before it was there");
     let mut again = resource("a", "v1");
     (again.uid, again.settled_since) = ("another".into(), None);
     assert_eq!(whats(&member.seen(&[again], 6)), ["gone", "first seen, v1"], "made again, it is another one");

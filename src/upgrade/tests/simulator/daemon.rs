@@ -26,7 +26,7 @@ pub(super) struct Request {
 /// Home, which outlives every daemon.
 #[derive(Default)]
 pub(super) struct Home {
-    records: BTreeMap<ClusterName, Remembered>,
+    pub(super) records: BTreeMap<ClusterName, Remembered>,
     pub(super) epoch: i64,
     /// Marks are not asked for: a mutation, to show what they are for.
     pub(super) never_marks: bool,
