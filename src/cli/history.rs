@@ -47,7 +47,7 @@ pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitC
     for cluster in &history.unreadable {
         eprintln!(
             "error: the ConfigMap fleet-record-{cluster} in {} of cluster {} cannot be read; the daemon that leads writes \
-             it anew when something changes there",
+             it anew, and its history with it",
             fleet.home_namespace, fleet.home
         );
     }

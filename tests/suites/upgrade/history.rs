@@ -87,7 +87,6 @@ async fn a_history_that_cannot_be_read_is_an_error_that_says_what_to_do(place: P
     world.members[0].gate.set(Mode::Refuse);
     let (code, said) = run(&world, &["status", "--history"]).await;
     assert_eq!(code, 1, "{said}");
-    eprintln!("{said}");
     for words in ["kept in the home cluster cluster-1", "polkafleet validate --connect"] {
         assert!(said.contains(words), "{words:?} in {said}");
     }
