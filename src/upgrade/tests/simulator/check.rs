@@ -171,7 +171,7 @@ impl Look<'_> {
             return vec!["a step of no upgrade"];
         };
         let current = self.view.client_version.as_deref().unwrap_or_default();
-        let Some(stage) = self.stage_of(self.cluster, upgrade) else { return vec!["a step in no stage"] };
+        let Some(stage) = Self::stage_of(self.cluster, upgrade) else { return vec!["a step in no stage"] };
         let rules = &upgrade.stages[stage];
         expect(!upgrade.paused, "I11: a step of a paused upgrade");
         expect(
@@ -261,13 +261,17 @@ impl Look<'_> {
         self.world.fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&self.view.labels))
     }
 
-    fn stage_of(&self, cluster: &Cluster, upgrade: &Upgrade) -> Option<usize> {
+    fn stage_of(cluster: &Cluster, upgrade: &Upgrade) -> Option<usize> {
         let stage: usize = cluster.labels.get("stage")?.parse().ok()?;
         (stage < upgrade.stages.len()).then_some(stage)
     }
 
     fn clusters_in<'b>(&'b self, upgrade: &'b Upgrade, stage: usize) -> impl Iterator<Item = &'b Cluster> {
-        self.world.fleet.clusters.iter().filter(move |cluster| self.stage_of(cluster, upgrade) == Some(stage))
+        self.world
+            .fleet
+            .clusters
+            .iter()
+            .filter(move |cluster| Self::stage_of(cluster, upgrade) == Some(stage))
     }
 
     fn owned<'b>(

@@ -52,7 +52,9 @@ impl Daemon {
     pub(super) fn replaced(&mut self, home: &mut Home, late: u32) {
         home.epoch += 1;
         let mut air = std::mem::take(&mut self.air);
-        air.iter_mut().for_each(|request| request.ticks += late);
+        for request in &mut air {
+            request.ticks += late;
+        }
         *self = Self { number: self.number + 1, air, ..Self::default() };
     }
 

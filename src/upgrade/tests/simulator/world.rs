@@ -374,7 +374,7 @@ impl World {
             let at = self.chain_stands.map_or(at, |since| since.min(at));
             u64::try_from((at - self.stood).as_second()).unwrap()
         };
-        let finalized = fate.and_then(|fate| fate.sick).map_or(height(self.now), |since| height(since));
+        let finalized = fate.and_then(|fate| fate.sick).map_or(height(self.now), height);
         let best = height(self.now).min(finalized + 2);
         Some(Sample {
             at: self.now,
