@@ -3,6 +3,7 @@
 mod choose;
 mod crd;
 mod decide;
+mod history;
 mod look;
 mod picture;
 mod plan;

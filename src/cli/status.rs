@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::choose::FleetArgs;
+use super::history;
 use super::look::{Instant, Leader, Look};
 use super::picture;
 use super::plan::{Format, waiting, waits};
@@ -30,6 +31,13 @@ pub(super) struct StatusArgs {
     /// Stay, and show every change; Ctrl-C ends it.
     #[arg(short, long, conflicts_with = "output")]
     watch: bool,
+    /// Tell instead what was done to which node, when and on whose approval, as home keeps it; exit code 0, or 1 where it
+    /// cannot be read.
+    #[arg(long, conflicts_with = "watch")]
+    history: bool,
+    /// Of this upgrade only.
+    #[arg(long, value_name = "NAME", requires = "history")]
+    upgrade: Option<String>,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -41,6 +49,9 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         Ok(fleet) => fleet,
         Err(problems) => return super::refuse(&problems),
     };
+    if args.history {
+        return history::run(&fleet, args.upgrade.as_deref(), args.output);
+    }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let ended = runtime.block_on(async {
         let mut look = Look::begin(fleet).await;

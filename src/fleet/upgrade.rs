@@ -101,6 +101,8 @@ pub struct Stage {
     pub approval_required: bool,
     /// The version that was approved.
     pub approved_version: Option<String>,
+    /// Who approved it at the command line; absent where the file did.
+    pub approver: Option<String>,
 }
 
 /// A number of things, or a share of all of them.

@@ -75,8 +75,9 @@ impl Control {
             let approved = self.approvals.get(&upgrade.name);
             for stage in &mut upgrade.stages {
                 let decision = approved.and_then(|stages| stages.get(&stage.name));
-                if decision.is_some_and(|decision| decision.version.as_ref() == target) {
+                if let Some(decision) = decision.filter(|decision| decision.version.as_ref() == target) {
                     stage.approved_version = Some(upgrade.client_version.clone());
+                    stage.approver = Some(decision.by.clone());
                 }
             }
         }

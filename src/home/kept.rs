@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use crate::fleet::ClusterName;
+use crate::observed::ClusterView;
 
 use super::control::Control;
 use super::record::{Record, Remembered};
@@ -102,12 +104,21 @@ impl Kept {
         self.lock().control.clone()
     }
 
-    /// Remembers a member, on condition that its record is still the one that we know.
-    pub async fn remember(&self, cluster: &ClusterName, record: &Record) -> Result<(), kube::Error> {
+    /// Remembers a member's view, on condition that its record is still the one that we know, which it continues.
+    pub async fn remember(
+        &self,
+        cluster: &ClusterName,
+        view: &ClusterView,
+        now: Timestamp,
+    ) -> Result<(), kube::Error> {
         let name = format!("{RECORD_PREFIX}{cluster}");
-        let known = self.lock().versions.get(cluster).cloned();
-        let mut map = made(&name, RECORD, &serde_json::to_string(record).map_err(kube::Error::SerdeError)?);
-        let written = match known {
+        let (known, version) = {
+            let all = self.lock();
+            (all.records.get(cluster).cloned(), all.versions.get(cluster).cloned())
+        };
+        let record = Record::of(view, known.as_ref().map(|known| &*known.record), now);
+        let mut map = made(&name, RECORD, &serde_json::to_string(&record).map_err(kube::Error::SerdeError)?);
+        let written = match version {
             None => self.api.create(&PostParams::default(), &map).await?,
             Some(version) => {
                 map.metadata.resource_version = Some(version);
@@ -143,6 +154,23 @@ impl Known {
             self.versions.remove(&ClusterName(cluster.to_owned()));
         }
     }
+}
+
+/// The records of all that ever was a member, read once; `None` is one that cannot be understood.
+///
+/// # Errors
+/// Where home cannot be reached or does not let us.
+pub async fn records(
+    client: &Client,
+    namespace: &str,
+) -> Result<BTreeMap<ClusterName, Option<Record>>, kube::Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let maps = api.list(&ListParams::default().labels(&format!("{KEPT}={RECORD}"))).await?;
+    let record = |map: ConfigMap| {
+        let cluster = map.name_any().strip_prefix(RECORD_PREFIX)?.to_owned();
+        Some((ClusterName(cluster), read(&map)))
+    };
+    Ok(maps.items.into_iter().filter_map(record).collect())
 }
 
 /// Why nothing was decided.

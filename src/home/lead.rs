@@ -24,7 +24,6 @@ use crate::leader::{Hold, PLANNER_LEASE, State};
 use crate::observed::{Board, ClusterState, ClusterView};
 
 use super::kept::Kept;
-use super::record::Record;
 use super::{HomeView, NoSteps};
 
 /// How often home is asked for its time.
@@ -305,9 +304,9 @@ impl Records {
             if view.recorded.contains(name) || !self.under_way.insert(name.clone()) {
                 continue;
             }
-            let (kept, name, record) = (Arc::clone(kept), name.clone(), Record::of(seen, clock.now()));
+            let (kept, name, seen, now) = (Arc::clone(kept), name.clone(), Arc::clone(seen), clock.now());
             self.writes.spawn(async move {
-                let written = tokio::time::timeout(CLOCK_BOUND, kept.remember(&name, &record)).await;
+                let written = tokio::time::timeout(CLOCK_BOUND, kept.remember(&name, &seen, now)).await;
                 match written {
                     Ok(Ok(())) => return (name, true),
                     // Our cache is behind: the watch brings the newer one.

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::fleet::{ClusterName, Fleet};
 use crate::observed::{Board, ClusterState, ClusterView, Healths, ResourceView};
+
+use super::history::{self, Entry};
 
 /// A member as it was when it was last seen whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,9 @@ pub struct Record {
     pub seen: Timestamp,
     /// Its resources.
     pub resources: Vec<ResourceView>,
+    /// What was done to them, oldest first.
+    #[serde(default, deserialize_with = "readable", skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Entry>,
 }
 
 /// A record, and the version of its ConfigMap.
@@ -32,19 +38,27 @@ pub struct Remembered {
 }
 
 impl Record {
-    /// What is to be remembered of a view.
+    /// What is to be remembered of a view, after what was known before.
     #[must_use]
-    pub fn of(view: &ClusterView, now: Timestamp) -> Self {
-        Self { seen: now, resources: view.resources.values().map(|resource| lasting(resource)).collect() }
+    pub fn of(view: &ClusterView, known: Option<&Self>, now: Timestamp) -> Self {
+        let resources: Vec<_> = view.resources.values().map(|resource| lasting(resource)).collect();
+        let history = history::continued(known, &resources, now);
+        Self { seen: now, resources, history }
     }
 
-    /// Whether it remembers what is to be remembered of a view.
+    /// Whether it remembers what is to be remembered of a view; its history follows from that.
     #[must_use]
     pub fn agrees_with(&self, view: &ClusterView) -> bool {
         let now = view.resources.values().map(|resource| lasting(resource));
         self.resources.len() == view.resources.len()
             && now.zip(&self.resources).all(|(now, known)| now == *known)
     }
+}
+
+/// A record is more than its history: an entry that cannot be read, perhaps a later version's, is left out.
+fn readable<'de, D: Deserializer<'de>>(history: D) -> Result<Vec<Entry>, D::Error> {
+    let entries = Vec::<Value>::deserialize(history)?;
+    Ok(entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect())
 }
 
 /// A resource without what changes from one moment to the next: remembered, it is not known to run.

@@ -47,6 +47,9 @@ pub struct Step {
     /// The highest finalised height of its nodes before; absent where they could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finalized: Option<u64>,
+    /// Who approved it, where its stage needs that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
     /// When; the progress deadline counts from here.
     pub at: Timestamp,
 }

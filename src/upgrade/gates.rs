@@ -2,7 +2,7 @@
 //!
 //! Every gate guards one or more of the design's invariants (section 5); leaving one out must break it.
 
-use crate::fleet::{Cluster, Unreachable, Upgrade};
+use crate::fleet::{Cluster, Stage, Unreachable, Upgrade};
 
 use super::standing::{Standing, has_validator};
 use super::survey::{Survey, Surveyed};
@@ -222,12 +222,27 @@ pub fn is_expedited(upgrade: &Upgrade) -> bool {
     upgrade.expedite.as_ref().is_some_and(|expedite| expedite.version == upgrade.client_version)
 }
 
+fn is_approved(upgrade: &Upgrade, stage: &Stage) -> bool {
+    stage.approved_version.as_ref() == Some(&upgrade.client_version)
+}
+
+/// On whose word the target goes to a stage, for the record; `None` where that needs none.
+pub fn approver(upgrade: &Upgrade, stage: &Stage) -> Option<String> {
+    let word = || match (&stage.approver, &upgrade.expedite) {
+        (Some(person), _) => person.clone(),
+        (_, Some(expedite)) if !is_approved(upgrade, stage) => {
+            format!("the fleet file (expedite: {})", expedite.reason)
+        }
+        _ => "the fleet file".to_owned(),
+    };
+    stage.approval_required.then(word)
+}
+
 /// I11: an approval is for one exact version of one stage.
 fn approval(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     let stage = &candidate.upgrade.stages[candidate.stage];
     let target = &candidate.upgrade.client_version;
-    let approved = stage.approved_version.as_ref() == Some(target);
-    if stage.approval_required && !approved && !is_expedited(candidate.upgrade) {
+    if stage.approval_required && !is_approved(candidate.upgrade, stage) && !is_expedited(candidate.upgrade) {
         let (upgrade, stage) = (&candidate.upgrade.name, &stage.name);
         let words = format!(
             "stage {stage} needs approval for {target}: polkafleet approve {upgrade} {stage}, or approvedVersion: {target} \

@@ -204,6 +204,7 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
                     attempt: upgrade.attempt,
                     previous: resource.view.client_version.clone(),
                     finalized: resource.chart.finalized(&resource.view),
+                    approver: gates::approver(upgrade, &upgrade.stages[stage]),
                     at: survey.now,
                 };
                 survey.note_step(&place);

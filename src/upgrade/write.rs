@@ -182,8 +182,12 @@ fn happening(action: &Action) -> Option<Happening> {
         Write::Step(step) => {
             let from = step.previous.as_deref().unwrap_or("no version");
             let attempt = step.attempt;
-            let words =
-                format!("upgrade {}, attempt {attempt}: from {from} to {}", step.upgrade, step.target);
+            let approved =
+                step.approver.as_ref().map(|who| format!(", approved by {who}")).unwrap_or_default();
+            let words = format!(
+                "upgrade {}, attempt {attempt}: from {from} to {}{approved}",
+                step.upgrade, step.target
+            );
             ("UpgradeStep", words)
         }
         Write::Grant(grant) => {

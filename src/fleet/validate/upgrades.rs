@@ -85,6 +85,7 @@ impl Checker<'_> {
             soak: self.duration(&at("soak"), raw.soak.as_ref(), SignedDuration::ZERO),
             approval_required: raw.approval.is_some(),
             approved_version: raw.approved_version.clone(),
+            approver: None,
         }
     }
 

@@ -58,6 +58,7 @@ fn fleet(shape: &Shape) -> Fleet {
         soak: SignedDuration::from_secs(soak),
         approval_required: false,
         approved_version: None,
+        approver: None,
     };
     let clusters = shape.clusters.iter().enumerate().map(|(index, (stage, _))| Cluster {
         name: ClusterName(format!("c{index}")),

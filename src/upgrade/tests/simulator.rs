@@ -11,6 +11,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -20,6 +21,9 @@ use self::events::{Schedule, schedules};
 use self::world::{FIRST, World, version};
 use super::super::gates::{Gate, STEP_GATES};
 use crate::fleet::Count;
+use crate::home::history::{Entry, What};
+use crate::polkadot::{Grant, Step};
+use crate::upgrade::{Place, Write};
 
 /// Ticks of a minute that the rest of every upgrade may take once everything is mended.
 const LONGEST: usize = 3_000;
@@ -30,6 +34,8 @@ struct Simulation {
     daemon: Daemon,
     home: Home,
     ledger: Ledger,
+    /// Steps and permissions that were written: the history has to tell them.
+    made: Vec<(Place, Timestamp)>,
     gates: Vec<Gate>,
 }
 
@@ -40,6 +46,7 @@ impl Simulation {
             daemon: Daemon::default(),
             home: Home::default(),
             ledger: Ledger::default(),
+            made: vec![],
             gates: gates.to_vec(),
         }
     }
@@ -48,8 +55,15 @@ impl Simulation {
     fn tick(&mut self, seconds: i64) -> bool {
         self.world.pass(seconds);
         for (action, was_made) in self.daemon.deliver(&mut self.world) {
-            if was_made {
-                self.ledger.made(&action);
+            if !was_made {
+                continue;
+            }
+            self.ledger.made(&action);
+            match action.write {
+                Write::Step(Step { at, .. }) | Write::Grant(Grant { at, .. }) => {
+                    self.made.push((action.place, at));
+                }
+                Write::Health(_) | Write::Epoch(_) | Write::Revoke => {}
             }
         }
         self.world.work();
@@ -96,11 +110,32 @@ impl Simulation {
             let decided = self.tick(60);
             unfinished = self.unfinished();
             if !decided && unfinished.is_empty() {
-                return Ok(());
+                return self.all_is_told();
             }
         }
         let plan = self.daemon.plan(&self.gates, &self.world, &mut self.home);
         Err(format!("I13: these do not end: {unfinished:#?}; waits: {:#?}", plan.waits))
+    }
+
+    /// Whether home tells every step and every permission, each of them once.
+    fn all_is_told(&self) -> Result<(), String> {
+        for (cluster, known) in &self.home.records {
+            let is_done =
+                |entry: &&Entry| matches!(entry.what, What::Step { .. } | What::RestartAllowed { .. });
+            let history = &known.record.history;
+            let mut told: Vec<_> =
+                history.iter().filter(is_done).map(|entry| (entry.at, entry.resource.clone())).collect();
+            let theirs = self.made.iter().filter(|(place, _)| place.0 == *cluster);
+            let mut made: Vec<_> = theirs.map(|(place, at)| (*at, place.1.clone())).collect();
+            told.sort();
+            made.sort();
+            // Of a long history, the beginning is not kept; and of who left, not everything was seen.
+            let is_whole = history.len() < 200 && self.world.clusters.contains_key(cluster);
+            if is_whole && told != made {
+                return Err(format!("{cluster}: told {told:#?}, made {made:#?}"));
+            }
+        }
+        Ok(())
     }
 
     fn unfinished(&self) -> Vec<String> {

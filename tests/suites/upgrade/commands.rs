@@ -18,11 +18,11 @@ in_both_worlds! {
     a_wrong_name_is_told_with_those_that_there_are,
 }
 
-const OLD: &str = "stable2503-6";
-const NEW: &str = "stable2503-7";
+pub(super) const OLD: &str = "stable2503-6";
+pub(super) const NEW: &str = "stable2503-7";
 
 /// Runs a command on the world's fleet file.
-async fn run(world: &World, arguments: &[&str]) -> (i32, String) {
+pub(super) async fn run(world: &World, arguments: &[&str]) -> (i32, String) {
     let (file, arguments) =
         (world.fleet_file(), arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
     let output: Output = tokio::task::spawn_blocking(move || {
@@ -59,7 +59,7 @@ async fn what_is_decided_is_in_the_plan_at_once() {
 }
 
 /// An upgrade whose second stage needs approval.
-fn guarded() -> Value {
+pub(super) fn guarded() -> Value {
     let mut rest = upgrade(NEW, "0s");
     rest["upgrades"][0]["stages"][1]["approval"] = json!("required");
     rest

@@ -192,7 +192,7 @@ impl Look<'_> {
             return vec!["a step of no upgrade"];
         };
         let current = self.view.client_version.as_deref().unwrap_or_default();
-        let Some(stage) = self.stage_of(self.cluster, upgrade) else { return vec!["a step in no stage"] };
+        let Some(stage) = Self::stage_of(self.cluster, upgrade) else { return vec!["a step in no stage"] };
         let rules = &upgrade.stages[stage];
         expect(!upgrade.paused, "I11: a step of a paused upgrade");
         expect(
@@ -283,13 +283,17 @@ impl Look<'_> {
         self.world.fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&self.view.labels))
     }
 
-    fn stage_of(&self, cluster: &Cluster, upgrade: &Upgrade) -> Option<usize> {
+    fn stage_of(cluster: &Cluster, upgrade: &Upgrade) -> Option<usize> {
         let stage: usize = cluster.labels.get("stage")?.parse().ok()?;
         (stage < upgrade.stages.len()).then_some(stage)
     }
 
     fn clusters_in<'b>(&'b self, upgrade: &'b Upgrade, stage: usize) -> impl Iterator<Item = &'b Cluster> {
-        self.world.fleet.clusters.iter().filter(move |cluster| self.stage_of(cluster, upgrade) == Some(stage))
+        self.world
+            .fleet
+            .clusters
+            .iter()
+            .filter(move |cluster| Self::stage_of(cluster, upgrade) == Some(stage))
     }
 
     fn owned<'b>(
@@ -369,7 +373,24 @@ impl Look<'_> {
                 && view.role(Role::Validator).is_some()
                 && ((view.ever_settled && self.is_down(place, view)) || self.is_reserved(place, view))
         });
-        down.count() < fleet.validators.max_unavailable as usize
+        let down: Vec<_> = down
+            .map(|(place, view)| {
+                let node = view.role(Role::Validator).map(|role| (role.hash.clone(), role.nodes.clone()));
+                let told =
+                    self.ledger.nodes.get(&(place.clone(), Role::Validator, 0)).map(|told| told.sick_since);
+                format!(
+                    "{place:?} down {} reserved {} ready {} {node:?} sick {told:?} grant {:?}",
+                    self.is_down(place, view),
+                    self.is_reserved(place, view),
+                    self.daemon.is_ready(&place.0),
+                    view.grant
+                )
+            })
+            .collect();
+        if down.len() >= fleet.validators.max_unavailable as usize {
+            eprintln!("DOWN for {:?}: {down:#?}", self.place);
+        }
+        down.len() < fleet.validators.max_unavailable as usize
     }
 
     fn is_sick(&self) -> bool {

@@ -26,7 +26,7 @@ pub(super) struct Request {
 /// Home, which outlives every daemon.
 #[derive(Default)]
 pub(super) struct Home {
-    records: BTreeMap<ClusterName, Remembered>,
+    pub(super) records: BTreeMap<ClusterName, Remembered>,
     pub(super) epoch: i64,
     /// Marks are not asked for: a mutation, to show what they are for.
     pub(super) never_marks: bool,
@@ -52,7 +52,9 @@ impl Daemon {
     pub(super) fn replaced(&mut self, home: &mut Home, late: u32) {
         home.epoch += 1;
         let mut air = std::mem::take(&mut self.air);
-        air.iter_mut().for_each(|request| request.ticks += late);
+        for request in &mut air {
+            request.ticks += late;
+        }
         *self = Self { number: self.number + 1, air, ..Self::default() };
     }
 
@@ -119,7 +121,8 @@ impl Daemon {
                 continue;
             }
             if home_is_up {
-                let record = Arc::new(Record::of(view, world.now));
+                let known = home.records.get(name).map(|known| Arc::clone(&known.record));
+                let record = Arc::new(Record::of(view, known.as_deref(), world.now));
                 home.records.insert(name.clone(), Remembered { version: String::new(), record });
             } else {
                 unrecorded.push(name.clone());

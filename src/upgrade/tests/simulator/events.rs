@@ -62,7 +62,7 @@ pub(super) enum UpgradeEvent {
 
 #[derive(Clone, Debug)]
 pub(super) enum ResourceEvent {
-    /// GitOps sets the version of before.
+    /// `GitOps` sets the version of before.
     Revert,
     Edit,
     Hold(bool),

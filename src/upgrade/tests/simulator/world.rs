@@ -99,6 +99,7 @@ pub(super) fn fleet(shape: &Shape) -> Fleet {
             soak: SignedDuration::from_secs(*soak),
             approval_required: *approval,
             approved_version: None,
+            approver: None,
         })
         .collect();
     let upgrade = |team: usize| Upgrade {
@@ -373,7 +374,7 @@ impl World {
             let at = self.chain_stands.map_or(at, |since| since.min(at));
             u64::try_from((at - self.stood).as_second()).unwrap()
         };
-        let finalized = fate.and_then(|fate| fate.sick).map_or(height(self.now), |since| height(since));
+        let finalized = fate.and_then(|fate| fate.sick).map_or(height(self.now), height);
         let best = height(self.now).min(finalized + 2);
         Some(Sample {
             at: self.now,

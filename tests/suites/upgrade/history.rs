@@ -1,0 +1,93 @@
+//! `status --history`: what was done to which node, when, and on whose approval.
+
+use polkafleet::polkadot::{Polkadot, Step, record};
+use serde_json::{Value, json};
+
+use super::commands::{NEW, OLD, guarded, run};
+use crate::support::in_both_worlds;
+use crate::support::proxy::Mode;
+use crate::support::world::{Place, World};
+use crate::support::{PATIENCE, eventually};
+
+in_both_worlds! {
+    every_step_of_an_approved_upgrade_is_told_once_whichever_daemon_saw_it,
+    a_history_that_cannot_be_read_is_an_error_that_says_what_to_do,
+}
+
+/// What is told, by cluster: what was done, for which attempt of which upgrade, and who approved it.
+async fn told(world: &World, more: &[&str]) -> Vec<Value> {
+    let (code, said) = run(world, &[&["status", "--history", "-o", "json"], more].concat()).await;
+    assert_eq!(code, 0, "{said}");
+    let history: Value = serde_json::from_str(&said).unwrap();
+    history["history"].as_array().unwrap().clone()
+}
+
+/// What is told of one cluster.
+fn of<'a>(told: &'a [Value], cluster: &str) -> Vec<&'a str> {
+    told.iter()
+        .filter(|entry| entry["cluster"] == cluster)
+        .map(|entry| entry["what"].as_str().unwrap())
+        .collect()
+}
+
+fn step(polkadot: &Polkadot) -> Step {
+    record::read(polkadot.metadata.annotations.as_ref().unwrap(), record::STEP_ANNOTATION).unwrap()
+}
+
+async fn every_step_of_an_approved_upgrade_is_told_once_whichever_daemon_saw_it(place: Place) {
+    let (world, daemon) = World::settled(place, 2, OLD).await;
+    world.write_fleet(2, &guarded());
+    world.members[0].settles_at(NEW).await;
+    // It may have told, or not yet.
+    daemon.kill();
+    let (code, said) = run(&world, &["approve", "polkadot", "production"]).await;
+    assert_eq!(code, 0, "{said}");
+    let _daemon = world.daemon();
+    world.members[1].settles_at(NEW).await;
+    // Each has two pods.
+    let all = ["appeared", "settled", "step", "restartAllowed", "restartAllowed", "settled"];
+    let history = eventually("all is told", PATIENCE, async || {
+        let history = told(&world, &[]).await;
+        ["cluster-1", "cluster-2"].iter().all(|name| of(&history, name).len() >= all.len()).then_some(history)
+    })
+    .await;
+    for name in ["cluster-1", "cluster-2"] {
+        assert_eq!(of(&history, name), all, "{history:#?}");
+    }
+    let status: Value = serde_json::from_str(&run(&world, &["status", "-o", "json"]).await.1).unwrap();
+    let by = &status["decisions"]["approvals"]["polkadot"]["production"]["by"];
+    assert!(by.is_string());
+    let upgrade = told(&world, &["--upgrade", "polkadot"]).await;
+    let steps: Vec<&Value> = upgrade.iter().filter(|entry| entry["what"] == "step").collect();
+    assert_eq!(upgrade.len(), 8, "a step, two restarts and an end in both: {upgrade:#?}");
+    for (number, (entry, approver)) in steps.into_iter().zip([&Value::Null, by]).enumerate() {
+        let member = &world.members[number];
+        let polkadot = member.get().await;
+        let expected = json!({
+            "at": step(&polkadot).at, "cluster": member.name, "namespace": world.namespace,
+            "name": polkadot.metadata.name, "what": "step", "from": OLD, "to": NEW,
+            "upgrade": {"name": "polkadot", "attempt": 1},
+        });
+        let mut entry = entry.clone();
+        let approved_by = entry.as_object_mut().unwrap().remove("approvedBy").unwrap_or_default();
+        assert_eq!((&entry, &approved_by), (&expected, approver));
+    }
+    let (code, said) = run(&world, &["status", "--history", "--upgrade", "polkadot"]).await;
+    assert_eq!((code, said.lines().count()), (0, 8), "{said}");
+    let words = format!("{OLD} -> {NEW}, upgrade polkadot, approved by {}\n", by.as_str().unwrap());
+    assert!(said.contains(&words), "{said}");
+    assert!(told(&world, &["--upgrade", "kusama"]).await.is_empty());
+}
+
+async fn a_history_that_cannot_be_read_is_an_error_that_says_what_to_do(place: Place) {
+    let world = World::new(place, 1).await;
+    world.write_fleet(1, &json!({}));
+    let (code, said) = run(&world, &["status", "--history"]).await;
+    assert_eq!((code, said.contains("Nothing was done yet")), (0, true), "{said}");
+    world.members[0].gate.set(Mode::Refuse);
+    let (code, said) = run(&world, &["status", "--history"]).await;
+    assert_eq!(code, 1, "{said}");
+    for words in ["kept in the home cluster cluster-1", "polkafleet validate --connect"] {
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
+}
