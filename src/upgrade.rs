@@ -4,7 +4,7 @@
 //! restarted daemon goes on where the last one was. It surveys the fleet ([`survey`]), says where every resource
 //! stands ([`standing`]), judges the nodes' health ([`chart`]) and that of whole chains, and lets every candidate pass a
 //! list of [`gates`], each of which may veto with a reason. [`rolls`] picks the pod that may restart next; [`waves`] plays
-//! the plan forward. [`execute`] and `write` are the only files here that do I/O: they write steps
+//! the plan forward. A version is tried first where that is wanted ([`prepull`]). [`execute`] and `write` are the only files here that do I/O: they write steps
 //! and grants as annotations, which the cluster's worker makes so. The planner never calls a worker.
 
 mod chains;
@@ -12,6 +12,7 @@ pub mod chart;
 pub mod execute;
 pub mod gates;
 pub mod plan;
+mod prepull;
 pub mod rolls;
 pub mod standing;
 pub mod survey;
@@ -136,6 +137,7 @@ pub enum Code {
     WriteUnderWay,
     ProbeBlocked,
     ChainStalled,
+    Prepull,
 }
 
 impl Code {

@@ -47,6 +47,9 @@ pub struct Step {
     /// The highest finalised height of its nodes before; absent where they could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finalized: Option<u64>,
+    /// Whether the version is tried on a machine before the first pod restarts there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prepull: bool,
     /// When; the progress deadline counts from here.
     pub at: Timestamp,
 }

@@ -125,7 +125,7 @@ enum Answer {
     /// Not known yet.
     Open,
     /// It was made.
-    Written(Written),
+    Written(Box<Written>),
     /// It was refused, because the view was old; a newer one is on its way, or this moment passes.
     Refused(tokio::time::Instant),
 }
@@ -258,7 +258,7 @@ impl Executor {
         self.note_mark(&action, answer.is_some());
         if let Some(overlay) = self.overlays.get_mut(&action.place) {
             overlay.answer = match answer {
-                Some(polkadot) => Answer::Written(Written::of(&polkadot)),
+                Some(polkadot) => Answer::Written(Box::new(Written::of(&polkadot))),
                 None => Answer::Refused(tokio::time::Instant::now() + AFTER_REFUSAL),
             };
         }
@@ -283,6 +283,10 @@ impl Written {
         let view = Arc::make_mut(view);
         view.resource_version.clone_from(&self.resource_version);
         view.client_version.clone_from(&self.client_version);
+        if view.step != self.step {
+            // Those were of an earlier attempt.
+            view.prepulls.clear();
+        }
         view.step.clone_from(&self.step);
         view.grant.clone_from(&self.grant);
         view.healthy.clone_from(&self.healthy);

@@ -8,6 +8,7 @@ use crate::polkadot::{Grant, Kind, Step};
 
 use super::chart::nodes;
 use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
+use super::prepull;
 use super::rolls::{self, Next};
 use super::standing::{EPHEMERAL_KEYSTORE, Standing, to_note};
 use super::survey::{Owner, Survey, Surveyed};
@@ -128,6 +129,9 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if let Some(words) = rolls::downgrade(owner, chart, view) {
         return Err((Code::DowngradeRefused, words));
     }
+    if let Some(words) = owner.and_then(|upgrade| prepull::untried(upgrade, view)) {
+        return Err((Code::Prepull, words));
+    }
     if rolls::is_outstanding(chart, view) {
         return Err((
             Code::NotHealthyYet,
@@ -204,6 +208,8 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
                     attempt: upgrade.attempt,
                     previous: resource.view.client_version.clone(),
                     finalized: resource.chart.finalized(&resource.view),
+                    // A node that never ran has nothing to lose.
+                    prepull: upgrade.prepull && resource.view.has_run(),
                     at: survey.now,
                 };
                 survey.note_step(&place);

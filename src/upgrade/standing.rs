@@ -11,16 +11,7 @@ use crate::version::{ClientVersion, Order, is_floating};
 use super::Code;
 use super::chains::Chain;
 use super::chart::{Chart, nodes};
-
-/// Reasons of a kubelet for a container that waiting alone will not start.
-const HOPELESS: [&str; 6] = [
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "CrashLoopBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-];
+use super::prepull;
 
 /// Where machines are added for pods that fit on none, that takes this long at most.
 const ADDING_A_MACHINE: SignedDuration = SignedDuration::from_mins(5);
@@ -122,15 +113,19 @@ fn since_step(
     // While the chain stood still nobody could become healthy.
     let from = chain.resumed.map_or(at, |resumed| resumed.max(at));
     let deadline = from + upgrade.progress_deadline;
+    if let Some(why) = prepull::failed(upgrade, resource) {
+        return Standing::Failed(format!("{why}; no pod was restarted for it on that machine"));
+    }
     match hopeless(resource, at) {
         Some((since, pod, why)) if since <= chart.now => {
             Standing::Failed(format!("{pod} cannot start: {why}"))
         }
         _ if chart.now >= deadline && !is_excused(resource, chart, chain) => {
             let within = format!("not healthy within {:#}", upgrade.progress_deadline);
-            Standing::Failed(match chart.ill(resource) {
-                Some((pod, why)) => format!("{within}: {pod}: {why}"),
-                None => within,
+            Standing::Failed(match (prepull::untried(upgrade, resource), chart.ill(resource)) {
+                (Some(words), _) => format!("{within}: {words}"),
+                (_, Some((pod, why))) => format!("{within}: {pod}: {why}"),
+                _ => within,
             })
         }
         soon => {
@@ -215,7 +210,7 @@ fn hopeless(resource: &ResourceView, begun: Timestamp) -> Option<(Timestamp, &st
         let why = node.stuck.as_ref().filter(|_| node.hash.as_deref() == Some(&role.hash))?;
         let since = match why.reason.as_str() {
             "Unschedulable" => why.since?.max(begun) + ADDING_A_MACHINE,
-            reason if HOPELESS.contains(&reason) => Timestamp::MIN,
+            _ if why.is_hopeless() => Timestamp::MIN,
             _ => return None,
         };
         Some((since, node.pod.as_str(), why))

@@ -2,6 +2,7 @@
 
 mod health;
 mod model;
+mod prepull;
 mod properties;
 mod rules;
 mod simulator;

@@ -212,6 +212,7 @@ fn settle(view: &mut ResourceView, at: Timestamp) {
             node.stuck = None;
         }
     }
+    view.prepulls.clear();
     view.settled_since = Some(at);
     view.ever_settled = true;
 }

@@ -103,6 +103,7 @@ pub(super) fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView
         version: Some(OLD.into()),
         ready_since: Some(now),
         stuck: None,
+        machine: None,
     };
     let roles = Role::ALL.into_iter().filter(|role| kind.has(*role));
     ResourceView {
@@ -126,6 +127,7 @@ pub(super) fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView
         ever_settled: true,
         keystore_kept: true,
         reserved_only: false,
+        prepulls: BTreeMap::new(),
     }
 }
 

@@ -142,6 +142,7 @@ fn resource(kind: Kind, sentries: u8, index: usize, now: Timestamp) -> ResourceV
         version: Some(version(FIRST)),
         ready_since: Some(now),
         stuck: None,
+        machine: None,
     };
     let count = |role: Role| if role == Role::Sentry { i32::from(sentries) } else { 1 };
     let role = |role: Role| RoleView {
@@ -169,6 +170,7 @@ fn resource(kind: Kind, sentries: u8, index: usize, now: Timestamp) -> ResourceV
         ever_settled: true,
         keystore_kept: true,
         reserved_only: false,
+        prepulls: BTreeMap::new(),
     }
 }
 
