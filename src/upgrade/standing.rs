@@ -12,6 +12,7 @@ use super::Code;
 use super::chains::Chain;
 use super::chart::{Chart, nodes};
 use super::prepull;
+use super::rollback;
 
 /// Where machines are added for pods that fit on none, that takes this long at most.
 const ADDING_A_MACHINE: SignedDuration = SignedDuration::from_mins(5);
@@ -59,7 +60,11 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain
     if version == target {
         return at_target(upgrade, resource, step, chart, chain);
     }
-    if step.is_some_and(|step| step.attempt == upgrade.attempt) {
+    let step = step.filter(|step| step.attempt == upgrade.attempt);
+    if let Some(why) = step.and_then(|step| rollback::taken(step, version)) {
+        return Standing::Failed(why);
+    }
+    if step.is_some() {
         return Standing::Out(
             Code::Contested,
             format!(
@@ -114,7 +119,7 @@ fn since_step(
     let from = chain.resumed.map_or(at, |resumed| resumed.max(at));
     let deadline = from + upgrade.progress_deadline;
     if let Some(why) = prepull::failed(upgrade, resource) {
-        return Standing::Failed(format!("{why}; no pod was restarted for it on that machine"));
+        return Standing::Failed(why.to_owned());
     }
     match hopeless(resource, at) {
         Some((since, pod, why)) if since <= chart.now => {

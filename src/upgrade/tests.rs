@@ -4,6 +4,7 @@ mod health;
 mod model;
 mod prepull;
 mod properties;
+mod rollback;
 mod rules;
 mod simulator;
 mod takeover;

@@ -192,6 +192,10 @@ fn carry_out(view: &mut ResourceView, write: &Write, at: Timestamp) {
             view.step = Some(step.clone());
             settle(view, at);
         }
+        Write::Rollback(step) => {
+            view.client_version.clone_from(&step.previous);
+            view.step = Some(step.clone());
+        }
         Write::Grant(grant) => {
             view.grant = Some(grant.clone());
             settle(view, at);

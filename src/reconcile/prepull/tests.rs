@@ -147,3 +147,35 @@ fn a_pod_that_may_not_be_made_is_no_fault_of_the_version() {
     let Tried::Unable(words) = &outcomes(&trials, Some("exceeded quota"))["m1"] else { panic!() };
     assert!(words.contains("m1") && words.contains("exceeded quota"), "{words}");
 }
+
+#[test]
+fn the_pod_is_admitted_like_a_node_and_no_service_policy_or_budget_selects_it() {
+    use crate::desired::Basis;
+    let mut polkadot = stepped(true);
+    polkadot.spec.image_pull_secrets = serde_json::from_value(json!([{"name": "registry"}])).unwrap();
+    let (settings, keys, inherited) = Default::default();
+    let version = desired::client(&polkadot).unwrap();
+    let basis =
+        Basis { polkadot: &polkadot, settings: &settings, keys: &keys, version, inherited: &inherited };
+    let template = desired::templates(&basis).remove(0);
+    let (name, body) = desired::prepull::pod(&polkadot, &template, "m1", 1);
+    let (node, spec) = (&template.body["spec"], &body["spec"]);
+    for key in ["securityContext", "imagePullSecrets", "automountServiceAccountToken"] {
+        assert!(!node[key].is_null() && spec[key] == node[key], "{key}: {spec}");
+    }
+    for key in ["image", "imagePullPolicy", "securityContext"] {
+        let (of_node, own) = (&node["containers"][0][key], &spec["containers"][0][key]);
+        assert!(!of_node.is_null() && own == of_node, "{key}: {spec}");
+    }
+    assert_eq!(spec["containers"][0]["args"], json!(["--version"]));
+    assert!(spec["volumes"].is_null() && spec["containers"][0]["volumeMounts"].is_null(), "{spec}");
+    assert_eq!((&spec["nodeName"], &spec["restartPolicy"]), (&json!("m1"), &json!("Never")));
+    let labels = body["metadata"]["labels"].as_object().unwrap();
+    for (key, value) in [basis.nodes_selector(), basis.pod_selector(Role::Sentry)].iter().flatten() {
+        assert!(key != "app" || labels.get(key) != Some(&json!(value)), "{labels:?}");
+    }
+    assert!(
+        basis.nodes_selector().contains_key("app") && basis.pod_selector(Role::Sentry).contains_key("app")
+    );
+    assert!(name.len() < 63, "{name}");
+}

@@ -249,6 +249,16 @@ impl Model {
                         view.settled_since = None;
                     });
                 }
+                Write::Rollback(step) => {
+                    let step = step.clone();
+                    self.edit(&cluster, &id, |view| {
+                        view.client_version.clone_from(&step.previous);
+                        let hash = step.previous.clone().unwrap();
+                        view.roles.iter_mut().for_each(|role| role.hash.clone_from(&hash));
+                        view.step = Some(step);
+                        view.prepulls.clear();
+                    });
+                }
                 Write::Health(stretch) => {
                     let stretch = stretch.clone();
                     self.edit(&cluster, &id, |view| view.healthy = Some(stretch));

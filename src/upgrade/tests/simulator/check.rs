@@ -86,7 +86,7 @@ impl Ledger {
         let broken = match &action.write {
             Write::Step(step) => look.step(step),
             Write::Grant(grant) => look.grant(grant),
-            Write::Health(_) | Write::Epoch(_) | Write::Revoke => look.open(),
+            Write::Health(_) | Write::Epoch(_) | Write::Revoke | Write::Rollback(_) => look.open(),
         };
         self.broken.extend(broken);
         if let Write::Step(step) = &action.write

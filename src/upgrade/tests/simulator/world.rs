@@ -403,6 +403,10 @@ pub(super) fn apply(view: &mut ResourceView, write: &Write) {
             view.client_version = Some(step.target.clone());
             view.step = Some(step);
         }
+        Write::Rollback(step) => {
+            view.client_version.clone_from(&step.previous);
+            view.step = Some(step);
+        }
         Write::Grant(grant) => view.grant = Some(grant),
         Write::Health(stretch) => view.healthy = Some(stretch),
         Write::Epoch(epoch) => view.epoch = epoch,
