@@ -1,12 +1,14 @@
 //! Decides what should exist for one `Polkadot` resource: a pure function from resource, settings and keys to
 //! Kubernetes objects. No client, no clock, no randomness, and it cannot fail on a resource that [`client`] takes.
 //!
-//! [`arguments`] says how a client is started, [`pod`] makes the template around it, [`objects`] the rest.
+//! [`arguments`] says how a client is started, [`pod`] makes the template around it, [`objects`] the rest;
+//! [`prepull`] is the pod that tries a version before that.
 //! Who may restart what is not decided here: the partition is an input.
 
 pub mod arguments;
 pub mod objects;
 pub mod pod;
+pub mod prepull;
 
 use std::collections::{BTreeMap, BTreeSet};
 

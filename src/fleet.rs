@@ -70,15 +70,10 @@ impl Fleet {
     /// What the file may say and this version does not do yet, a line for each: nobody should rely on it.
     #[must_use]
     pub fn without_effect(&self) -> Vec<String> {
-        let upgrades = !self.upgrades.is_empty();
         let all = [
             (
                 self.clusters.len() > 1,
                 "validators.guard: one validator identity in two clusters is not noticed yet; do not give two resources one key",
-            ),
-            (
-                upgrades && self.upgrades.iter().any(|upgrade| upgrade.prepull),
-                "upgrades[].prepull: no version is tried before it is used yet",
             ),
             (
                 self.telemetry.otlp_protocol == OtlpProtocol::Http,

@@ -4,6 +4,7 @@
 //! No client, no clock: times in a view were read from the cluster.
 
 pub mod health;
+mod prepull;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::fleet::ClusterName;
 use crate::polkadot::{Grant, Kind, ResourceId, Role, Step, Stretch};
 
 pub use self::health::{Blocked, NodeHealth, Sample};
+pub use self::prepull::{Tried, machines};
 
 /// A node of a cluster: its namespace and its pod's name.
 pub type NodeId = (String, String);
@@ -149,6 +151,9 @@ pub struct ResourceView {
     /// Whether the validator talks to its sentries only.
     #[serde(default)]
     pub reserved_only: bool,
+    /// How the step's version fared where it was tried before a pod restarts, by machine.
+    #[serde(default)]
+    pub prepulls: BTreeMap<String, Tried>,
 }
 
 /// One role of a resource.
@@ -180,6 +185,9 @@ pub struct NodeView {
     pub ready_since: Option<Timestamp>,
     /// Why it cannot become Ready by waiting.
     pub stuck: Option<Stuck>,
+    /// The machine that the pod is on.
+    #[serde(default)]
+    pub machine: Option<String>,
 }
 
 /// Why a node does not come up.
@@ -192,6 +200,24 @@ pub struct Stuck {
     /// Since when, where that is known: a pod that fits on no machine may yet, if machines are added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+}
+
+/// Reasons of a kubelet for a container that waiting alone will not start.
+const HOPELESS: [&str; 6] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+];
+
+impl Stuck {
+    /// Whether the kubelet gives a reason that waiting alone will not mend.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        HOPELESS.contains(&self.reason.as_str())
+    }
 }
 
 impl fmt::Display for Stuck {

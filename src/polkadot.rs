@@ -40,6 +40,10 @@ pub const FIELD_MANAGER: &str = "polkafleet";
 /// On every object and pod of a resource: the resource's name.
 pub const INSTANCE_LABEL: &str = "polkadot.swisscomblockchain.com/instance";
 
+/// The `app` label of a pod that only tries a version: any other than that of nodes, by which Services, policies and
+/// budgets select.
+pub const PREPULL_APP: &str = "polkafleet-prepull";
+
 /// On every pod: the hash of the template it was made from.
 pub const TEMPLATE_HASH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/template-hash";
 

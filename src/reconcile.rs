@@ -1,7 +1,8 @@
 //! Makes one `Polkadot` resource so: observe, decide, apply, prune, report — level-triggered, from caches.
 //!
 //! The decisions are elsewhere: what should exist in [`crate::desired`], whether it already does in [`compare`],
-//! what of the old operator's is taken over in [`adopt`], what may restart in [`roll`], what to report in [`status`]. When nothing differs, no request is sent. This is
+//! what of the old operator's is taken over in [`adopt`], what may restart in [`roll`], where a
+//! version is tried first in [`prepull`], what to report in [`status`]. When nothing differs, no request is sent. This is
 //! also where the planner's word arrives: as annotations on the resource, see [`crate::polkadot::record`].
 
 pub mod adopt;
@@ -14,6 +15,7 @@ mod keys;
 mod make;
 mod names;
 pub mod observe;
+pub mod prepull;
 pub mod roll;
 pub mod status;
 mod tell;
@@ -27,7 +29,7 @@ use tracing::{debug, warn};
 use crate::desired::{self, ChildKind, Template};
 use crate::fleet::Settings;
 use crate::identity::masked;
-use crate::observed::{ResourceView, RoleView};
+use crate::observed::{ResourceView, RoleView, Tried};
 use crate::polkadot::{Grant, Names, Polkadot, PolkadotStatus, ResourceId, record};
 
 use self::conditions::Verdict;
@@ -137,7 +139,7 @@ pub async fn reconcile(polkadot: &Polkadot, inputs: &Inputs<'_>) -> Result<Outco
     // Nobody else will tell of it: not the next look, which finds it done, and no status that could not be written.
     tell(inputs.client, polkadot, &events::deeds(&made.done), inputs.now).await;
     result?;
-    let pods = pods(polkadot, &observed, &made.roles, inputs);
+    let pods = pods(polkadot, &observed, &made.roles, inputs, made.refused.as_deref());
     report(polkadot, made, pods, inputs).await
 }
 
@@ -151,8 +153,52 @@ async fn change(
     if made.trouble.is_none() && !inputs.changes_nothing(polkadot) {
         prune(polkadot, observed, inputs, made).await?;
         delete_blocked(polkadot, observed, inputs, made).await?;
+        try_version(polkadot, observed, inputs, made).await?;
     }
     Ok(())
+}
+
+/// Makes the pods that try a version where it has to be tried first, and removes those that are no longer wanted.
+async fn try_version(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    inputs: &Inputs<'_>,
+    made: &mut Made,
+) -> Result<()> {
+    let id = ResourceId::of(polkadot);
+    let trials = trials(polkadot, observed, &made.roles, inputs);
+    for pod in prepull::surplus(&trials, &observed.prepulls, inputs.now) {
+        if apply::delete_prepull(inputs.client, &id, &pod).await? {
+            made.did(Deed::Deleted, format!("Pod {}", pod.name_any()));
+        }
+    }
+    for trial in trials.iter().filter(|trial| trial.live.is_none()) {
+        match apply::create_prepull(inputs.client, &id, trial).await {
+            Ok(()) => made.did(Deed::Created, format!("Pod {} on machine {}", trial.name, trial.machine)),
+            // A quota, a policy, a right that is not there: the rest of the resource is none the worse for it.
+            Err(error) if error.is_refusal() => made.refused = Some(error.in_words()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Where the version of the step has to be tried first.
+fn trials(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    roles: &[RoleView],
+    inputs: &Inputs<'_>,
+) -> Vec<prepull::Trial> {
+    // Most of the time there is none.
+    let Some(step) =
+        prepull::step(polkadot).filter(|_| roles.iter().any(|role| role.outdated().next().is_some()))
+    else {
+        return vec![];
+    };
+    let Ok(version) = desired::client(polkadot) else { return vec![] };
+    let templates = desired::templates(&make::basis(polkadot, inputs, observed, &observed.keys, version));
+    prepull::trials(polkadot, &step, roles, &templates, &observed.prepulls)
 }
 
 /// The view of a resource whose reconcile failed with `trouble`: what the caches say, without a request.
@@ -189,7 +235,7 @@ fn failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String) -> (Polkado
         Err(_) => observe::live_roles(polkadot, &observed),
     };
     let trouble = Some(("Failed", trouble));
-    let pods = pods(polkadot, &observed, &roles, inputs);
+    let pods = pods(polkadot, &observed, &roles, inputs, None);
     let keys = &observed.keys;
     let found = Findings { roles: &roles, keys, trouble, pods, warnings: vec![] };
     let status = status::derive(polkadot, &found, inputs.now);
@@ -197,12 +243,19 @@ fn failed(polkadot: &Polkadot, inputs: &Inputs<'_>, trouble: String) -> (Polkado
     (status, view)
 }
 
-fn pods(polkadot: &Polkadot, observed: &Observed, roles: &[RoleView], inputs: &Inputs<'_>) -> Pods {
+fn pods(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    roles: &[RoleView],
+    inputs: &Inputs<'_>,
+    refused: Option<&str>,
+) -> Pods {
     let is_left = inputs.changes_nothing(polkadot);
     Pods {
         keystore_kept: observe::keystore_kept(polkadot, &observed.pods),
         left_out: if is_left { observe::unasked(polkadot, observed, roles) } else { vec![] },
         not_started: observe::not_started(&observed.pods),
+        prepulls: prepull::outcomes(&trials(polkadot, observed, roles, inputs), refused),
     }
 }
 
@@ -283,7 +336,9 @@ async fn report(polkadot: &Polkadot, made: Made, pods: Pods, inputs: &Inputs<'_>
         let before = polkadot.status.clone().unwrap_or_default();
         tell(inputs.client, polkadot, &events::changes(&before, &status), inputs.now).await;
     }
+    let unable = found.pods.prepulls.values().any(|tried| matches!(tried, Tried::Unable(_)));
     let look = found.trouble.as_ref().and_then(|(reason, _)| look_after(reason));
+    let look = look.into_iter().chain(unable.then_some(prepull::AGAIN));
     Ok(Outcome {
         view: status::view(polkadot, &found, &status, inputs.now),
         changes: made.done.len() + usize::from(changed),

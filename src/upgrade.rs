@@ -4,7 +4,8 @@
 //! restarted daemon goes on where the last one was. It surveys the fleet ([`survey`]), says where every resource
 //! stands ([`standing`]), judges the nodes' health ([`chart`]) and that of whole chains, and lets every candidate pass a
 //! list of [`gates`], each of which may veto with a reason. [`rolls`] picks the pod that may restart next; [`waves`] plays
-//! the plan forward. [`execute`] and `write` are the only files here that do I/O: they write steps
+//! the plan forward. A version is tried first where that is wanted ([`prepull`]), and
+//! what failed by that is taken back ([`rollback`]). [`execute`] and `write` are the only files here that do I/O: they write steps
 //! and grants as annotations, which the cluster's worker makes so. The planner never calls a worker.
 
 mod chains;
@@ -12,6 +13,8 @@ pub mod chart;
 pub mod execute;
 pub mod gates;
 pub mod plan;
+mod prepull;
+mod rollback;
 pub mod rolls;
 pub mod standing;
 pub mod survey;
@@ -82,6 +85,8 @@ pub struct Action {
 pub enum Write {
     /// Another client version, as a step of an upgrade.
     Step(Step),
+    /// The version before that step, which has failed with no pod restarted for it.
+    Rollback(Step),
     /// Permission to restart a pod.
     Grant(Grant),
     /// The planner that writes now, so that whatever a silent predecessor still had on its way is refused.
@@ -136,6 +141,7 @@ pub enum Code {
     WriteUnderWay,
     ProbeBlocked,
     ChainStalled,
+    Prepull,
 }
 
 impl Code {

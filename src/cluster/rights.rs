@@ -32,7 +32,7 @@ const OURS: &str = "polkadot.swisscomblockchain.com";
 const CHILD: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// The role `polkafleet`, wherever there are resources.
-const MEMBER: [Rule; 11] = [
+const MEMBER: [Rule; 12] = [
     needed(OURS, "polkadots", &["get", "list", "watch", "patch"]),
     needed(OURS, "polkadots/status", &["patch"]),
     Rule {
@@ -55,6 +55,14 @@ const MEMBER: [Rule; 11] = [
         resource: "pods/proxy",
         verbs: &["get"],
         without: Some("no upgrade takes a step there, unless it says health: {probe: optional}"),
+    },
+    Rule {
+        group: "",
+        resource: "pods",
+        verbs: &["create"],
+        without: Some(
+            "no version can be tried before pods restart for it, and no pod does, unless an upgrade says prepull: false",
+        ),
     },
 ];
 /// The rest of that role.

@@ -23,11 +23,15 @@ use tracing::Instrument as _;
 
 use super::limits::Limits;
 use super::worker::backoff;
-use crate::polkadot::{self, INSTANCE_LABEL, Polkadot};
+use crate::polkadot::{self, INSTANCE_LABEL, PREPULL_APP, Polkadot};
 use crate::reconcile::observe::Caches;
 
 /// The label of the old operator and of ours on every child.
 const CHILD_LABEL: &str = "app=polkadot";
+/// Pods: the nodes, and those that only try a version.
+fn pods_label() -> String {
+    format!("app in (polkadot,{PREPULL_APP})")
+}
 /// Resources to look at again that may wait; a full queue holds the watches back, nothing is lost.
 const QUEUE: usize = 1024;
 
@@ -65,7 +69,7 @@ pub(super) fn start(
         network_policies: starter.children::<NetworkPolicy>("networkpolicies", &polkadots),
         disruption_budgets: starter.children::<PodDisruptionBudget>("poddisruptionbudgets", &polkadots),
         stateful_sets: starter.children::<StatefulSet>("statefulsets", &polkadots),
-        pods: starter.children::<Pod>("pods", &polkadots),
+        pods: starter.labelled::<Pod>("pods", &pods_label(), &polkadots),
         claims: starter.children::<PersistentVolumeClaim>("persistentvolumeclaims", &polkadots),
         polkadots,
     };
@@ -99,9 +103,17 @@ impl Starter<'_> {
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
+        self.labelled(kind, CHILD_LABEL, polkadots)
+    }
+
+    fn labelled<K>(&mut self, kind: &'static str, label: &str, polkadots: &Store<Polkadot>) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
         let polkadots = polkadots.clone();
         let owners = move |object: &K| owners(object, &polkadots);
-        let stream = watcher(self.api(), watcher::Config::default().labels(CHILD_LABEL));
+        let stream = watcher(self.api(), watcher::Config::default().labels(label));
         self.keep(kind, stream, owners)
     }
 

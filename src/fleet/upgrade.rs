@@ -34,7 +34,7 @@ pub struct Upgrade {
     pub unreachable: Unreachable,
     /// When a node counts as healthy.
     pub health: Health,
-    /// A version is tried by a short-lived pod before it is first used in a cluster.
+    /// A version is tried by a short-lived pod on every machine where a pod is to restart for it.
     pub prepull: bool,
 }
 

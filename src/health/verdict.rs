@@ -126,14 +126,14 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
             stood |= finalized.moved.is_some_and(|moved| sample.at.duration_since(moved) >= STANDSTILL);
         }
     }
-    let last = health.samples.back()?.at;
+    let Sample { at: last, finalized: height, .. } = *health.samples.back()?;
     let moved = finalized.moved?;
     if now.duration_since(last) > stale {
         return None;
     }
     let stands = last.duration_since(moved) >= STANDSTILL;
     // Too short a look says neither.
-    (stands || rose_ever).then_some(Progress { stands: stands.then_some(moved), ended, rose_ever })
+    (stands || rose_ever).then_some(Progress { stands: stands.then_some(moved), height, ended, rose_ever })
 }
 
 /// How a node's finalised height moves.
@@ -141,6 +141,8 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
 pub struct Progress {
     /// Since when it has stood still, if it does.
     pub stands: Option<Timestamp>,
+    /// Where it is.
+    pub height: u64,
     /// When it last went on after a standstill.
     pub ended: Option<Timestamp>,
     /// Whether it rose at all in the process that runs now.

@@ -66,9 +66,11 @@ fn lasting(resource: &ResourceView) -> ResourceView {
     let mut resource = resource.clone();
     resource.resource_version = String::new();
     resource.trouble = None;
+    resource.prepulls.clear();
     for node in resource.roles.iter_mut().flat_map(|role| &mut role.nodes) {
         node.ready_since = None;
         node.stuck = None;
+        node.machine = None;
     }
     resource
 }

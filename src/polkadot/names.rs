@@ -74,6 +74,12 @@ impl Names {
         format!("{}validator-networkpolicy", self.prefix)
     }
 
+    /// A pod that tries a version; `which` tells one trial from another.
+    #[must_use]
+    pub fn prepull(&self, which: &str) -> String {
+        format!("{}polkadot-prepull-{which}", self.prefix)
+    }
+
     /// A role's `PodDisruptionBudget`.
     #[must_use]
     pub fn disruption_budget(&self, role: Role) -> String {

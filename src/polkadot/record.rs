@@ -50,6 +50,12 @@ pub struct Step {
     /// Who approved it, where its stage needs that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approver: Option<String>,
+    /// Whether the version is tried on a machine before the first pod restarts there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prepull: bool,
+    /// Why the resource was taken back to the version before, if it was; the step has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<String>,
     /// When; the progress deadline counts from here.
     pub at: Timestamp,
 }

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use crate::observed::{NodeView, RoleView};
 use crate::polkadot::{FIELD_MANAGER, GROUP, Names, Polkadot, PolkadotStatus, ResourceId, Role};
 
 use super::observe::LiveChild;
+use super::prepull::Trial;
 use super::volumes::Claim;
 use super::{Error, Result, names};
 
@@ -116,7 +117,7 @@ pub(super) async fn delete_blocked_pod(
     node: &NodeView,
     role: &RoleView,
 ) -> Result<Blocked> {
-    use k8s_openapi::api::core::v1::{Node, Pod};
+    use k8s_openapi::api::core::v1::Node;
     let api: Api<Pod> = Api::namespaced(client.clone(), &id.namespace);
     let failed = |source| Error::Api { what: format!("delete the blocked pod {}", node.pod), source };
     let found = in_time(api.get_opt(&node.pod)).await?.map_err(failed)?;
@@ -147,6 +148,29 @@ pub(super) async fn delete_blocked_pod(
         return Ok(Blocked::Deleted);
     }
     Ok(Blocked::NoMore)
+}
+
+/// Makes a pod that tries a version.
+pub(super) async fn create_prepull(client: &Client, id: &ResourceId, trial: &Trial) -> Result<()> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &id.namespace, &resource);
+    let failed = |source| Error::Api { what: format!("make the pod {}", trial.name), source };
+    let object =
+        serde_json::from_value(trial.body.clone()).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    in_time(api.create(&params, &object)).await?.map_err(failed)?;
+    info!(pod = trial.name, machine = trial.machine, "Trying a version before a pod restarts for it.");
+    Ok(())
+}
+
+/// Deletes such a pod, if it still is the one that was seen; says whether it did.
+pub(super) async fn delete_prepull(client: &Client, id: &ResourceId, pod: &Pod) -> Result<bool> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), &id.namespace);
+    let name = pod.name_any();
+    let failed = |source| Error::Api { what: format!("delete the pod {name}"), source };
+    let params =
+        DeleteParams::default().preconditions(Preconditions { uid: pod.uid(), resource_version: None });
+    unless_gone(in_time(api.delete(&name, &params)).await?.map_err(failed))
 }
 
 /// Deletes a StatefulSet and leaves its pods and claims; the next reconcile makes it again around them. Says whether it

@@ -25,6 +25,8 @@ pub(super) struct Made {
     pub(super) done: Vec<Done>,
     pub(super) warnings: Vec<Verdict>,
     pub(super) trouble: Option<(&'static str, String)>,
+    /// Why the API server let no pod be made that tries a version.
+    pub(super) refused: Option<String>,
 }
 
 impl Made {

@@ -19,7 +19,8 @@ use crate::desired::{ChildKind, Inherited, Keys};
 use crate::identity::NodeKey;
 use crate::observed::{NodeView, RoleView, Stuck};
 use crate::polkadot::{
-    INSTANCE_LABEL, KEY_SOURCE_ANNOTATION, Names, Polkadot, ResourceId, Role, TEMPLATE_HASH_ANNOTATION,
+    INSTANCE_LABEL, KEY_SOURCE_ANNOTATION, Names, PREPULL_APP, Polkadot, ResourceId, Role,
+    TEMPLATE_HASH_ANNOTATION,
 };
 
 use super::{adopt, names};
@@ -49,8 +50,10 @@ pub struct Caches {
 pub struct Observed {
     /// Objects with the resource's instance label or with it as their owner.
     pub children: Vec<LiveChild>,
-    /// Its pods.
+    /// Its nodes' pods.
     pub pods: Vec<Arc<Pod>>,
+    /// Its pods that only try a version.
+    pub prepulls: Vec<Arc<Pod>>,
     /// The claims of the namespace's nodes.
     pub claims: Vec<Arc<PersistentVolumeClaim>>,
     /// The StatefulSets by name.
@@ -118,12 +121,17 @@ pub fn observe(polkadot: &Polkadot, caches: &Caches) -> Observed {
         // Of the old operator's making, in a StatefulSet that has our name.
         None => Role::ALL.iter().any(|role| adopt::is_pod_of(&names, *role, pod)),
     };
-    let pods: Vec<_> = in_namespace(&caches.pods, &id).into_iter().filter(|pod| is_ours(pod)).collect();
+    let tries = |pod: &Arc<Pod>| pod.labels().get("app").is_some_and(|app| app == PREPULL_APP);
+    let pods = in_namespace(&caches.pods, &id).into_iter().filter(|pod| is_ours(pod));
+    let (prepulls, pods): (Vec<_>, Vec<_>) = pods.partition(tries);
+    let owned = |pod: &Arc<Pod>| pod.owner_references().iter().any(|owner| owner.uid == uid);
+    let prepulls = prepulls.into_iter().filter(owned).collect();
     let inherited = adopt::inherited(polkadot, &stateful_sets, &pods);
     let secrets = whose.secrets(caches);
     Observed {
         children,
         pods,
+        prepulls,
         claims: in_namespace(&caches.claims, &id),
         stateful_sets,
         keys: secrets.iter().flat_map(|(role, secret)| keys_of(&names, *role, secret)).collect(),
@@ -345,6 +353,7 @@ pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> No
             let crash_loops = status.zip(container).is_some_and(|(status, one)| crash_loops(status, one));
             crash_loops.then(|| Stuck { reason: CRASH_LOOP.into(), words: None, since: None })
         }),
+        machine: pod.and_then(|pod| pod.spec.as_ref()?.node_name.clone()),
     }
 }
 
@@ -354,7 +363,7 @@ const CRASH_LOOP: &str = "CrashLoopBackOff";
 const LONGEST_WORDS: usize = 300;
 
 /// Why a container is not started, if that is not the usual way.
-fn waits_for(container: &ContainerStatus) -> Option<Stuck> {
+pub(super) fn waits_for(container: &ContainerStatus) -> Option<Stuck> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.clone()?;
     if matches!(reason.as_str(), "ContainerCreating" | "PodInitializing") {
@@ -365,7 +374,7 @@ fn waits_for(container: &ContainerStatus) -> Option<Stuck> {
     Some(Stuck { words: words.map(|words| cut(words)), reason, since: None })
 }
 
-fn cut(words: &str) -> String {
+pub(super) fn cut(words: &str) -> String {
     words.chars().take(LONGEST_WORDS).collect()
 }
 

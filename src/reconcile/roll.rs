@@ -88,6 +88,7 @@ mod tests {
             version: None,
             ready_since: ready.then_some(Timestamp::UNIX_EPOCH),
             stuck: None,
+            machine: None,
         }
     }
 

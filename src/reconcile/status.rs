@@ -1,12 +1,14 @@
 //! Derives a resource's status and its view on the Board from what was observed. Pure; time is an argument.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::desired::{self, Keys};
 use crate::observed::health::DIP;
-use crate::observed::{ResourceView, RoleView};
+use crate::observed::{ResourceView, RoleView, Tried};
 use crate::polkadot::status::{NodeStatus, Settled};
 use crate::polkadot::{Condition, Polkadot, PolkadotStatus, ResourceId, Role, record};
 
@@ -35,13 +37,15 @@ pub struct Pods {
     pub left_out: Vec<String>,
     /// Those whose client has not started yet: they run no version.
     pub not_started: Vec<String>,
+    /// How the version of the step fared where it was tried, by machine.
+    pub prepulls: BTreeMap<String, Tried>,
 }
 
 impl Pods {
     /// Nothing beyond the roles.
     #[cfg(test)]
     pub(super) fn plain() -> Self {
-        Self { keystore_kept: true, left_out: vec![], not_started: vec![] }
+        Self { keystore_kept: true, left_out: vec![], not_started: vec![], prepulls: BTreeMap::new() }
     }
 }
 
@@ -118,6 +122,7 @@ pub fn view(
         keystore_kept: found.pods.keystore_kept,
         reserved_only: polkadot.spec.secure_communication_support.enabled
             && polkadot.replicas(Role::Sentry) > 0,
+        prepulls: found.pods.prepulls.clone(),
     }
 }
 
@@ -250,6 +255,7 @@ mod tests {
             version: Some("stable2503".into()),
             ready_since,
             stuck: None,
+            machine: None,
         };
         vec![RoleView { role: Role::Sentry, hash: "wanted".into(), nodes: vec![node], volumes_added: false }]
     }

@@ -63,7 +63,9 @@ fn judge(nodes: &[(bool, Progress)]) -> Chain {
         .filter(|(touched, one)| if untouched { !touched } else { one.rose_ever })
         .map(|(_, one)| one)
         .collect();
-    let all_stand = nodes.iter().all(|(_, one)| one.stands.is_some());
+    // One that rises up to where the others stand only catches up with them.
+    let top = nodes.iter().filter(|(_, one)| one.stands.is_some()).map(|(_, one)| one.height).max();
+    let all_stand = nodes.iter().all(|(_, one)| one.stands.is_some() || Some(one.height) <= top);
     let stalled = control.iter().filter_map(|one| one.stands).max().filter(|_| all_stand);
     let resumed = control.iter().map(|one| one.ended).min().flatten();
     Chain { stalled, resumed }

@@ -283,6 +283,10 @@ impl Written {
         let view = Arc::make_mut(view);
         view.resource_version.clone_from(&self.resource_version);
         view.client_version.clone_from(&self.client_version);
+        if view.step != self.step {
+            // Those were of an earlier attempt.
+            view.prepulls.clear();
+        }
         view.step.clone_from(&self.step);
         view.grant.clone_from(&self.grant);
         view.healthy.clone_from(&self.healthy);

@@ -8,6 +8,8 @@ use crate::polkadot::{Grant, Kind, Step};
 
 use super::chart::nodes;
 use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
+use super::prepull;
+use super::rollback;
 use super::rolls::{self, Next};
 use super::standing::{EPHEMERAL_KEYSTORE, Standing, to_note};
 use super::survey::{Owner, Survey, Surveyed};
@@ -33,6 +35,7 @@ pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, 
         revoke_stale(&survey, &mut plan);
         grant_rolls(&mut survey, &mut plan);
         take_steps(gates, &mut survey, &mut plan);
+        roll_back(&survey, &mut plan);
         note_health(&survey, &mut plan);
     }
     plan.progress = fleet.upgrades.iter().map(|upgrade| progress(&survey, upgrade)).collect();
@@ -128,6 +131,9 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if let Some(words) = rolls::downgrade(owner, chart, view) {
         return Err((Code::DowngradeRefused, words));
     }
+    if let Some(words) = owner.and_then(|upgrade| prepull::untried(upgrade, view)) {
+        return Err((Code::Prepull, words));
+    }
     if rolls::is_outstanding(chart, view) {
         return Err((
             Code::NotHealthyYet,
@@ -205,6 +211,9 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
                     previous: resource.view.client_version.clone(),
                     finalized: resource.chart.finalized(&resource.view),
                     approver: gates::approver(upgrade, &upgrade.stages[stage]),
+                    // A node that never ran has nothing to lose.
+                    prepull: upgrade.prepull && resource.view.has_run(),
+                    rolled_back: None,
                     at: survey.now,
                 };
                 survey.note_step(&place);
@@ -213,6 +222,22 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
                 plan.actions.push(action(place, &resource, Write::Step(step)));
             }
             Err((code, words)) => plan.waits.push(Wait { place, code, words }),
+        }
+    }
+}
+
+/// I14: takes back what no pod was restarted for.
+fn roll_back(survey: &Survey<'_>, plan: &mut Plan) {
+    for (place, resource) in &survey.resources {
+        let Some(owner) = &resource.owner else { continue };
+        let open = gates::cluster_is_open(survey, resource.cluster).is_ok()
+            && !owner.upgrade.paused
+            && resource.view.held.is_none()
+            && write_is_over(survey, place).is_ok()
+            && !plan.actions.iter().any(|action| action.place == *place);
+        let back = open.then(|| rollback::of(owner.upgrade, &resource.view)).flatten();
+        if let Some((step, _)) = back.filter(|(_, from)| *from <= survey.now) {
+            plan.actions.push(action(place.clone(), resource, Write::Rollback(step)));
         }
     }
 }
@@ -370,6 +395,7 @@ fn wake(survey: &Survey<'_>) -> Option<Timestamp> {
             moments.push(grant.at + deadline);
         }
         let Some(owner) = &resource.owner else { continue };
+        moments.extend(rollback::of(owner.upgrade, &resource.view).map(|(_, from)| from));
         if let Standing::InFlight { deadline: Some(deadline) } = &owner.standing {
             moments.push(*deadline);
         }

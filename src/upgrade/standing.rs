@@ -11,16 +11,8 @@ use crate::version::{ClientVersion, Order, is_floating};
 use super::Code;
 use super::chains::Chain;
 use super::chart::{Chart, nodes};
-
-/// Reasons of a kubelet for a container that waiting alone will not start.
-const HOPELESS: [&str; 6] = [
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "CrashLoopBackOff",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-];
+use super::prepull;
+use super::rollback;
 
 /// Where machines are added for pods that fit on none, that takes this long at most.
 const ADDING_A_MACHINE: SignedDuration = SignedDuration::from_mins(5);
@@ -68,7 +60,11 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain
     if version == target {
         return at_target(upgrade, resource, step, chart, chain);
     }
-    if step.is_some_and(|step| step.attempt == upgrade.attempt) {
+    let step = step.filter(|step| step.attempt == upgrade.attempt);
+    if let Some(why) = step.and_then(|step| rollback::taken(step, version)) {
+        return Standing::Failed(why);
+    }
+    if step.is_some() {
         return Standing::Out(
             Code::Contested,
             format!(
@@ -122,6 +118,9 @@ fn since_step(
     // While the chain stood still nobody could become healthy.
     let from = chain.resumed.map_or(at, |resumed| resumed.max(at));
     let deadline = from + upgrade.progress_deadline;
+    if let Some(why) = prepull::failed(upgrade, resource) {
+        return Standing::Failed(why.to_owned());
+    }
     match hopeless(resource, at) {
         Some((since, pod, why)) if since <= chart.now => {
             Standing::Failed(format!("{pod} cannot start: {why}"))
@@ -131,9 +130,10 @@ fn since_step(
             && !was_well(resource, chart, deadline) =>
         {
             let within = format!("not healthy within {:#}", upgrade.progress_deadline);
-            Standing::Failed(match chart.ill(resource) {
-                Some((pod, why)) => format!("{within}: {pod}: {why}"),
-                None => within,
+            Standing::Failed(match (prepull::untried(upgrade, resource), chart.ill(resource)) {
+                (Some(words), _) => format!("{within}: {words}"),
+                (_, Some((pod, why))) => format!("{within}: {pod}: {why}"),
+                _ => within,
             })
         }
         soon => {
@@ -224,7 +224,7 @@ fn hopeless(resource: &ResourceView, begun: Timestamp) -> Option<(Timestamp, &st
         let why = node.stuck.as_ref().filter(|_| node.hash.as_deref() == Some(&role.hash))?;
         let since = match why.reason.as_str() {
             "Unschedulable" => why.since?.max(begun) + ADDING_A_MACHINE,
-            reason if HOPELESS.contains(&reason) => Timestamp::MIN,
+            _ if why.is_hopeless() => Timestamp::MIN,
             _ => return None,
         };
         Some((since, node.pod.as_str(), why))

@@ -137,7 +137,7 @@ impl<'a> Survey<'a> {
             Standing::Healthy(_) | Standing::Failed(_) => is_stepped(upgrade, &resource.view),
             // Another target on its way still counts.
             Standing::NotStarted | Standing::Ahead => resource.rolling && resource.view.step.is_some(),
-            _ => false,
+            Standing::Out(..) => false,
         });
         let through = self.owned(upgrade, cluster).all(|(resource, standing)| {
             !resource.rolling

@@ -2,7 +2,9 @@
 
 mod health;
 mod model;
+mod prepull;
 mod properties;
+mod rollback;
 mod rules;
 mod simulator;
 mod takeover;

@@ -192,6 +192,10 @@ fn carry_out(view: &mut ResourceView, write: &Write, at: Timestamp) {
             view.step = Some(step.clone());
             settle(view, at);
         }
+        Write::Rollback(step) => {
+            view.client_version.clone_from(&step.previous);
+            view.step = Some(step.clone());
+        }
         Write::Grant(grant) => {
             view.grant = Some(grant.clone());
             settle(view, at);
@@ -212,6 +216,7 @@ fn settle(view: &mut ResourceView, at: Timestamp) {
             node.stuck = None;
         }
     }
+    view.prepulls.clear();
     view.settled_since = Some(at);
     view.ever_settled = true;
 }

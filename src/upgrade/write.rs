@@ -103,6 +103,10 @@ fn patch(action: &Action, traceparent: Option<String>) -> Value {
                 annotations[TRACEPARENT_ANNOTATION] = json!(traceparent);
             }
         }
+        Write::Rollback(step) => {
+            annotations[STEP_ANNOTATION] = json!(serde_json::to_string(step).unwrap_or_default());
+            patch["spec"] = json!({"clientVersion": step.previous});
+        }
         Write::Grant(grant) => {
             annotations[GRANT_ANNOTATION] = json!(serde_json::to_string(grant).unwrap_or_default());
         }
@@ -119,10 +123,12 @@ fn patch(action: &Action, traceparent: Option<String>) -> Value {
 fn span(action: &Action) -> Span {
     let (cluster, id) = &action.place;
     match &action.write {
-        Write::Step(step) => {
+        Write::Step(step) | Write::Rollback(step) => {
+            let is_rollback = matches!(action.write, Write::Rollback(_));
             let span = info_span!(
                 parent: None,
                 "upgrade step",
+                otel.name = if is_rollback { "roll back" } else { "upgrade step" },
                 k8s.cluster.name = %cluster,
                 k8s.namespace.name = id.namespace,
                 polkadot.name = id.name,
@@ -162,6 +168,10 @@ fn say(action: &Action) {
             let from = step.previous.as_deref().unwrap_or("none");
             info!(%cluster, resource = %id, upgrade = step.upgrade, from, to = step.target, "Took an upgrade step.");
         }
+        Write::Rollback(step) => {
+            let (to, why) = (step.previous.as_deref().unwrap_or("none"), step.rolled_back.as_deref());
+            warn!(%cluster, resource = %id, upgrade = step.upgrade, from = step.target, to, why, "Took an upgrade step back.");
+        }
         Write::Grant(grant) => {
             info!(%cluster, resource = %id, role = %grant.role, ordinal = grant.ordinal, "Allowed a pod to restart.");
         }
@@ -189,6 +199,15 @@ fn happening(action: &Action) -> Option<Happening> {
                 step.upgrade, step.target
             );
             ("UpgradeStep", words)
+        }
+        Write::Rollback(step) => {
+            let to = step.previous.as_deref().unwrap_or("no version");
+            let why = step.rolled_back.as_deref().unwrap_or_default();
+            let words = format!(
+                "upgrade {}: back from {} to {to}, no pod was restarted: {why}",
+                step.upgrade, step.target
+            );
+            return Some(Happening { warning: true, reason: "RolledBack".into(), action: "Patch", words });
         }
         Write::Grant(grant) => {
             let words =

@@ -3,4 +3,5 @@
 mod commands;
 mod health;
 mod history;
+mod prepull;
 mod rehearse;

@@ -15,6 +15,7 @@ fn at(second: i64) -> Timestamp {
 
 fn resource(name: &str, version: &str) -> ResourceView {
     let node = NodeView {
+        machine: None,
         pod: "sentry-sset-0".into(),
         ordinal: 0,
         hash: Some("h".into()),
@@ -23,6 +24,7 @@ fn resource(name: &str, version: &str) -> ResourceView {
         stuck: None,
     };
     ResourceView {
+        prepulls: BTreeMap::new(),
         id: ResourceId { namespace: "n".into(), name: name.into() },
         uid: name.into(),
         resource_version: "1".into(),
@@ -51,6 +53,8 @@ fn resource(name: &str, version: &str) -> ResourceView {
 
 fn with_step(mut resource: ResourceView, target: &str, second: i64) -> ResourceView {
     resource.step = Some(Step {
+        prepull: false,
+        rolled_back: None,
         upgrade: "polkadot".into(),
         target: target.into(),
         attempt: 1,

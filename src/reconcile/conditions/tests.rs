@@ -30,6 +30,7 @@ fn node(ordinal: i32, hash: Option<&str>, is_ready: bool) -> NodeView {
         version: hash.map(|_| "stable2503".into()),
         ready_since: is_ready.then_some(Timestamp::UNIX_EPOCH),
         stuck: None,
+        machine: None,
     }
 }
 

@@ -250,3 +250,18 @@ fn the_soak_counts_from_the_recovery_of_a_sick_node_also_for_a_daemon_that_did_n
     model.pass(20);
     assert!(is_step(&planned(&model)), "{:?}", planned(&model).waits);
 }
+
+#[test]
+fn a_node_that_catches_up_with_a_chain_that_stands_still_is_no_sign_that_it_goes_on() {
+    let mut model = canary_at_the_target();
+    model.pass(2_400);
+    let top =
+        model.board.clusters[&ClusterName::from("c1")].health.values().next().unwrap().samples[0].finalized;
+    says(&mut model, "c1", finalises_nothing);
+    says(&mut model, "c0", |health| {
+        let behind = health.samples.iter().map(|sample| sample.finalized).max().unwrap() - top;
+        health.samples.iter_mut().for_each(|sample| sample.finalized -= behind);
+    });
+    let made = planned(&model);
+    assert!(made.waits.iter().any(|wait| wait.code == Code::ChainStalled), "{:?}", made.waits);
+}

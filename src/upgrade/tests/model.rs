@@ -104,6 +104,7 @@ pub(super) fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView
         version: Some(OLD.into()),
         ready_since: Some(now),
         stuck: None,
+        machine: None,
     };
     let roles = Role::ALL.into_iter().filter(|role| kind.has(*role));
     ResourceView {
@@ -127,6 +128,7 @@ pub(super) fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView
         ever_settled: true,
         keystore_kept: true,
         reserved_only: false,
+        prepulls: BTreeMap::new(),
     }
 }
 
@@ -246,6 +248,16 @@ impl Model {
                         view.roles.iter_mut().for_each(|role| role.hash.clone_from(&step.target));
                         view.step = Some(step);
                         view.settled_since = None;
+                    });
+                }
+                Write::Rollback(step) => {
+                    let step = step.clone();
+                    self.edit(&cluster, &id, |view| {
+                        view.client_version.clone_from(&step.previous);
+                        let hash = step.previous.clone().unwrap();
+                        view.roles.iter_mut().for_each(|role| role.hash.clone_from(&hash));
+                        view.step = Some(step);
+                        view.prepulls.clear();
                     });
                 }
                 Write::Health(stretch) => {

@@ -63,7 +63,7 @@ impl Simulation {
                 Write::Step(Step { at, .. }) | Write::Grant(Grant { at, .. }) => {
                     self.made.push((action.place, at));
                 }
-                Write::Health(_) | Write::Epoch(_) | Write::Revoke => {}
+                Write::Rollback(_) | Write::Health(_) | Write::Epoch(_) | Write::Revoke => {}
             }
         }
         self.world.work();
@@ -206,16 +206,11 @@ fn shrunk(mut schedule: Schedule, fails: impl Fn(&Schedule) -> bool) -> Schedule
 
 #[test]
 fn no_schedule_of_faults_edits_and_kills_breaks_an_invariant_and_every_upgrade_ends() {
-    let first =
-        std::env::var("POLKAFLEET_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    let first = std::env::var("POLKAFLEET_SEED").map_or(0, |seed| seed.parse().unwrap());
     for seed in (0..count()).map(|number| u64::wrapping_add(first, number)) {
         let schedule = schedule(seed, 200);
         let (broken, end) = play(&schedule, &STEP_GATES, true);
         if broken.is_empty() && end.is_ok() {
-            continue;
-        }
-        if std::env::var("SURVEY").is_ok() {
-            eprintln!("SEED {seed} {broken:#?} {end:?}");
             continue;
         }
         let schedule = shrunk(schedule, |less| {

@@ -33,6 +33,7 @@ impl Member {
                         is_version: event["requestURI"] == "/version",
                         is_polkadot: event["objectRef"]["resource"] == "polkadots"
                             && event["objectRef"]["subresource"].is_null(),
+                        is_pod: event["objectRef"]["resource"] == "pods",
                         code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
                     })
                     .collect()
@@ -107,6 +108,12 @@ impl Member {
         self.requests().iter().filter(is_write).count()
     }
 
+    /// The pods that the daemon itself has made.
+    pub fn pods_made(&self) -> usize {
+        let makes = |asking: &&Asking| matches!(&*asking.verb, "create" | "post") && asking.is_pod;
+        self.requests().iter().filter(makes).filter(|asking| asking.code == 201).count()
+    }
+
     pub fn watches_started(&self) -> usize {
         self.requests()
             .iter()
@@ -130,6 +137,7 @@ struct Asking {
     verb: String,
     is_version: bool,
     is_polkadot: bool,
+    is_pod: bool,
     code: u64,
 }
 
@@ -146,6 +154,7 @@ impl Asking {
             verb,
             is_version: path == "/version",
             is_polkadot: target.plural == "polkadots" && target.subresource.is_none(),
+            is_pod: target.plural == "pods",
             code: asked.code.into(),
         }
     }

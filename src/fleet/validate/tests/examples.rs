@@ -82,7 +82,7 @@ fn what_has_no_effect_yet_is_said_in_a_line_each() {
     assert_eq!(check(ONE).unwrap().without_effect(), Vec::<String>::new());
     let fleet = check(include_str!("../../../../fleet/fleet.yaml")).unwrap();
     let lines = fleet.without_effect();
-    for part in ["guard", "prepull", "traceUrl", "admin.listen"] {
+    for part in ["guard", "traceUrl", "admin.listen"] {
         assert!(lines.iter().any(|line| line.contains(part)), "{part} in {lines:#?}");
     }
     let fleet = check(&with(

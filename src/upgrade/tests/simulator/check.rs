@@ -102,7 +102,7 @@ impl Ledger {
         let broken = match &action.write {
             Write::Step(step) => look.step(step),
             Write::Grant(grant) => look.grant(grant),
-            Write::Health(_) | Write::Epoch(_) | Write::Revoke => look.open(),
+            Write::Health(_) | Write::Epoch(_) | Write::Revoke | Write::Rollback(_) => look.open(),
         };
         for what in broken {
             self.broken.entry(what).or_insert_with(|| {
@@ -373,24 +373,7 @@ impl Look<'_> {
                 && view.role(Role::Validator).is_some()
                 && ((view.ever_settled && self.is_down(place, view)) || self.is_reserved(place, view))
         });
-        let down: Vec<_> = down
-            .map(|(place, view)| {
-                let node = view.role(Role::Validator).map(|role| (role.hash.clone(), role.nodes.clone()));
-                let told =
-                    self.ledger.nodes.get(&(place.clone(), Role::Validator, 0)).map(|told| told.sick_since);
-                format!(
-                    "{place:?} down {} reserved {} ready {} {node:?} sick {told:?} grant {:?}",
-                    self.is_down(place, view),
-                    self.is_reserved(place, view),
-                    self.daemon.is_ready(&place.0),
-                    view.grant
-                )
-            })
-            .collect();
-        if down.len() >= fleet.validators.max_unavailable as usize {
-            eprintln!("DOWN for {:?}: {down:#?}", self.place);
-        }
-        down.len() < fleet.validators.max_unavailable as usize
+        down.count() < fleet.validators.max_unavailable as usize
     }
 
     fn is_sick(&self) -> bool {

@@ -143,6 +143,7 @@ fn resource(kind: Kind, sentries: u8, index: usize, now: Timestamp) -> ResourceV
         version: Some(version(FIRST)),
         ready_since: Some(now),
         stuck: None,
+        machine: None,
     };
     let count = |role: Role| if role == Role::Sentry { i32::from(sentries) } else { 1 };
     let role = |role: Role| RoleView {
@@ -170,6 +171,7 @@ fn resource(kind: Kind, sentries: u8, index: usize, now: Timestamp) -> ResourceV
         ever_settled: true,
         keystore_kept: true,
         reserved_only: false,
+        prepulls: BTreeMap::new(),
     }
 }
 
@@ -400,6 +402,10 @@ pub(super) fn apply(view: &mut ResourceView, write: &Write) {
     match write.clone() {
         Write::Step(step) => {
             view.client_version = Some(step.target.clone());
+            view.step = Some(step);
+        }
+        Write::Rollback(step) => {
+            view.client_version.clone_from(&step.previous);
             view.step = Some(step);
         }
         Write::Grant(grant) => view.grant = Some(grant),
