@@ -69,6 +69,15 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
     },
+    /// It was taken back to the version before, by itself: nothing had started at the new one.
+    RolledBack {
+        /// The version that failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        /// The version before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+    },
     /// A pod was permitted to restart.
     RestartAllowed {
         /// Its role.
@@ -105,6 +114,7 @@ impl fmt::Display for What {
             Self::VersionSet { from, to } => {
                 write!(f, "{} -> {}, not by an upgrade", or_none(from), or_none(to))
             }
+            Self::RolledBack { from, to } => write!(f, "{} -> {}, taken back", or_none(from), or_none(to)),
             Self::RestartAllowed { role, ordinal, .. } => write!(f, "{role} {ordinal} may restart"),
             Self::Settled { version } => write!(f, "settled at {version}"),
             Self::Gone => f.write_str("gone"),
@@ -173,7 +183,13 @@ fn step(known: Option<&ResourceView>, now: &ResourceView) -> Option<Entry> {
 fn version(known: &ResourceView, now: &ResourceView, stepped: Option<&str>, at: Timestamp) -> Option<Entry> {
     let from = stepped.or(known.client_version.as_deref());
     let to = now.client_version.as_deref();
-    (from != to).then(|| entry(now, at, What::VersionSet { from: from.map(plain), to: to.map(plain) }))
+    if from == to {
+        return None;
+    }
+    let taken_back = |step: &&Step| step.rolled_back.is_some() && step.previous.as_deref() == to;
+    let (step, from, to) = (now.step.as_ref().filter(taken_back), from.map(plain), to.map(plain));
+    let what = if step.is_some() { What::RolledBack { from, to } } else { What::VersionSet { from, to } };
+    Some(Entry { upgrade: step.map(cause), ..entry(now, at, what) })
 }
 
 /// A permission that was given.

@@ -225,3 +225,18 @@ fn the_newest_entries_are_kept_and_stay_far_below_what_a_configmap_holds() {
     assert!(text.len() < 400 << 10, "{}", text.len());
     assert!(!text.contains("u001b"), "no control characters for a terminal");
 }
+
+#[test]
+fn a_resource_that_is_taken_back_is_told_as_that_and_not_as_somebodys_edit() {
+    let stepped = with_step(resource("one"), "stable2503-7", 10);
+    let mut member = Member::of(&[stepped.clone()]);
+    let mut back = stepped;
+    back.client_version = back.step.as_ref().unwrap().previous.clone();
+    back.step.as_mut().unwrap().rolled_back = Some("no image".into());
+    let told = member.seen(&[back], 60);
+    assert_eq!(whats(&told).len(), 1, "{told:?}");
+    assert!(
+        matches!(&told[0].what, What::RolledBack { from, .. } if from.as_deref() == Some("stable2503-7"))
+    );
+    assert_eq!(told[0].upgrade.as_ref().map(|cause| cause.name.as_str()), Some("polkadot"));
+}

@@ -250,3 +250,25 @@ fn an_empty_stage_says_so_and_one_whose_turn_has_come_waits_for_nobody() {
         ClusterState::Syncing;
     assert_eq!(states(&model)[0], StageState::Next, "nobody knows yet");
 }
+
+#[test]
+fn what_is_on_its_way_to_a_newer_version_still_counts_when_the_target_is_set_back() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![600],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    for _ in 0..2 {
+        let made = planned(&model);
+        model.act(&made);
+        model.pass(20);
+    }
+    model.fleet.upgrades[0].client_version = NEW.into();
+    let made = planned(&model);
+    assert!(made.actions.is_empty(), "{:?}", made.actions);
+    assert!(made.waits.iter().any(|wait| wait.code == Code::Width), "{:?}", made.waits);
+}

@@ -59,7 +59,8 @@ impl Ledger {
                 let place = (name.clone(), id.clone());
                 let noted = !cluster.paused && !cluster.lost && view.held.is_none();
                 for (role, node) in nodes(view) {
-                    let is_sick = world.is_sick(&place, role.role, node.ordinal);
+                    // Who cannot be asked does not say it.
+                    let is_sick = !truth.deaf && world.is_sick(&place, role.role, node.ordinal);
                     let told = self.nodes.entry((place.clone(), role.role, node.ordinal)).or_default();
                     told.hear(node, is_sick && world.chain_stands.is_none(), noted, world.now);
                 }
@@ -194,6 +195,17 @@ impl Look<'_> {
         let current = self.view.client_version.as_deref().unwrap_or_default();
         let Some(stage) = Self::stage_of(self.cluster, upgrade) else { return vec!["a step in no stage"] };
         let rules = &upgrade.stages[stage];
+        let in_trouble = self.view.trouble.is_some() && self.view.client_version.is_some();
+        expect(!in_trouble, "a step in trouble: its worker cannot make it so");
+        let stands = self.world.chain_stands.is_some_and(|since| {
+            self.daemon.has_looked() && self.world.now.duration_since(since) > SignedDuration::from_mins(30)
+        });
+        expect(!stands || !self.has_run(), "a step on a chain: it stands still");
+        let truth = &self.world.clusters[&self.place.0];
+        let is_deaf = truth.up && truth.lags == 0 && truth.deaf;
+        let is_ready = |node: &NodeView| node.ready_since.is_some();
+        let asked = nodes(self.view).any(|(_, node)| is_ready(node));
+        expect(!is_deaf || !asked, "a step unasked: its nodes cannot be asked");
         expect(!upgrade.paused, "I11: a step of a paused upgrade");
         expect(
             !rules.approval_required || rules.approved_version.as_ref() == Some(&upgrade.client_version),

@@ -36,6 +36,8 @@ pub(super) struct Home {
 #[derive(Default)]
 pub(super) struct Daemon {
     number: u32,
+    /// How often it has looked.
+    looks: u32,
     board: Board,
     /// Writes whose answer is not known; `true` where it never comes, and the resource has to be read again.
     unsettled: BTreeMap<Place, bool>,
@@ -60,6 +62,7 @@ impl Daemon {
 
     /// What the watches and probes bring.
     pub(super) fn observe(&mut self, world: &World) {
+        self.looks += 1;
         let members: Vec<&ClusterName> = world.fleet.clusters.iter().map(|cluster| &cluster.name).collect();
         self.board.clusters.retain(|name, _| members.contains(&name));
         for name in members {
@@ -90,7 +93,8 @@ impl Daemon {
                     for node in &role.nodes {
                         let known = health.entry((id.namespace.clone(), node.pod.clone())).or_default();
                         let blocked = Blocked { at: world.now, why: "refused".into() };
-                        let answer = world.sample(&place, role.role, node).ok_or(blocked);
+                        let answer = world.sample(&place, role.role, node).filter(|_| !truth.deaf);
+                        let answer = answer.ok_or(blocked);
                         NodeHealth::note(Arc::make_mut(known), answer);
                     }
                 }
@@ -98,6 +102,11 @@ impl Daemon {
             let is_air = |place: &Place| self.air.iter().any(|request| request.action.place == *place);
             self.unsettled.retain(|place, unknown| place.0 != *name || !*unknown || is_air(place));
         }
+    }
+
+    /// Whether it has looked often enough to see that a chain stands still.
+    pub(super) fn has_looked(&self) -> bool {
+        self.looks > 20
     }
 
     /// Whether a cluster is Ready, as far as it knows.

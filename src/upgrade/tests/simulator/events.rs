@@ -48,6 +48,8 @@ pub(super) enum ClusterEvent {
     Lag(u32),
     Pause(bool),
     Lost(bool),
+    /// Its API server does not reach the pods.
+    Deaf(bool),
     Leave,
 }
 
@@ -66,6 +68,8 @@ pub(super) enum ResourceEvent {
     Revert,
     Edit,
     Hold(bool),
+    /// Its worker cannot make it so.
+    Trouble(bool),
     Ephemeral,
 }
 
@@ -104,6 +108,7 @@ fn events() -> impl Strategy<Value = Event> {
         3 => (1..4_u32).prop_map(ClusterEvent::Lag),
         2 => any::<bool>().prop_map(ClusterEvent::Pause),
         2 => any::<bool>().prop_map(ClusterEvent::Lost),
+        2 => prop::bool::weighted(0.3).prop_map(ClusterEvent::Deaf),
         1 => Just(ClusterEvent::Leave),
     ];
     let upgrade = prop_oneof![
@@ -117,6 +122,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => Just(ResourceEvent::Revert),
         3 => Just(ResourceEvent::Edit),
         2 => any::<bool>().prop_map(ResourceEvent::Hold),
+        2 => prop::bool::weighted(0.4).prop_map(ResourceEvent::Trouble),
         1 => Just(ResourceEvent::Ephemeral),
     ];
     let fault = prop_oneof![Just(Fault::NeverReady), Just(Fault::NoImage), Just(Fault::FinalisesNothing)];
@@ -207,6 +213,7 @@ impl Simulation {
             ClusterEvent::Down => truth.up = false,
             ClusterEvent::Up => truth.up = true,
             ClusterEvent::Lag(ticks) => truth.lags = *ticks,
+            ClusterEvent::Deaf(deaf) => truth.deaf = *deaf,
             ClusterEvent::Pause(paused) => self.world.fleet.clusters[index].paused = *paused,
             ClusterEvent::Lost(lost) => self.world.fleet.clusters[index].lost = *lost,
             // Home cannot leave.
@@ -252,6 +259,9 @@ impl Simulation {
             ResourceEvent::Edit => self.world.edit_template(&place),
             ResourceEvent::Hold(held) => {
                 self.world.edit(&place, |view| view.held = held.then(|| "for a test".into()));
+            }
+            ResourceEvent::Trouble(trouble) => {
+                self.world.edit(&place, |view| view.trouble = trouble.then(|| "a name is taken".into()));
             }
             ResourceEvent::Ephemeral => self.world.edit(&place, |view| {
                 view.keystore_kept = !view.kind.has(Role::Validator);

@@ -53,6 +53,8 @@ pub(super) enum Fault {
 pub(super) struct Truth {
     /// Its API server answers.
     pub(super) up: bool,
+    /// Its nodes cannot be asked for their health.
+    pub(super) deaf: bool,
     /// What its watches say comes late, so many ticks.
     pub(super) lags: u32,
     pub(super) resources: BTreeMap<ResourceId, ResourceView>,
