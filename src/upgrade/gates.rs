@@ -141,7 +141,7 @@ pub fn halted(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
 /// node that was never healthy stands outside the order.
 fn order(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     let upgrade = candidate.upgrade;
-    if !candidate.resource.view.has_run() || survey.is_in_flight(upgrade, candidate.resource.cluster) {
+    if !candidate.resource.view.has_run() || survey.has_begun(upgrade, candidate.resource.cluster) {
         return Ok(());
     }
     for earlier in 0..candidate.stage {

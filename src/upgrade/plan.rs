@@ -246,7 +246,9 @@ fn roll_back(survey: &Survey<'_>, plan: &mut Plan) {
 fn note_health(survey: &Survey<'_>, plan: &mut Plan) {
     for (place, resource) in &survey.resources {
         let soaks = |owner: &Owner<'_>| {
-            owner.stage.is_some_and(|stage| owner.upgrade.stages[stage].soak > SignedDuration::ZERO)
+            let at_target = resource.view.client_version.as_ref() == Some(&owner.upgrade.client_version);
+            at_target
+                && owner.stage.is_some_and(|stage| owner.upgrade.stages[stage].soak > SignedDuration::ZERO)
         };
         let open = resource.owner.as_ref().is_some_and(soaks)
             && resource.view.held.is_none()

@@ -16,7 +16,7 @@ use crate::polkadot::{ResourceId, Role};
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
 use super::standing::{Standing, has_validator, standing};
-use super::{Ground, Place};
+use super::{Code, Ground, Place};
 
 /// How long a node may take where no upgrade owns the resource: the default of an upgrade.
 pub const PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
@@ -128,16 +128,25 @@ impl<'a> Survey<'a> {
         })
     }
 
-    /// Whether a cluster has begun with this upgrade and is not through: it holds a slot of its stage.
+    /// Whether a cluster may have begun with this upgrade and is not through: it holds a slot of its stage.
     pub fn is_in_flight(&self, upgrade: &Upgrade, cluster: &Cluster) -> bool {
+        self.is_half_way(upgrade, cluster, true)
+    }
+
+    /// Whether a cluster has certainly begun and is not through: it goes on although it would not be its turn.
+    pub fn has_begun(&self, upgrade: &Upgrade, cluster: &Cluster) -> bool {
+        self.is_half_way(upgrade, cluster, false)
+    }
+
+    fn is_half_way(&self, upgrade: &Upgrade, cluster: &Cluster, maybe: bool) -> bool {
         let begun = self.owned(upgrade, cluster).any(|(resource, standing)| match standing {
-            // The answer to its first step may not be known yet: it counts as taken.
-            _ if self.is_unsettled(&(cluster.name.clone(), resource.view.id.clone())) => true,
+            // A write whose answer is not known yet may be its first step.
+            _ if maybe && self.is_unsettled(&(cluster.name.clone(), resource.view.id.clone())) => true,
             Standing::InFlight { deadline } => deadline.is_some() || resource.rolling,
             Standing::Healthy(_) | Standing::Failed(_) => is_stepped(upgrade, &resource.view),
             // Another target on its way still counts.
-            Standing::NotStarted | Standing::Ahead => resource.rolling && resource.view.step.is_some(),
-            Standing::Out(..) => false,
+            standing if is_elsewhere(standing) => resource.rolling && resource.view.step.is_some(),
+            _ => false,
         });
         let through = self.owned(upgrade, cluster).all(|(resource, standing)| {
             !resource.rolling
@@ -281,12 +290,21 @@ fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart) -> 
         || superseded(owner, view, chart)
 }
 
+/// Whether it is not at the target, and may be on its way to another one; what is held goes nowhere.
+fn is_elsewhere(standing: &Standing) -> bool {
+    match standing {
+        Standing::NotStarted | Standing::Ahead => true,
+        Standing::Out(code, _) => *code != Code::Held,
+        Standing::InFlight { .. } | Standing::Healthy(_) | Standing::Failed(_) => false,
+    }
+}
+
 /// Another target of an upgrade, on its way when this one was set: it counts until healthy or re-targeted.
 fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart) -> bool {
     let (Some(owner), Some(step)) = (owner, &view.step) else { return false };
     let current = view.client_version.as_deref() == Some(&step.target);
     let healthy = super::standing::healthy_at(view, chart).is_some_and(|(at, _)| at <= chart.now);
-    matches!(owner.standing, Standing::NotStarted | Standing::Ahead)
+    is_elsewhere(&owner.standing)
         && current
         && !healthy
         && chart.now < step.at + owner.upgrade.progress_deadline

@@ -272,3 +272,21 @@ fn what_is_on_its_way_to_a_newer_version_still_counts_when_the_target_is_set_bac
     assert!(made.actions.is_empty(), "{:?}", made.actions);
     assert!(made.waits.iter().any(|wait| wait.code == Code::Width), "{:?}", made.waits);
 }
+
+#[test]
+fn a_write_under_way_in_a_cluster_of_a_later_stage_does_not_make_it_one_that_has_begun() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry, Kind::Sentry])],
+        width: 1,
+        nodes: 2,
+        delays: vec![600],
+        broken: None,
+    };
+    let model = Model::new(&shape);
+    // Permission to restart a pod for somebody's own edit, say.
+    let place = (ClusterName::from("c1"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let ground = Ground { unsettled: [place].into(), ..Ground::default() };
+    let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
+    let steps: Vec<_> = made.actions.iter().map(|action| action.place.0.to_string()).collect();
+    assert_eq!(steps, ["c0"], "{:?}", made.waits);
+}

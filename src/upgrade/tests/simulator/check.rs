@@ -197,10 +197,7 @@ impl Look<'_> {
         let rules = &upgrade.stages[stage];
         let in_trouble = self.view.trouble.is_some() && self.view.client_version.is_some();
         expect(!in_trouble, "a step in trouble: its worker cannot make it so");
-        let stands = self.world.chain_stands.is_some_and(|since| {
-            self.daemon.has_looked() && self.world.now.duration_since(since) > SignedDuration::from_mins(30)
-        });
-        expect(!stands || !self.has_run(), "a step on a chain: it stands still");
+        expect(!self.is_known_to_stand() || !self.has_run(), "a step on a chain: it stands still");
         let truth = &self.world.clusters[&self.place.0];
         let is_deaf = truth.up && truth.lags == 0 && truth.deaf;
         let is_ready = |node: &NodeView| node.ready_since.is_some();
@@ -286,6 +283,22 @@ impl Look<'_> {
         broken
     }
 
+    /// Whether the daemon must know that the chain stands still: it has looked for long at nodes that nobody touched.
+    fn is_known_to_stand(&self) -> bool {
+        let long = |since| self.world.now.duration_since(since) > SignedDuration::from_mins(30);
+        let is_well = |name: &ClusterName| {
+            let truth = &self.world.clusters[name];
+            truth.up && truth.lags == 0 && !truth.deaf
+        };
+        let untouched = |(place, view): (&Place, &ResourceView)| {
+            let ready = nodes(view).all(|(_, node)| node.ready_since.is_some_and(long));
+            view.step.is_none() && ready && is_well(&place.0)
+        };
+        self.daemon.has_looked()
+            && self.world.chain_stands.is_some_and(long)
+            && self.ledger.told.iter().any(untouched)
+    }
+
     fn has_run(&self) -> bool {
         self.view.ever_settled || nodes(self.view).any(|(_, node)| node.ready_since.is_some())
     }
@@ -331,8 +344,11 @@ impl Look<'_> {
     }
 
     fn is_flying(&self, cluster: &Cluster, upgrade: &Upgrade) -> bool {
+        // A step whose cluster went away before anybody saw it made is not in home's record: the next daemon cannot know
+        // of it, and must not hold up the stage for every cluster that is away.
         !cluster.paused
             && !cluster.lost
+            && self.daemon.has_seen(&cluster.name)
             && cluster.name != self.cluster.name
             && self.owned(upgrade, &cluster.name).any(|(place, view)| {
                 view.held.is_none() && has_step(view, upgrade) && self.is_moving(place, view)
@@ -390,7 +406,9 @@ impl Look<'_> {
 
     fn is_sick(&self) -> bool {
         let told = self.ledger.nodes.get(&(self.place.clone(), Role::Validator, 0));
-        told.is_some_and(|told| told.is_sick)
+        // On a chain that stands still it looks so, where nobody can know better.
+        let seems = self.world.chain_stands.is_some() && !self.is_known_to_stand();
+        seems || told.is_some_and(|told| told.is_sick)
     }
 
     fn is_down(&self, place: &Place, view: &ResourceView) -> bool {
@@ -427,13 +445,17 @@ impl Look<'_> {
         let down =
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
         let at_target = view.client_version.as_ref() == Some(&step.target);
+        // What does not start at the version of before is not this one's fault.
+        let stuck_there = |(role, node): (&RoleView, &NodeView)| {
+            node.stuck.is_some() && !node.is_outdated(&role.hash) && node.version == view.client_version
+        };
         at_target
             && view.held.is_none()
             && self.world.chain_stands.is_none()
             && (view.keystore_kept || upgrade.allow_ephemeral)
             && self.daemon.is_ready(&place.0)
             && !self.world.stood_lately()
-            && ((late && down) || is_stuck(view))
+            && ((late && down) || nodes(view).any(stuck_there))
     }
 
     fn earlier_passed(&self, upgrade: &Upgrade, stage: usize) -> bool {

@@ -109,6 +109,11 @@ impl Daemon {
         self.looks > 20
     }
 
+    /// Whether it has seen a cluster itself.
+    pub(super) fn has_seen(&self, name: &ClusterName) -> bool {
+        self.board.clusters.get(name).is_some_and(|view| view.seen)
+    }
+
     /// Whether a cluster is Ready, as far as it knows.
     pub(super) fn is_ready(&self, name: &ClusterName) -> bool {
         self.board.clusters.get(name).is_some_and(|view| view.state == ClusterState::Ready)
