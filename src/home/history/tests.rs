@@ -229,7 +229,7 @@ fn the_newest_entries_are_kept_and_stay_far_below_what_a_configmap_holds() {
 #[test]
 fn a_resource_that_is_taken_back_is_told_as_that_and_not_as_somebodys_edit() {
     let stepped = with_step(resource("one", "stable2503-6"), "stable2503-7", 10);
-    let mut member = Member::of(&[stepped.clone()]);
+    let mut member = Member::of(std::slice::from_ref(&stepped));
     let mut back = stepped;
     back.client_version = back.step.as_ref().unwrap().previous.clone();
     back.step.as_mut().unwrap().rolled_back = Some("no image".into());
