@@ -349,6 +349,12 @@ async fn a_version_that_stalls_finality_follows_the_chain_and_is_ready_and_final
 async fn a_chain_that_stalls_stands_still_in_every_cluster_and_no_node_calls_itself_syncing() {
     let (world, _daemon) = World::settled(Place::Sandbox, 2, VERSION).await;
     for member in &world.members {
+        // While a node syncs its height rises as well, whatever the chain does.
+        eventually(&format!("the node of {} has caught up", member.name), PATIENCE, async || {
+            let syncs = metric(&world, member, "substrate_sub_libp2p_is_major_syncing").await;
+            (syncs == 0).then_some(())
+        })
+        .await;
         rises(&world, member, FINALIZED).await;
     }
     world.stall_chain();
