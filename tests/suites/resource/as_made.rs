@@ -71,6 +71,10 @@ async fn make(place: Place) -> Objects {
     member.create(&polkadot).await;
     let daemon = world.daemon();
     member.settles_at(VERSION).await;
+    // Each event is posted after what it tells of, the one beside the other.
+    for reason in ["Created", "PlainNodeKey", "VersionRuns", "Ready"] {
+        member.event(reason).await;
+    }
     let events = eventually("it is told that the resource is ready", PATIENCE, async || {
         let events = all::<Event>(member, &world).await;
         let told = events.values().any(|event| event["reason"] == "Ready" && is_of_resource(event));
