@@ -117,3 +117,14 @@ fn refuse(problems: &[Problem]) -> ExitCode {
     );
     ExitCode::from(2)
 }
+
+/// Why home refuses a command, in the server's own words, and who may grant what is missing.
+fn home_in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            format!("{}; a command needs the Role polkafleet-home of deploy/rbac.yaml", status.message)
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}

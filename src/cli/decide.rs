@@ -114,7 +114,10 @@ async fn write(fleet: &Fleet, upgrade: &Upgrade, what: &What, reason: &str) -> R
             "the ConfigMap {CONTROL} in {} of cluster {}: {}",
             fleet.home_namespace,
             home.name,
-            in_words(&error)
+            match &error {
+                Error::Api(error) => super::home_in_words(error),
+                error => error.to_string(),
+            }
         )
     })?;
     let name = &upgrade.name;
@@ -130,17 +133,6 @@ async fn write(fleet: &Fleet, upgrade: &Upgrade, what: &What, reason: &str) -> R
             format!("{by} wants attempt {attempt} of upgrade {name}: what failed at {target} is tried again.")
         }
     })
-}
-
-/// The server's own words, and who may grant what is missing.
-fn in_words(error: &Error) -> String {
-    match error {
-        Error::Api(kube::Error::Api(status)) if status.code == 403 => {
-            format!("{}; who decides needs the Role polkafleet-home of deploy/rbac.yaml", status.message)
-        }
-        Error::Api(kube::Error::Api(status)) => status.message.clone(),
-        error => error.to_string(),
-    }
 }
 
 fn change(control: &mut Control, upgrade: &Upgrade, what: &What, decision: &Decision) {

@@ -59,7 +59,7 @@ async fn read(fleet: &Fleet) -> Result<History, String> {
     let (_, client) = connect::ask(&Kubernetes, &home.connection, BOUND).await?;
     let reading = tokio::time::timeout(BOUND, records(&client, &fleet.home_namespace)).await;
     let late = |_| format!("no answer within {} s; look at its API server", BOUND.as_secs());
-    let found = reading.map_err(late)?.map_err(|error| in_words(&error))?;
+    let found = reading.map_err(late)?.map_err(|error| super::home_in_words(&error))?;
     let mut history = History { entries: vec![], unreadable: vec![] };
     for (cluster, record) in found {
         match record {
@@ -71,17 +71,6 @@ async fn read(fleet: &Fleet) -> Result<History, String> {
     }
     history.entries.sort_by_key(|(_, entry)| entry.at);
     Ok(history)
-}
-
-/// What is wrong, and what to do.
-fn in_words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if status.code == 403 => {
-            format!("{}; who reads it needs the Role polkafleet-home of deploy/rbac.yaml", status.message)
-        }
-        kube::Error::Api(status) => status.message.clone(),
-        error => error.to_string(),
-    }
 }
 
 fn as_value(entries: &[(ClusterName, Entry)]) -> Value {

@@ -10,6 +10,7 @@ use crate::fleet::{
 };
 use crate::observed::{NodeView, ResourceView, RoleView, Sample, Stuck};
 use crate::polkadot::{Kind, ResourceId, Role};
+use crate::upgrade::tests::model;
 use crate::upgrade::{Place, Write};
 
 /// The version that everything runs at first.
@@ -155,25 +156,11 @@ fn resource(kind: Kind, sentries: u8, index: usize, now: Timestamp) -> ResourceV
         volumes_added: false,
     };
     ResourceView {
-        id: ResourceId { namespace: "n".into(), name: format!("r{index}") },
         uid: format!("u{index}"),
-        resource_version: "1".into(),
         labels: [("team".to_owned(), (index % 2).to_string())].into(),
-        kind,
-        chain: "polkadot".into(),
         client_version: Some(version(FIRST)),
-        step: None,
-        grant: None,
-        healthy: None,
-        epoch: 0,
         roles: Role::ALL.into_iter().filter(|one| kind.has(*one)).map(role).collect(),
-        held: None,
-        trouble: None,
-        settled_since: Some(now),
-        ever_settled: true,
-        keystore_kept: true,
-        reserved_only: false,
-        prepulls: BTreeMap::new(),
+        ..model::resource(kind, index, now)
     }
 }
 

@@ -1,0 +1,338 @@
+//! What a decision must hold to, invariant by invariant: a step, a permission, any other write.
+
+use jiff::SignedDuration;
+
+use super::*;
+
+/// One decision, and all that it is measured by.
+pub(super) struct Look<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) world: &'a World,
+    pub(super) daemon: &'a Daemon,
+    pub(super) place: &'a Place,
+    pub(super) view: &'a ResourceView,
+    pub(super) cluster: &'a Cluster,
+}
+
+impl Look<'_> {
+    pub(super) fn open(&self) -> Vec<&'static str> {
+        let open = self.daemon.is_ready(&self.cluster.name)
+            && !self.cluster.paused
+            && !self.cluster.lost
+            && self.view.held.is_none();
+        if open { vec![] } else { vec!["I5: a write to what is not open"] }
+    }
+
+    pub(super) fn step(&self, step: &Step) -> Vec<&'static str> {
+        let mut broken = self.open();
+        let mut expect = |holds: bool, what: &'static str| {
+            if !holds {
+                broken.push(what);
+            }
+        };
+        let upgrades = &self.world.fleet.upgrades;
+        let Some(upgrade) = upgrades.iter().find(|upgrade| upgrade.name == step.upgrade) else {
+            return vec!["a step of no upgrade"];
+        };
+        let current = self.view.client_version.as_deref().unwrap_or_default();
+        let Some(stage) = Self::stage_of(self.cluster, upgrade) else { return vec!["a step in no stage"] };
+        let rules = &upgrade.stages[stage];
+        let in_trouble = self.view.trouble.is_some() && self.view.client_version.is_some();
+        expect(!in_trouble, "a step in trouble: its worker cannot make it so");
+        expect(!self.is_known_to_stand() || !self.has_run(), "a step on a chain: it stands still");
+        let truth = &self.world.clusters[&self.place.0];
+        let is_deaf = truth.up && truth.lags == 0 && truth.deaf;
+        let is_ready = |node: &NodeView| node.ready_since.is_some();
+        let asked = nodes(self.view).any(|(_, node)| is_ready(node));
+        expect(!is_deaf || !asked, "a step unasked: its nodes cannot be asked");
+        expect(!upgrade.paused, "I11: a step of a paused upgrade");
+        expect(
+            !rules.approval_required || rules.approved_version.as_ref() == Some(&upgrade.client_version),
+            "I11: a step without approval",
+        );
+        expect(
+            upgrade.allow_downgrade || current == step.target || order(&step.target, current) == Order::Newer,
+            "I7: a step to an older version",
+        );
+        expect(
+            // What has the version already restarts no pod by it.
+            self.view.keystore_kept || upgrade.allow_ephemeral || current == step.target,
+            "I15: a validator would lose its session keys",
+        );
+        if self.has_run() {
+            expect(!self.is_halted(upgrade), "I6: a step after too many failures");
+            let begun = self.owned(upgrade, &self.cluster.name).any(|(_, view)| has_step(view, upgrade));
+            if !begun {
+                expect(self.earlier_passed(upgrade, stage), "I1: a step before its stage's turn");
+                let width = match rules.max_concurrent {
+                    Count::Number(number) => number as usize,
+                    Count::Percent(percent) => {
+                        self.clusters_in(upgrade, stage).count() * percent as usize / 100
+                    }
+                };
+                let flying = self
+                    .clusters_in(upgrade, stage)
+                    .filter(|cluster| self.is_flying(cluster, upgrade))
+                    .count();
+                expect(flying < width.max(1), "I2: too many clusters in flight");
+            }
+        }
+        expect(self.may_roll(), "I3: too many resources of a cluster roll");
+        if self.view.role(Role::Validator).is_some() {
+            expect(self.budget_holds(), "I4: too many validators down by a step");
+        }
+        broken
+    }
+
+    pub(super) fn grant(&self, grant: &Grant) -> Vec<&'static str> {
+        let mut broken = self.open();
+        let mut expect = |holds: bool, what: &'static str| {
+            if !holds {
+                broken.push(what);
+            }
+        };
+        let Some(role) = self.view.role(grant.role) else {
+            return vec!["a permission for a role that is not there"];
+        };
+        let wanted = self.view.client_version.as_deref().unwrap_or_default();
+        let allowed = self.owner().is_some_and(|upgrade| upgrade.allow_downgrade);
+        let is_older = nodes(self.view)
+            .filter(|(role, node)| node.is_outdated(&role.hash))
+            .filter_map(|(_, node)| node.version.as_deref())
+            .any(|running| running != wanted && order(wanted, running) != Order::Newer);
+        expect(allowed || !self.has_run() || !is_older, "I7: a roll to an older version");
+        let target = role.nodes.iter().find(|node| node.ordinal == grant.ordinal);
+        let is_broken = target.is_some_and(|node| node.ready_since.is_none());
+        let (world, place) = (self.world, self.place);
+        let others_well = nodes(self.view)
+            .filter(|(role, node)| !node.is_outdated(&role.hash))
+            .all(|(role, node)| self.ledger.is_well(place, role.role, node, STABLE, world.now));
+        expect(
+            is_broken || !self.view.ever_settled || others_well,
+            "I3: a second pod of a resource before the first is healthy",
+        );
+        expect(self.may_roll(), "I3: too many resources of a cluster roll by permissions");
+        if grant.role == Role::Validator {
+            let sentries = self.view.role(Role::Sentry);
+            expect(
+                sentries.is_none_or(|role| role.outdated().next().is_none()),
+                "a validator is restarted before its sentries",
+            );
+            expect(self.budget_holds(), "I4: too many validators down by a permission");
+            let on_volume = !role.volumes_added || !self.has_run();
+            expect(on_volume, "I15: a validator is rolled onto an empty volume");
+        }
+        broken
+    }
+
+    /// Whether the daemon must know that the chain stands still: it has looked for long at nodes that nobody touched.
+    fn is_known_to_stand(&self) -> bool {
+        let long = |since| self.world.now.duration_since(since) > SignedDuration::from_mins(30);
+        let is_well = |name: &ClusterName| {
+            let truth = &self.world.clusters[name];
+            truth.up && truth.lags == 0 && !truth.deaf
+        };
+        let untouched = |(place, view): (&Place, &ResourceView)| {
+            let ready = nodes(view).all(|(_, node)| node.ready_since.is_some_and(long));
+            view.step.is_none() && ready && is_well(&place.0)
+        };
+        self.daemon.has_looked()
+            && self.world.chain_stands.is_some_and(long)
+            && self.ledger.told.iter().any(untouched)
+    }
+
+    fn has_run(&self) -> bool {
+        self.view.ever_settled || nodes(self.view).any(|(_, node)| node.ready_since.is_some())
+    }
+
+    fn owner(&self) -> Option<&Upgrade> {
+        use kube::core::SelectorExt as _;
+        self.world.fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&self.view.labels))
+    }
+
+    fn stage_of(cluster: &Cluster, upgrade: &Upgrade) -> Option<usize> {
+        let stage: usize = cluster.labels.get("stage")?.parse().ok()?;
+        (stage < upgrade.stages.len()).then_some(stage)
+    }
+
+    fn clusters_in<'b>(&'b self, upgrade: &'b Upgrade, stage: usize) -> impl Iterator<Item = &'b Cluster> {
+        self.world
+            .fleet
+            .clusters
+            .iter()
+            .filter(move |cluster| Self::stage_of(cluster, upgrade) == Some(stage))
+    }
+
+    fn owned<'b>(
+        &'b self,
+        upgrade: &'b Upgrade,
+        cluster: &'b ClusterName,
+    ) -> impl Iterator<Item = (&'b Place, &'b ResourceView)> {
+        use kube::core::SelectorExt as _;
+        self.ledger
+            .told
+            .iter()
+            .filter(move |(place, view)| place.0 == *cluster && upgrade.selector.matches(&view.labels))
+    }
+
+    /// Whether it was given a version by an upgrade, is not healthy at it, and may still become so.
+    fn is_moving(&self, place: &Place, view: &ResourceView) -> bool {
+        let Some(step) = &view.step else { return false };
+        let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        view.client_version.as_ref() == Some(&step.target)
+            && !late
+            && !is_stuck(view)
+            && !self.ledger.is_done(place, view, STABLE, self.world.now)
+    }
+
+    fn is_flying(&self, cluster: &Cluster, upgrade: &Upgrade) -> bool {
+        // A step whose cluster went away before anybody saw it made is not in home's record: the next daemon cannot know
+        // of it, and must not hold up the stage for every cluster that is away.
+        !cluster.paused
+            && !cluster.lost
+            && self.daemon.has_seen(&cluster.name)
+            && cluster.name != self.cluster.name
+            && self.owned(upgrade, &cluster.name).any(|(place, view)| {
+                view.held.is_none() && has_step(view, upgrade) && self.is_moving(place, view)
+            })
+    }
+
+    fn may_roll(&self) -> bool {
+        let rolls = |(place, view): (&Place, &ResourceView)| {
+            place.0 == self.cluster.name && *place != *self.place && self.is_rolling(place, view)
+        };
+        let is_rolling = self.is_rolling(self.place, self.view);
+        let others = self.ledger.told.iter().filter(|one| rolls(*one)).count();
+        is_rolling || others < self.cluster.settings.max_nodes_in_flight as usize
+    }
+
+    fn is_rolling(&self, place: &Place, view: &ResourceView) -> bool {
+        view.held.is_none() && (self.is_moving(place, view) || self.has_open_grant(place, view))
+    }
+
+    /// Whether the pod that was permitted to restart last is not healthy on its template yet.
+    fn has_open_grant(&self, place: &Place, view: &ResourceView) -> bool {
+        let Some(grant) = &view.grant else { return false };
+        let Some(role) = view.role(grant.role).filter(|role| role.hash == grant.hash) else { return false };
+        let late = grant.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let node = role.nodes.iter().find(|node| node.ordinal == grant.ordinal);
+        !late
+            && node.is_some_and(|node| {
+                let done = !node.is_outdated(&role.hash)
+                    && (!view.ever_settled
+                        || self.ledger.is_well(place, role.role, node, STABLE, self.world.now));
+                // A broken pod that came back by itself waits for its turn again.
+                let moot = node.is_outdated(&role.hash)
+                    && node.ready_since.is_some()
+                    && role.outdated().any(|other| other.ordinal > node.ordinal);
+                !done && !moot
+            })
+    }
+
+    /// Whether one more validator may be down, if this one is up.
+    fn budget_holds(&self) -> bool {
+        // What the daemon has just begun to see as sick may be free, and does not count as down for others yet.
+        if self.is_down(self.place, self.view) || self.is_sick() {
+            return true;
+        }
+        let fleet = &self.world.fleet;
+        let down = self.ledger.told.iter().filter(|(place, view)| {
+            let lost = fleet.cluster(&place.0).is_none_or(|cluster| cluster.lost);
+            **place != *self.place
+                && !lost
+                && view.role(Role::Validator).is_some()
+                && ((view.ever_settled && self.is_down(place, view)) || self.is_reserved(place, view))
+        });
+        down.count() < fleet.validators.max_unavailable as usize
+    }
+
+    fn is_sick(&self) -> bool {
+        let told = self.ledger.nodes.get(&(self.place.clone(), Role::Validator, 0));
+        // On a chain that stands still it looks so, where nobody can know better.
+        let seems = self.world.chain_stands.is_some() && !self.is_known_to_stand();
+        seems || told.is_some_and(|told| told.is_sick)
+    }
+
+    fn is_down(&self, place: &Place, view: &ResourceView) -> bool {
+        let Some(node) = view.role(Role::Validator).and_then(|role| role.nodes.first()) else { return true };
+        let told = self.ledger.nodes.get(&(place.clone(), Role::Validator, node.ordinal));
+        let sick = told.and_then(|told| told.sick_since);
+        let sick = sick.is_some_and(|since| self.world.now.duration_since(since) >= DIP + NOTED);
+        !self.daemon.is_ready(&place.0) || node.ready_since.is_none() || sick
+    }
+
+    fn is_reserved(&self, place: &Place, view: &ResourceView) -> bool {
+        let granted = view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
+            && self.has_open_grant(place, view);
+        granted || (view.held.is_none() && self.is_moving(place, view))
+    }
+
+    fn is_halted(&self, upgrade: &Upgrade) -> bool {
+        let clusters = self.world.fleet.clusters.iter().filter(|cluster| !cluster.lost);
+        let owned = || clusters.clone().flat_map(|cluster| self.owned(upgrade, &cluster.name));
+        let failed = owned().filter(|(place, view)| self.has_failed(place, view, upgrade)).count();
+        let Count::Number(tolerated) = upgrade.max_failures else { return false };
+        failed > tolerated as usize
+    }
+
+    /// Certainly failed: past its deadline and down, or without its image.
+    fn has_failed(&self, place: &Place, view: &ResourceView, upgrade: &Upgrade) -> bool {
+        let current = |step: &&Step| {
+            step.upgrade == upgrade.name
+                && step.target == upgrade.client_version
+                && step.attempt == upgrade.attempt
+        };
+        let Some(step) = view.step.as_ref().filter(current) else { return false };
+        let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let down =
+            nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
+        let at_target = view.client_version.as_ref() == Some(&step.target);
+        // What does not start at the version of before is not this one's fault.
+        let stuck_there = |(role, node): (&RoleView, &NodeView)| {
+            node.stuck.is_some() && !node.is_outdated(&role.hash) && node.version == view.client_version
+        };
+        at_target
+            && view.held.is_none()
+            && self.world.chain_stands.is_none()
+            && (view.keystore_kept || upgrade.allow_ephemeral)
+            && self.daemon.is_ready(&place.0)
+            && !self.world.stood_lately()
+            && ((late && down) || nodes(view).any(stuck_there))
+    }
+
+    fn earlier_passed(&self, upgrade: &Upgrade, stage: usize) -> bool {
+        (0..stage).all(|earlier| {
+            let soak = STABLE + upgrade.stages[earlier].soak.as_secs();
+            self.clusters_in(upgrade, earlier).all(|cluster| {
+                if cluster.paused || cluster.lost {
+                    return true;
+                }
+                if !self.daemon.is_ready(&cluster.name) {
+                    return upgrade.unreachable == Unreachable::Skip;
+                }
+                self.owned(upgrade, &cluster.name).all(|(place, view)| {
+                    self.is_excluded(view, upgrade) || self.ledger.is_done(place, view, soak, self.world.now)
+                })
+            })
+        })
+    }
+
+    /// What does not hold later stages: out of scope, ahead, failed, or never healthy.
+    fn is_excluded(&self, view: &ResourceView, upgrade: &Upgrade) -> bool {
+        let version = view.client_version.as_deref().unwrap_or_default();
+        let step = view
+            .step
+            .as_ref()
+            .filter(|step| step.upgrade == upgrade.name && step.target == upgrade.client_version);
+        let contested =
+            version != upgrade.client_version && step.is_some_and(|step| step.attempt == upgrade.attempt);
+        let late = |step: &Step| step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        view.held.is_some()
+            || !view.ever_settled
+            || contested
+            || !(view.keystore_kept || upgrade.allow_ephemeral)
+            || (order(&upgrade.client_version, version) != Order::Newer && version != upgrade.client_version)
+            || step.is_some_and(late)
+            || is_stuck(view)
+    }
+}
