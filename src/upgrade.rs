@@ -141,6 +141,7 @@ pub enum Code {
     WriteUnderWay,
     ProbeBlocked,
     ChainStalled,
+    ChainUnknown,
     Prepull,
 }
 

@@ -46,6 +46,8 @@ use self::scene::{Scene, approved, before_the_curtain, simulated};
 
 /// What the end of the daemon may take.
 const END_BOUND: Duration = Duration::from_secs(10);
+/// Where the machine does not keep up with the questions, time goes so much slower until it does.
+const SLOWER: f64 = 16.0;
 /// How often it is looked whether time may jump.
 const TICK: Duration = Duration::from_millis(20);
 /// All is quiet when no resource has changed for so long and every node runs or cannot…
@@ -124,10 +126,11 @@ async fn rehearse(args: &RehearseArgs, written: &Fleet) -> Result<Report, kube::
     };
     let resources = cast.parts.len();
     let rhythm = Rhythm::of(written);
-    let clock = Clock::simulated(Timestamp::now(), args.speed.unwrap_or_else(|| rhythm.pace(resources)));
+    let pace = args.speed.unwrap_or_else(|| rhythm.pace(resources));
+    let clock = Clock::simulated(Timestamp::now(), pace);
     let fleet = simulated(written);
     let scene = Scene::set(&fleet, cast, &clock).await?;
-    let mut play = Play::begin(scene, &fleet, rhythm, clock);
+    let mut play = Play::begin(scene, &fleet, rhythm, (clock, pace));
     let mut remarks = std::mem::take(&mut play.scene.cast.remarks);
     remarks.extend(play.comes_up().await);
 
@@ -172,6 +175,8 @@ struct Play {
     scene: Scene,
     daemon: Daemon,
     clock: Clock,
+    /// How fast the clock runs where the machine keeps up.
+    pace: f64,
     rhythm: Rhythm,
     fleets: watch::Sender<Arc<Fleet>>,
     /// Nobody changes them; a daemon wants them all the same.
@@ -187,10 +192,12 @@ struct Seen {
     /// In fleet time: nothing that a person would be told has changed since, jumps over soaks aside.
     moved: Timestamp,
     jumped: Timestamp,
+    /// Whether the clock was slowed down.
+    is_slow: bool,
 }
 
 impl Play {
-    fn begin(scene: Scene, fleet: &Fleet, rhythm: Rhythm, clock: Clock) -> Self {
+    fn begin(scene: Scene, fleet: &Fleet, rhythm: Rhythm, (clock, pace): (Clock, f64)) -> Self {
         let (fleets, followed) = watch::channel(Arc::new(before_the_curtain(fleet)));
         let (kubeconfigs, unchanging) = watch::channel(BTreeMap::new());
         // Nobody else is there to take over: a Lease lasts a second, whatever the file says.
@@ -198,7 +205,7 @@ impl Play {
         let limits = Limits { lease_divisor, ..Limits::default() };
         let connect = Arc::new(InProcess { clusters: scene.clusters.clusters.clone(), limits });
         let daemon = Daemon::start_on(followed, unchanging, connect, &clock);
-        Self { scene, daemon, clock, rhythm, fleets, _kubeconfigs: kubeconfigs }
+        Self { scene, daemon, clock, pace, rhythm, fleets, _kubeconfigs: kubeconfigs }
     }
 
     /// Waits until every resource is up; what is not after a while is named, and plays as it is.
@@ -230,6 +237,7 @@ impl Play {
             unchanged: Instant::now(),
             moved: began,
             jumped: began,
+            is_slow: false,
         };
         loop {
             let (now_seen, plan) = (board.borrow_and_update().clone(), plans.borrow_and_update().clone());
@@ -241,6 +249,7 @@ impl Play {
             if let Some(end) = outcome(&plan, still > self.rhythm.patience).filter(|_| is_of_fleet) {
                 return (end, plan);
             }
+            self.keep_up(&mut seen, now);
             if is_of_fleet && seen.is_quiet() {
                 self.jump(&plan, &mut seen);
             }
@@ -249,6 +258,15 @@ impl Play {
                 _ = plans.changed() => {}
                 _ = board.changed() => {}
             }
+        }
+    }
+
+    /// Slows the clock down while the nodes are not asked as often as they would be on a machine that keeps up.
+    fn keep_up(&self, seen: &mut Seen, now: Timestamp) {
+        let is_behind = self.rhythm.is_behind(&seen.board, now);
+        if is_behind != seen.is_slow {
+            seen.is_slow = is_behind;
+            self.clock.set_speed(if is_behind { self.pace / SLOWER } else { self.pace });
         }
     }
 

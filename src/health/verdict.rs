@@ -110,7 +110,7 @@ fn current(health: &NodeHealth, ready_since: Option<Timestamp>) -> impl Iterator
     health.samples.iter().skip(skip)
 }
 
-/// Since when the finalised height of a node that answers has stood still, if it does.
+/// How the finalised height of a node that answers moves; `None` where it has not answered of late.
 #[must_use]
 pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) -> Option<Progress> {
     let mut finalized = Heights::default();
@@ -132,8 +132,7 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
         return None;
     }
     let stands = last.duration_since(moved) >= STANDSTILL;
-    // Too short a look says neither.
-    (stands || rose_ever).then_some(Progress { stands: stands.then_some(moved), height, ended, rose_ever })
+    Some(Progress { stands: stands.then_some(moved), height, ended, rose_ever })
 }
 
 /// How a node's finalised height moves.
@@ -147,6 +146,14 @@ pub struct Progress {
     pub ended: Option<Timestamp>,
     /// Whether it rose at all in the process that runs now.
     pub rose_ever: bool,
+}
+
+impl Progress {
+    /// Whether too short a look says neither that it stands nor that it moves.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.stands.is_none() && !self.rose_ever
+    }
 }
 
 /// A height as it rises.

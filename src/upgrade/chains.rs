@@ -21,6 +21,8 @@ pub struct Chain {
     pub stalled: Option<Timestamp>,
     /// When it last went on after a standstill, as far back as anybody remembers.
     pub resumed: Option<Timestamp>,
+    /// Whether nodes answer, and none of them for long enough to tell.
+    pub is_unknown: bool,
 }
 
 /// Every chain of the fleet.
@@ -50,12 +52,17 @@ impl Chains {
 
     /// One of them.
     pub fn of(&self, chain: &str) -> &Chain {
-        const FINE: &Chain = &Chain { stalled: None, resumed: None };
+        const FINE: &Chain = &Chain { stalled: None, resumed: None, is_unknown: false };
         self.0.get(chain).unwrap_or(FINE)
     }
 }
 
-fn judge(nodes: &[(bool, Progress)]) -> Chain {
+fn judge(all: &[(bool, Progress)]) -> Chain {
+    // One that rises up to where the others are only catches up with them.
+    let unknown = all.iter().filter(|(_, one)| one.is_unknown()).map(|(_, one)| one.height).max();
+    let moves = |one: &Progress| one.rose_ever && one.stands.is_none() && Some(one.height) > unknown;
+    let is_unknown = unknown.is_some() && !all.iter().any(|(_, one)| moves(one));
+    let nodes: Vec<&(bool, Progress)> = all.iter().filter(|(_, one)| !one.is_unknown()).collect();
     let untouched = nodes.iter().any(|(touched, _)| !touched);
     // When all were touched, those that finalised something since can tell: a version that cannot never did.
     let control: Vec<&Progress> = nodes
@@ -63,10 +70,9 @@ fn judge(nodes: &[(bool, Progress)]) -> Chain {
         .filter(|(touched, one)| if untouched { !touched } else { one.rose_ever })
         .map(|(_, one)| one)
         .collect();
-    // One that rises up to where the others stand only catches up with them.
     let top = nodes.iter().filter(|(_, one)| one.stands.is_some()).map(|(_, one)| one.height).max();
     let all_stand = nodes.iter().all(|(_, one)| one.stands.is_some() || Some(one.height) <= top);
     let stalled = control.iter().filter_map(|one| one.stands).max().filter(|_| all_stand);
     let resumed = control.iter().map(|one| one.ended).min().flatten();
-    Chain { stalled, resumed }
+    Chain { stalled, resumed, is_unknown }
 }

@@ -148,21 +148,25 @@ impl Chart {
         })
     }
 
-    /// Whether what is missing is only that a node can be asked: that is nobody's failure.
+    /// Whether what is missing is only that a node can be asked, while all others were well by `deadline`, as far as
+    /// anybody saw: that is nobody's failure.
     #[must_use]
-    pub fn only_unasked(&self, resource: &ResourceView) -> bool {
+    pub fn only_unasked(&self, resource: &ResourceView, deadline: Timestamp) -> bool {
         // Those that wait to be restarted wait for the others.
         let is_ill = |(role, node): &(&RoleView, &NodeView)| {
             let waits = node.is_outdated(&role.hash) && node.ready_since.is_some();
             !waits && !self.is_healthy(resource, role, node)
         };
-        let mut ill = nodes(resource).filter(is_ill).peekable();
-        ill.peek().is_some()
-            && ill.all(|(role, node)| {
-                let unasked =
-                    || matches!(self.verdict(resource, role, node), Verdict::Blocked(_) | Verdict::Unknown);
-                node.settled_since(&role.hash).is_some() && unasked()
-            })
+        let unasked = |(role, node): (&RoleView, &NodeView)| {
+            let says_nothing =
+                || matches!(self.verdict(resource, role, node), Verdict::Blocked(_) | Verdict::Unknown);
+            node.settled_since(&role.hash).is_some() && says_nothing()
+        };
+        let was_well = |(role, node)| {
+            self.well(resource, role, node).is_some_and(|well| well.anchor + self.stable_for() <= deadline)
+        };
+        let ill = || nodes(resource).filter(is_ill);
+        ill().any(unasked) && ill().all(|one| unasked(one) || was_well(one))
     }
 
     /// Whether some node is on its way: it syncs, and its height rises.

@@ -63,9 +63,19 @@ fn trouble(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     }
 }
 
-/// Nothing begins on a chain that stands still: nobody could tell whether it went well.
+/// Nothing begins on a chain that stands still, or may: nobody could tell whether it went well.
 fn chain(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
-    chain_moves(survey, &candidate.resource)
+    chain_moves(survey, &candidate.resource)?;
+    let view = &candidate.resource.view;
+    if survey.chain(view).is_unknown && view.has_run() {
+        let words = format!(
+            "whether the chain {} moves is not known yet: its nodes have not been asked for long enough; that takes \
+             two minutes at most",
+            view.chain
+        );
+        return Err((Code::ChainUnknown, words));
+    }
+    Ok(())
 }
 
 /// Why nothing is rolled on the resource's chain, if it stands still. A node that never ran has nothing to lose.
@@ -268,13 +278,13 @@ fn width_and_nodes(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(),
         let words = format!("{allowed} of stage {} may be in flight: {}", stage.name, names.join(", "));
         return Err((Code::Width, words));
     }
-    nodes_in_flight(survey, &candidate.place, cluster)
+    nodes_in_flight(cluster, survey.rolling_besides(&candidate.place))
 }
 
-/// I3: no more resources rolling within a cluster than `maxNodesInFlight`.
-pub fn nodes_in_flight(survey: &Survey<'_>, place: &Place, cluster: &Cluster) -> Result<(), Veto> {
+/// I3: no more resources rolling within a cluster than `maxNodesInFlight`; so many others count.
+pub fn nodes_in_flight(cluster: &Cluster, others: usize) -> Result<(), Veto> {
     let allowed = cluster.settings.max_nodes_in_flight.max(1) as usize;
-    if survey.rolling_in(cluster, &place.1) >= allowed {
+    if others >= allowed {
         let words =
             format!("{allowed} resources of cluster {} may roll at once (maxNodesInFlight)", cluster.name);
         return Err((Code::NodesInFlight, words));

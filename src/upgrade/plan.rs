@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::{Fleet, Upgrade};
-use crate::observed::{Board, ClusterState};
-use crate::polkadot::{Grant, Kind, Step};
+use crate::observed::{Board, ClusterState, ResourceView};
+use crate::polkadot::{Grant, Kind, Role, Step};
 
 use super::chart::nodes;
 use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
@@ -153,13 +153,19 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if rolls::loses_keystore(owner, view, role) {
         return Err((Code::EphemeralKeystore, EPHEMERAL_KEYSTORE.into()));
     }
-    if !resource.rolling {
-        gates::nodes_in_flight(survey, place, resource.cluster)?;
+    // A pod that is down has nothing to lose, and whoever mends it should not have to wait.
+    if !is_down(view, role, ordinal) {
+        gates::nodes_in_flight(resource.cluster, survey.rolling_before(place))?;
     }
     if validator_will_roll(resource) {
         gates::validator_budget(survey, place, resource)?;
     }
     Ok(Grant { role, hash, ordinal, at: survey.now })
+}
+
+fn is_down(view: &ResourceView, role: Role, ordinal: i32) -> bool {
+    let mut nodes = view.role(role).into_iter().flat_map(|role| &role.nodes);
+    nodes.any(|node| node.ordinal == ordinal && node.ready_since.is_none())
 }
 
 /// With the first node that is not healthy, and why.
@@ -172,7 +178,6 @@ fn with_reason(words: &str, resource: &Surveyed<'_>) -> String {
 
 /// The budget of a validator is reserved before the first pod of its resource restarts.
 fn validator_will_roll(resource: &Surveyed<'_>) -> bool {
-    use crate::polkadot::Role;
     resource.view.role(Role::Validator).is_some_and(|role| role.outdated().next().is_some())
 }
 

@@ -16,6 +16,8 @@ use super::rollback;
 
 /// Where machines are added for pods that fit on none, that takes this long at most.
 const ADDING_A_MACHINE: SignedDuration = SignedDuration::from_mins(5);
+/// A kubelet tries a container or a pull that has failed again after 5 minutes at the latest (its longest back-off).
+const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(6);
 
 /// Why a validator whose keystore goes with its pod is left alone.
 pub const EPHEMERAL_KEYSTORE: &str = "the running validator keeps its keystore on no volume and would lose its session \
@@ -100,33 +102,33 @@ fn at_target(
         return Standing::Healthy(anchor);
     }
     let Some(step) = step else { return Standing::InFlight { deadline: None } };
-    match since_step(upgrade, resource, step.at, chart, chain) {
+    match since_step(upgrade, resource, step, chart, chain) {
         // What failed in an earlier attempt begins anew, with a step of its own; what is on its way goes on.
         Standing::Failed(_) if step.attempt != upgrade.attempt => Standing::NotStarted,
         standing => standing,
     }
 }
 
-/// Where a resource stands that was given the target at `at` and is not healthy yet.
+/// Where a resource stands that was given the target by `step` and is not healthy yet.
 fn since_step(
     upgrade: &Upgrade,
     resource: &ResourceView,
-    at: Timestamp,
+    step: &Step,
     chart: &Chart,
     chain: &Chain,
 ) -> Standing {
     // While the chain stood still nobody could become healthy.
-    let from = chain.resumed.map_or(at, |resumed| resumed.max(at));
+    let from = chain.resumed.map_or(step.at, |resumed| resumed.max(step.at));
     let deadline = from + upgrade.progress_deadline;
     if let Some(why) = prepull::failed(upgrade, resource) {
         return Standing::Failed(why.to_owned());
     }
-    match hopeless(resource, at) {
+    match hopeless(resource, step) {
         Some((since, pod, why)) if since <= chart.now => {
             Standing::Failed(format!("{pod} cannot start: {why}"))
         }
         _ if chart.now >= deadline
-            && !is_excused(resource, chart, chain)
+            && !is_excused(resource, chart, chain, deadline)
             && !was_well(resource, chart, deadline) =>
         {
             let within = format!("not healthy within {:#}", upgrade.progress_deadline);
@@ -144,8 +146,8 @@ fn since_step(
 }
 
 /// Past the deadline and not failed: the chain stands still, a node that syncs is on its way, or nobody can ask.
-fn is_excused(resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
-    chain.stalled.is_some() || chart.is_rising(resource) || chart.only_unasked(resource)
+fn is_excused(resource: &ResourceView, chart: &Chart, chain: &Chain, deadline: Timestamp) -> bool {
+    chain.stalled.is_some() || chart.is_rising(resource) || chart.only_unasked(resource, deadline)
 }
 
 /// Whether it was healthy before `deadline` as far as anybody saw: nobody looked for a while, by a new start of ours or
@@ -217,13 +219,15 @@ pub fn to_note(resource: &ResourceView, chart: &Chart) -> Option<Stretch> {
 }
 
 /// The node on the wanted template that waiting will not start, and from when that is so: of one that fits on no machine
-/// only after a while, not before the step at `begun`.
-fn hopeless(resource: &ResourceView, begun: Timestamp) -> Option<(Timestamp, &str, &Stuck)> {
+/// only after a while, not before the step; of a step that retries, once the kubelet has tried again.
+fn hopeless<'a>(resource: &'a ResourceView, step: &Step) -> Option<(Timestamp, &'a str, &'a Stuck)> {
+    let retries = step.previous.as_ref() == Some(&step.target);
     let nodes = resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node)));
     let hopeless = nodes.filter_map(|(role, node)| {
         let why = node.stuck.as_ref().filter(|_| node.hash.as_deref() == Some(&role.hash))?;
         let since = match why.reason.as_str() {
-            "Unschedulable" => why.since?.max(begun) + ADDING_A_MACHINE,
+            "Unschedulable" => why.since?.max(step.at) + ADDING_A_MACHINE,
+            _ if why.is_hopeless() && retries => step.at + TRIED_AGAIN,
             _ if why.is_hopeless() => Timestamp::MIN,
             _ => return None,
         };

@@ -11,7 +11,7 @@ use kube::core::SelectorExt as _;
 
 use crate::fleet::{Cluster, ClusterName, Fleet, Stage, Upgrade};
 use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
-use crate::polkadot::{ResourceId, Role};
+use crate::polkadot::Role;
 
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
@@ -34,6 +34,8 @@ pub struct Surveyed<'a> {
     pub chart: Chart,
     /// Whether a roll of it is under way.
     pub rolling: bool,
+    /// When something was last begun with it: a step, or the restart of a pod.
+    pub active: Option<Timestamp>,
 }
 
 /// What a resource has from the upgrade that owns it.
@@ -71,10 +73,11 @@ impl<'a> Survey<'a> {
                 let place = (cluster.name.clone(), id.clone());
                 let chart = Chart::new(upgrade_of(fleet, resource), cluster, view, now);
                 let owner = owner(fleet, cluster, resource, &chart, chains.of(&resource.chain));
-                let rolling =
-                    ground.unsettled.contains(&place) || is_rolling(owner.as_ref(), resource, &chart);
+                let unsettled = ground.unsettled.contains(&place);
+                let rolling = unsettled || is_rolling(owner.as_ref(), resource, &chart);
+                let active = if unsettled { Some(Timestamp::MAX) } else { last_active(resource) };
                 let view = Arc::clone(resource);
-                resources.insert(place, Surveyed { cluster, view, owner, chart, rolling });
+                resources.insert(place, Surveyed { cluster, view, owner, chart, rolling, active });
             }
         }
         Self { fleet, resources, now, chains, board, ground }
@@ -158,14 +161,26 @@ impl<'a> Survey<'a> {
         begun && !through
     }
 
-    /// Resources of a cluster that are rolling, without `except`.
-    pub fn rolling_in(&self, cluster: &Cluster, except: &ResourceId) -> usize {
+    /// Other rolling resources of its cluster.
+    pub fn rolling_besides(&self, place: &Place) -> usize {
+        self.others_rolling(place).count()
+    }
+
+    /// Those that go before a next permission for this one: all while it is not rolling itself, otherwise those that were
+    /// active after it. What was through or given up, and counts as rolling again (by an edit, or because its chain goes
+    /// on), waits for what has begun since.
+    pub fn rolling_before(&self, place: &Place) -> usize {
+        let own = self.resources.get(place).filter(|own| own.rolling).map(|own| (own.active, place));
+        let is_before = |(other, resource): &(&Place, &Surveyed<'_>)| {
+            own.is_none_or(|own| (resource.active, *other) > own)
+        };
+        self.others_rolling(place).filter(is_before).count()
+    }
+
+    fn others_rolling<'s>(&'s self, place: &'s Place) -> impl Iterator<Item = (&'s Place, &'s Surveyed<'a>)> {
         self.resources
-            .values()
-            .filter(|resource| {
-                resource.cluster.name == cluster.name && resource.rolling && resource.view.id != *except
-            })
-            .count()
+            .iter()
+            .filter(move |(other, resource)| other.0 == place.0 && *other != place && resource.rolling)
     }
 
     /// Validators of a chain that are unavailable or about to be, without that of `except`.
@@ -212,7 +227,7 @@ impl<'a> Survey<'a> {
     /// Notes that a resource will move by this plan.
     pub fn note_step(&mut self, place: &Place) {
         if let Some(resource) = self.resources.get_mut(place) {
-            resource.rolling = true;
+            (resource.rolling, resource.active) = (true, Some(self.now));
             if let Some(owner) = &mut resource.owner {
                 let deadline = Some(self.now + owner.upgrade.progress_deadline);
                 owner.standing = Standing::InFlight { deadline };
@@ -223,7 +238,7 @@ impl<'a> Survey<'a> {
     /// Notes that a pod of a resource will restart by this plan.
     pub fn note_roll(&mut self, place: &Place) {
         if let Some(resource) = self.resources.get_mut(place) {
-            resource.rolling = true;
+            (resource.rolling, resource.active) = (true, Some(self.now));
         }
     }
 
@@ -279,6 +294,10 @@ fn owner<'a>(
 /// The stage of a cluster: the first that selects it.
 pub fn stage_of(upgrade: &Upgrade, cluster: &Cluster) -> Option<usize> {
     upgrade.stages.iter().position(|stage: &Stage| stage.clusters.matches(&cluster.labels))
+}
+
+fn last_active(view: &ResourceView) -> Option<Timestamp> {
+    view.step.as_ref().map(|step| step.at).max(view.grant.as_ref().map(|grant| grant.at))
 }
 
 /// Whether a roll is under way: a step not yet healthy, a permission not yet used up, or pods still to come.

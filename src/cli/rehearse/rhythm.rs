@@ -90,6 +90,16 @@ impl Rhythm {
             Jump::None
         }
     }
+
+    /// Whether a node that has run for a while was not asked for longer than two rounds take: the machine does not keep up.
+    pub(super) fn is_behind(&self, board: &Board, now: Timestamp) -> bool {
+        let since = now - self.stale * 2 / 3;
+        let missed = |node: &NodeView, health: Option<&NodeHealth>| {
+            node.ready_since.is_some_and(|ready| ready < since)
+                && !health.is_some_and(|health| was_asked(health, since))
+        };
+        nodes(board).any(|(node, health)| missed(node, health))
+    }
 }
 
 /// Whether every node runs, or cannot.
@@ -99,11 +109,13 @@ pub(super) fn is_calm(board: &Board) -> bool {
 
 /// Whether every node that runs has been asked since.
 pub(super) fn all_asked(board: &Board, since: Timestamp) -> bool {
-    let asked = |health: &NodeHealth| {
-        let answered = health.samples.back().is_some_and(|sample| sample.at >= since);
-        answered || health.blocked.as_ref().is_some_and(|blocked| blocked.at >= since)
-    };
+    let asked = |health| was_asked(health, since);
     nodes(board).all(|(node, health)| node.ready_since.is_none() || health.is_some_and(asked))
+}
+
+fn was_asked(health: &NodeHealth, since: Timestamp) -> bool {
+    let answered = health.samples.back().is_some_and(|sample| sample.at >= since);
+    answered || health.blocked.as_ref().is_some_and(|blocked| blocked.at >= since)
 }
 
 /// The nodes of all clusters that can be seen.

@@ -265,3 +265,47 @@ fn a_node_that_catches_up_with_a_chain_that_stands_still_is_no_sign_that_it_goes
     let made = planned(&model);
     assert!(made.waits.iter().any(|wait| wait.code == Code::ChainStalled), "{:?}", made.waits);
 }
+
+#[test]
+fn nothing_begins_on_a_chain_before_it_was_seen_to_move() {
+    let mut model = two_sentries();
+    model.pass(600);
+    let at = model.now;
+    says(&mut model, "c0", |health| {
+        health.samples.truncate(1);
+        health.samples[0].at = at;
+    });
+    assert_eq!(planned(&model).actions.len(), 1, "the other cluster's node is seen to move");
+    says(&mut model, "c1", |health| *health = NodeHealth::default());
+    assert_eq!(code_of(&model), Some(Code::ChainUnknown));
+    model.pass(0);
+    assert_eq!(planned(&model).actions.len(), 1);
+}
+
+#[test]
+fn a_node_that_was_well_in_time_is_not_failed_because_another_one_cannot_be_asked() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    });
+    for _ in 0..8 {
+        let made = planned(&model);
+        model.act(&made);
+        model.pass(40);
+    }
+    model.pass(3_000);
+    // One has answered just once since everybody looked away, the other not at all.
+    let last = model.now;
+    let view = Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c0")).unwrap());
+    let health = Arc::make_mut(&mut view.health);
+    assert_eq!(health.len(), 2);
+    for (index, known) in health.values_mut().enumerate() {
+        let known = Arc::make_mut(known);
+        let ago = if index == 0 { SignedDuration::from_mins(10) } else { SignedDuration::from_secs(30) };
+        known.samples.retain(|sample| sample.at + ago >= last && index == 1);
+    }
+    assert_eq!(failed(&planned(&model)), None, "{:?}", planned(&model).progress);
+}

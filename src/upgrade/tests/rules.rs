@@ -252,41 +252,22 @@ fn an_empty_stage_says_so_and_one_whose_turn_has_come_waits_for_nobody() {
 }
 
 #[test]
-fn what_is_on_its_way_to_a_newer_version_still_counts_when_the_target_is_set_back() {
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![600],
-        broken: None,
-    };
-    let mut model = Model::new(&shape);
-    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+fn what_does_not_start_fails_again_after_a_retry_only_once_the_kubelet_has_tried_again() {
+    let mut model = one_canary();
     for _ in 0..2 {
         let made = planned(&model);
         model.act(&made);
-        model.pass(20);
     }
-    model.fleet.upgrades[0].client_version = NEW.into();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let why = Stuck { reason: "ImagePullBackOff".into(), words: None, since: None };
+    model.edit(&name, &id, |view| view.roles[0].nodes[0].stuck = Some(why));
+    let is_halted = |model: &Model| planned(model).progress[0].halted.is_some();
+    assert!(is_halted(&model));
+    model.fleet.upgrades[0].attempt = 2;
     let made = planned(&model);
-    assert!(made.actions.is_empty(), "{:?}", made.actions);
-    assert!(made.waits.iter().any(|wait| wait.code == Code::Width), "{:?}", made.waits);
-}
-
-#[test]
-fn a_write_under_way_in_a_cluster_of_a_later_stage_does_not_make_it_one_that_has_begun() {
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry, Kind::Sentry])],
-        width: 1,
-        nodes: 2,
-        delays: vec![600],
-        broken: None,
-    };
-    let model = Model::new(&shape);
-    // Permission to restart a pod for somebody's own edit, say.
-    let place = (ClusterName::from("c1"), ResourceId { namespace: "n".into(), name: "r0".into() });
-    let ground = Ground { unsettled: [place].into(), ..Ground::default() };
-    let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
-    let steps: Vec<_> = made.actions.iter().map(|action| action.place.0.to_string()).collect();
-    assert_eq!(steps, ["c0"], "{:?}", made.waits);
+    assert!(matches!(made.actions[..], [Action { write: Write::Step(_), .. }]), "{:?}", made.waits);
+    model.act(&made);
+    assert!(!is_halted(&model), "its image may be there now");
+    model.now += SignedDuration::from_mins(6);
+    assert!(is_halted(&model));
 }

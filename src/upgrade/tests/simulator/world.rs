@@ -301,7 +301,7 @@ impl World {
                                 continue;
                             };
                             if let Some(comes) = fate.comes.take_if(|comes| *comes <= now) {
-                                node.ready_since = Some(comes);
+                                (node.ready_since, node.stuck) = (Some(comes), None);
                             }
                         }
                     }

@@ -77,7 +77,7 @@ impl Look<'_> {
                 expect(flying < width.max(1), "I2: too many clusters in flight");
             }
         }
-        expect(self.may_roll(), "I3: too many resources of a cluster roll");
+        expect(self.may_roll(false), "I3: too many resources of a cluster roll");
         if self.view.role(Role::Validator).is_some() {
             expect(self.budget_holds(), "I4: too many validators down by a step");
         }
@@ -111,7 +111,8 @@ impl Look<'_> {
             is_broken || !self.view.ever_settled || others_well,
             "I3: a second pod of a resource before the first is healthy",
         );
-        expect(self.may_roll(), "I3: too many resources of a cluster roll by permissions");
+        // Who is down already has nothing to lose.
+        expect(is_broken || self.may_roll(true), "I3: too many resources of a cluster roll by permissions");
         if grant.role == Role::Validator {
             let sentries = self.view.role(Role::Sentry);
             expect(
@@ -197,13 +198,20 @@ impl Look<'_> {
             })
     }
 
-    fn may_roll(&self) -> bool {
-        let rolls = |(place, view): (&Place, &ResourceView)| {
-            place.0 == self.cluster.name && *place != *self.place && self.is_rolling(place, view)
+    /// Whether not too many others of its cluster roll; what only goes on waits for those that began after it.
+    fn may_roll(&self, goes_on: bool) -> bool {
+        let active = |view: &ResourceView| {
+            view.step.as_ref().map(|step| step.at).max(view.grant.as_ref().map(|grant| grant.at))
         };
-        let is_rolling = self.is_rolling(self.place, self.view);
+        let is_rolling = goes_on && self.is_rolling(self.place, self.view);
+        let rolls = |(place, view): (&Place, &ResourceView)| {
+            place.0 == self.cluster.name
+                && *place != *self.place
+                && self.is_rolling(place, view)
+                && (!is_rolling || active(view) > active(self.view))
+        };
         let others = self.ledger.told.iter().filter(|one| rolls(*one)).count();
-        is_rolling || others < self.cluster.settings.max_nodes_in_flight as usize
+        others < self.cluster.settings.max_nodes_in_flight as usize
     }
 
     fn is_rolling(&self, place: &Place, view: &ResourceView) -> bool {
@@ -288,8 +296,14 @@ impl Look<'_> {
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
         let at_target = view.client_version.as_ref() == Some(&step.target);
         // What does not start at the version of before is not this one's fault.
+        // And after a retry the kubelet has to try once more.
+        let again =
+            SignedDuration::from_secs(if step.previous.as_ref() == Some(&step.target) { 400 } else { 0 });
         let stuck_there = |(role, node): (&RoleView, &NodeView)| {
-            node.stuck.is_some() && !node.is_outdated(&role.hash) && node.version == view.client_version
+            step.at + again <= self.world.now
+                && node.stuck.is_some()
+                && !node.is_outdated(&role.hash)
+                && node.version == view.client_version
         };
         at_target
             && view.held.is_none()

@@ -1,0 +1,88 @@
+//! What counts as in flight, for the width of a stage and for the resources of a cluster.
+
+use super::model::{Model, NEW, Shape, planned};
+use crate::fleet::ClusterName;
+use crate::polkadot::{Kind, ResourceId};
+use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
+
+#[test]
+fn what_is_on_its_way_to_a_newer_version_still_counts_when_the_target_is_set_back() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![600],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    for _ in 0..2 {
+        let made = planned(&model);
+        model.act(&made);
+        model.pass(20);
+    }
+    model.fleet.upgrades[0].client_version = NEW.into();
+    let made = planned(&model);
+    assert!(made.actions.is_empty(), "{:?}", made.actions);
+    assert!(made.waits.iter().any(|wait| wait.code == Code::Width), "{:?}", made.waits);
+}
+
+#[test]
+fn a_write_under_way_in_a_cluster_of_a_later_stage_does_not_make_it_one_that_has_begun() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry, Kind::Sentry])],
+        width: 1,
+        nodes: 2,
+        delays: vec![600],
+        broken: None,
+    };
+    let model = Model::new(&shape);
+    // Permission to restart a pod for somebody's own edit, say.
+    let place = (ClusterName::from("c1"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let ground = Ground { unsettled: [place].into(), ..Ground::default() };
+    let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
+    let steps: Vec<_> = made.actions.iter().map(|action| action.place.0.to_string()).collect();
+    assert_eq!(steps, ["c0"], "{:?}", made.waits);
+}
+
+#[test]
+fn what_was_through_and_is_edited_waits_for_what_has_begun_since_but_not_to_be_mended() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Sentry, Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    });
+    let place =
+        |name: &str| (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: name.into() });
+    let is_stepped = |model: &Model, name: &str| model.steps.contains_key(&place(name));
+    while !is_stepped(&model, "r1") {
+        let made = planned(&model);
+        model.act(&made);
+        model.pass(20);
+    }
+    let (cluster, first) = place("r0");
+    let edit = |model: &mut Model| {
+        model.edit(&cluster, &first, |view| {
+            view.roles[0].hash = "another template".into();
+            view.settled_since = None;
+        });
+    };
+    edit(&mut model);
+    let granted = |plan: &Plan| {
+        let grants = plan.actions.iter().filter(|action| matches!(action.write, Write::Grant(_)));
+        grants.map(|action: &Action| action.place.1.name.clone()).collect::<Vec<_>>()
+    };
+    let made = planned(&model);
+    assert_eq!(granted(&made), ["r1"], "{:?}", made.waits);
+    model.act(&made);
+    let made = planned(&model);
+    assert_eq!(granted(&made), Vec::<String>::new());
+    assert!(made.waits.iter().any(|wait| wait.code == Code::NodesInFlight), "{:?}", made.waits);
+    let down = {
+        model.edit(&cluster, &first, |view| view.roles[0].nodes[0].ready_since = None);
+        planned(&model)
+    };
+    assert_eq!(granted(&down), ["r0"], "its node is down: {:?}", down.waits);
+}
