@@ -72,6 +72,14 @@ pub struct Grant {
     pub ordinal: i32,
     /// When.
     pub at: Timestamp,
+    /// The pod was down: it got its permission out of turn.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub mends: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // So that serde can call it.
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 /// Reads a record from annotations. One that does not parse counts as absent: it is not ours to trust.

@@ -107,7 +107,7 @@ fn grant_rolls(survey: &mut Survey<'_>, plan: &mut Plan) {
         let Some(resource) = survey.resources.get(&place).cloned() else { continue };
         match grant(survey, &place, &resource) {
             Ok(grant) => {
-                survey.note_roll(&place);
+                survey.note_roll(&place, grant.mends);
                 plan.actions.push(action(place, &resource, Write::Grant(grant)));
             }
             Err((code, words)) => plan.waits.push(Wait { place, code, words }),
@@ -154,13 +154,14 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
         return Err((Code::EphemeralKeystore, EPHEMERAL_KEYSTORE.into()));
     }
     // A pod that is down has nothing to lose, and whoever mends it should not have to wait.
-    if !is_down(view, role, ordinal) {
+    let mends = is_down(view, role, ordinal);
+    if !mends {
         gates::nodes_in_flight(resource.cluster, survey.rolling_before(place))?;
     }
     if validator_will_roll(resource) {
         gates::validator_budget(survey, place, resource)?;
     }
-    Ok(Grant { role, hash, ordinal, at: survey.now })
+    Ok(Grant { role, hash, ordinal, at: survey.now, mends })
 }
 
 fn is_down(view: &ResourceView, role: Role, ordinal: i32) -> bool {

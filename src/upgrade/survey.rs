@@ -34,7 +34,7 @@ pub struct Surveyed<'a> {
     pub chart: Chart,
     /// Whether a roll of it is under way.
     pub rolling: bool,
-    /// When something was last begun with it: a step, or the restart of a pod.
+    /// When something was last begun with it: a step, or the restart of a pod, if not out of turn.
     pub active: Option<Timestamp>,
 }
 
@@ -236,9 +236,12 @@ impl<'a> Survey<'a> {
     }
 
     /// Notes that a pod of a resource will restart by this plan.
-    pub fn note_roll(&mut self, place: &Place) {
+    pub fn note_roll(&mut self, place: &Place, out_of_turn: bool) {
         if let Some(resource) = self.resources.get_mut(place) {
-            (resource.rolling, resource.active) = (true, Some(self.now));
+            resource.rolling = true;
+            if !out_of_turn {
+                resource.active = Some(self.now);
+            }
         }
     }
 
@@ -297,7 +300,8 @@ pub fn stage_of(upgrade: &Upgrade, cluster: &Cluster) -> Option<usize> {
 }
 
 fn last_active(view: &ResourceView) -> Option<Timestamp> {
-    view.step.as_ref().map(|step| step.at).max(view.grant.as_ref().map(|grant| grant.at))
+    let grant = view.grant.as_ref().filter(|grant| !grant.mends);
+    view.step.as_ref().map(|step| step.at).max(grant.map(|grant| grant.at))
 }
 
 /// Whether a roll is under way: a step not yet healthy, a permission not yet used up, or pods still to come.

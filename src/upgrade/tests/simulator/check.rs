@@ -82,6 +82,11 @@ impl Ledger {
         self.nodes.values_mut().for_each(|told| told.sick_since = None);
     }
 
+    /// Somebody changed an upgrade's target: what was given before may be given again, when the target comes back.
+    pub(super) fn another_target(&mut self, upgrade: &str) {
+        self.given.retain(|(_, name, ..)| name != upgrade);
+    }
+
     /// A write took place.
     pub(super) fn made(&mut self, action: &Action) {
         if let Write::Step(step) = &action.write

@@ -228,6 +228,9 @@ impl Simulation {
     fn upgrade(&mut self, who: u16, what: &UpgradeEvent) {
         let count = self.world.fleet.upgrades.len();
         let upgrade = &mut self.world.fleet.upgrades[usize::from(who) % count];
+        if matches!(what, UpgradeEvent::Retarget | UpgradeEvent::Backwards) {
+            self.ledger.another_target(&upgrade.name);
+        }
         let patch = |version: &str| version.rsplit('-').next().and_then(|patch| patch.parse::<u32>().ok());
         match what {
             UpgradeEvent::Pause(paused) => upgrade.paused = *paused,

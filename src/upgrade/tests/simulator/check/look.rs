@@ -111,6 +111,7 @@ impl Look<'_> {
             is_broken || !self.view.ever_settled || others_well,
             "I3: a second pod of a resource before the first is healthy",
         );
+        expect(grant.mends == is_broken, "a permission says wrongly whether its pod was down");
         // Who is down already has nothing to lose.
         expect(is_broken || self.may_roll(true), "I3: too many resources of a cluster roll by permissions");
         if grant.role == Role::Validator {
@@ -201,7 +202,8 @@ impl Look<'_> {
     /// Whether not too many others of its cluster roll; what only goes on waits for those that began after it.
     fn may_roll(&self, goes_on: bool) -> bool {
         let active = |view: &ResourceView| {
-            view.step.as_ref().map(|step| step.at).max(view.grant.as_ref().map(|grant| grant.at))
+            let grant = view.grant.as_ref().filter(|grant| !grant.mends);
+            view.step.as_ref().map(|step| step.at).max(grant.map(|grant| grant.at))
         };
         let is_rolling = goes_on && self.is_rolling(self.place, self.view);
         let rolls = |(place, view): (&Place, &ResourceView)| {
