@@ -16,15 +16,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::picture::facts;
 use super::plan::Format;
-use super::play::{cause, fault, fault_help, known, speed, troubles};
+use super::play::{cause, fault, fault_help, known, troubles};
 use crate::clock::Clock;
 use crate::cluster::limits::Limits;
 use crate::daemon::Daemon;
@@ -37,29 +38,30 @@ use crate::sandbox::faults::Wanted;
 use crate::upgrade::Plan;
 use crate::upgrade::waves::{by_readiness, waves};
 
-use self::cast::invented;
+use self::cast::{Cast, invented};
 use self::copied::chains;
 use self::played::Played;
 use self::report::{End, Report};
-use self::rhythm::{Jump, Rhythm, all_asked, is_calm};
+use self::rhythm::{Rhythm, is_calm};
 use self::scene::{Scene, approved, before_the_curtain, simulated};
 
+/// So many times as fast as the time in which requests are limited and Leases last runs the fleet's. More would be cheaper
+/// to play, and an answer that never comes would take too much of the fleet's time.
+const PACE: f64 = 10.0;
 /// What the end of the daemon may take.
 const END_BOUND: Duration = Duration::from_secs(10);
-/// Where the machine does not keep up with the questions, time goes so much slower until it does.
-const SLOWER: f64 = 16.0;
-/// How often it is looked whether time may jump.
-const TICK: Duration = Duration::from_millis(20);
+/// How often it is looked whether a soak may be jumped over.
+const TICK: Duration = Duration::from_secs(1);
 /// All is quiet when no resource has changed for so long and every node runs or cannot…
-const QUIET: Duration = Duration::from_millis(80);
-/// …or for so long, whatever the nodes do.
-const LONG_QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_secs(2);
+/// …or for so long, whatever the nodes do: no write is expected any more.
+const LONG_QUIET: Duration = Duration::from_secs(60);
 
 /// Play a fleet file on simulated clusters, in seconds, before it is carried out on real ones
 ///
 /// The clusters, labels, stages, settings and timers are those of the file; the API servers, pods and chains are those
-/// of the sandbox, in this process, and time runs fast and jumps over soaks. The daemon is the real one. Approvals are
-/// given at once. Nothing listens, and no kubeconfig is looked at, but with --from-clusters, which only reads.
+/// of the sandbox, in this process. Time passes only while nobody has anything to do, so that the outcome is the same on a
+/// slow machine, and jumps over soaks. The daemon is the real one. Approvals are given at once. Nothing listens, and no kubeconfig is looked at, but with --from-clusters, which only reads.
 /// Exit code 0: every upgrade has passed; 1: something halted or is stuck, or a cluster could not be read; 2: the fleet
 /// file, or what was asked for, is wrong.
 #[derive(Args)]
@@ -75,10 +77,6 @@ pub(super) struct RehearseArgs {
     /// What goes wrong during the upgrades, for example eu-1=crash-loop. May be given more than once.
     #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help("those of the fleet file"))]
     fail: Vec<(String, Wanted)>,
-    /// How much faster than real time the simulated time runs between its jumps; default: as fast as every node can be
-    /// asked for its health in time.
-    #[arg(long, value_name = "X", value_parser = speed)]
-    speed: Option<f64>,
     /// The version that the made-up resources run at first; default: the release before each upgrade's target.
     #[arg(long, value_name = "VERSION", conflicts_with = "from_clusters")]
     from: Option<String>,
@@ -101,10 +99,7 @@ pub(super) fn run(args: &RehearseArgs) -> ExitCode {
         eprintln!("error: {wrong}");
         return ExitCode::from(2);
     }
-    let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
-    let played = runtime.block_on(rehearse(args, &fleet));
-    runtime.shutdown_background();
-    match played {
+    match prepared(args, &fleet).and_then(|(cast, complete)| play(args, &fleet, cast, complete)) {
         Ok(report) => {
             if !args.output.print(&report.as_value()) {
                 print!("{}", report.as_text());
@@ -112,25 +107,50 @@ pub(super) fn run(args: &RehearseArgs) -> ExitCode {
             if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            eprintln!("error: a simulated cluster refused what it was to begin with: {error}");
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn rehearse(args: &RehearseArgs, written: &Fleet) -> Result<Report, kube::Error> {
-    let (cast, complete) = if args.from_clusters {
-        read::read(written).await
-    } else {
-        (invented(written, args.from.as_deref()).map_err(kube::Error::SerdeError)?, true)
-    };
+/// Who plays, and whether that is everybody who should.
+fn prepared(args: &RehearseArgs, fleet: &Fleet) -> Result<(Cast, bool), String> {
+    if !args.from_clusters {
+        let cast = invented(fleet, args.from.as_deref());
+        return cast.map(|cast| (cast, true)).map_err(|error| error.to_string());
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(cannot_start)?;
+    let cast = runtime.block_on(read::read(fleet));
+    runtime.shutdown_background();
+    Ok(cast)
+}
+
+/// Plays on one thread, on which time passes only while everybody waits for it.
+fn play(args: &RehearseArgs, fleet: &Fleet, cast: Cast, complete: bool) -> Result<Report, String> {
+    let mut one_thread = tokio::runtime::Builder::new_current_thread();
+    let runtime = one_thread.enable_all().start_paused(true).build().map_err(cannot_start)?;
+    let played = runtime.block_on(rehearse(args, fleet, cast, complete));
+    runtime.shutdown_background();
+    played.map_err(|error| format!("a simulated cluster refused what it was to begin with: {error}"))
+}
+
+#[allow(clippy::needless_pass_by_value)] // For `map_err`.
+fn cannot_start(error: std::io::Error) -> String {
+    format!("the threads of the command cannot be started: {error}")
+}
+
+async fn rehearse(
+    args: &RehearseArgs,
+    written: &Fleet,
+    cast: Cast,
+    complete: bool,
+) -> Result<Report, kube::Error> {
     let resources = cast.parts.len();
     let rhythm = Rhythm::of(written);
-    let pace = args.speed.unwrap_or_else(|| rhythm.pace(resources));
-    let clock = Clock::simulated(Timestamp::now(), pace);
+    let clock = Clock::simulated(Timestamp::now(), PACE);
     let fleet = simulated(written);
     let scene = Scene::set(&fleet, cast, &clock).await?;
-    let mut play = Play::begin(scene, &fleet, rhythm, (clock, pace));
+    let mut play = Play::begin(scene, &fleet, rhythm, clock);
     let mut remarks = std::mem::take(&mut play.scene.cast.remarks);
     remarks.extend(play.comes_up().await);
 
@@ -175,8 +195,6 @@ struct Play {
     scene: Scene,
     daemon: Daemon,
     clock: Clock,
-    /// How fast the clock runs where the machine keeps up.
-    pace: f64,
     rhythm: Rhythm,
     fleets: watch::Sender<Arc<Fleet>>,
     /// Nobody changes them; a daemon wants them all the same.
@@ -187,25 +205,20 @@ struct Play {
 struct Seen {
     board: Board,
     facts: BTreeMap<String, String>,
-    /// In real time: nothing of a resource has changed since.
+    /// Nothing of a resource has changed since.
     unchanged: Instant,
     /// In fleet time: nothing that a person would be told has changed since, jumps over soaks aside.
     moved: Timestamp,
-    jumped: Timestamp,
-    /// Whether the clock was slowed down.
-    is_slow: bool,
 }
 
 impl Play {
-    fn begin(scene: Scene, fleet: &Fleet, rhythm: Rhythm, (clock, pace): (Clock, f64)) -> Self {
+    fn begin(scene: Scene, fleet: &Fleet, rhythm: Rhythm, clock: Clock) -> Self {
         let (fleets, followed) = watch::channel(Arc::new(before_the_curtain(fleet)));
         let (kubeconfigs, unchanging) = watch::channel(BTreeMap::new());
-        // Nobody else is there to take over: a Lease lasts a second, whatever the file says.
-        let lease_divisor = u32::try_from(fleet.lease.as_secs()).unwrap_or(1).max(1);
-        let limits = Limits { lease_divisor, ..Limits::default() };
-        let connect = Arc::new(InProcess { clusters: scene.clusters.clusters.clone(), limits });
+        let connect =
+            Arc::new(InProcess { clusters: scene.clusters.clusters.clone(), limits: Limits::default() });
         let daemon = Daemon::start_on(followed, unchanging, connect, &clock);
-        Self { scene, daemon, clock, pace, rhythm, fleets, _kubeconfigs: kubeconfigs }
+        Self { scene, daemon, clock, rhythm, fleets, _kubeconfigs: kubeconfigs }
     }
 
     /// Waits until every resource is up; what is not after a while is named, and plays as it is.
@@ -214,7 +227,7 @@ impl Play {
         let patience = self.clock.now() + self.rhythm.patience;
         let up = async {
             let _ = board.wait_for(|board| self.scene.missing(board).is_empty()).await;
-            // A Lease takes its real time, which would count as the fleet's.
+            // So that the time until it leads does not count.
             let _ = home.wait_for(|home| home.no_steps.is_none()).await;
         };
         tokio::select! {
@@ -231,14 +244,8 @@ impl Play {
         let (mut board, mut plans) = (self.daemon.board.clone(), self.daemon.plans.clone());
         let mut tick = tokio::time::interval(TICK);
         let began = played.began();
-        let mut seen = Seen {
-            board: Board::default(),
-            facts: BTreeMap::new(),
-            unchanged: Instant::now(),
-            moved: began,
-            jumped: began,
-            is_slow: false,
-        };
+        let mut seen =
+            Seen { board: Board::default(), facts: BTreeMap::new(), unchanged: Instant::now(), moved: began };
         loop {
             let (now_seen, plan) = (board.borrow_and_update().clone(), plans.borrow_and_update().clone());
             let now = self.clock.now();
@@ -249,9 +256,12 @@ impl Play {
             if let Some(end) = outcome(&plan, still > self.rhythm.patience).filter(|_| is_of_fleet) {
                 return (end, plan);
             }
-            self.keep_up(&mut seen, now);
             if is_of_fleet && seen.is_quiet() {
-                self.jump(&plan, &mut seen);
+                let long_quiet = seen.unchanged.elapsed() > LONG_QUIET;
+                if let Some(by) = self.rhythm.jump(&plan, now, long_quiet) {
+                    self.clock.advance(by);
+                    seen.moved += by;
+                }
             }
             tokio::select! {
                 _ = tick.tick() => {}
@@ -259,29 +269,6 @@ impl Play {
                 _ = board.changed() => {}
             }
         }
-    }
-
-    /// Slows the clock down while the nodes are not asked as often as they would be on a machine that keeps up.
-    fn keep_up(&self, seen: &mut Seen, now: Timestamp) {
-        let is_behind = self.rhythm.is_behind(&seen.board, now);
-        if is_behind != seen.is_slow {
-            seen.is_slow = is_behind;
-            self.clock.set_speed(if is_behind { self.pace / SLOWER } else { self.pace });
-        }
-    }
-
-    fn jump(&self, plan: &Plan, seen: &mut Seen) {
-        let long_quiet = seen.unchanged.elapsed() > LONG_QUIET;
-        let by = match self.rhythm.jump(plan, self.clock.now(), long_quiet) {
-            Jump::Near(by) if all_asked(&seen.board, seen.jumped) => by,
-            Jump::Far(by) => {
-                seen.moved += by;
-                by
-            }
-            _ => return,
-        };
-        self.clock.advance(by);
-        seen.jumped = self.clock.now();
     }
 }
 

@@ -74,7 +74,7 @@ pub enum What {
 #[must_use]
 pub fn verdict(health: Option<&NodeHealth>, expected: &Expected<'_>, now: Timestamp) -> Verdict {
     let Some(health) = health else { return Verdict::Unknown };
-    let mut walk = Walk::default();
+    let mut walk = Walk { line: expected.tag.and_then(line), ..Walk::default() };
     for sample in current(health, expected.ready_since) {
         walk.step(sample, expected);
     }
@@ -183,7 +183,11 @@ impl Heights {
 
 /// A walk over a window, from its oldest answer to its newest.
 #[derive(Default)]
-struct Walk {
+struct Walk<'a> {
+    /// The line of versions that it should be of; `None` where the tag does not tell.
+    line: Option<Line>,
+    /// The version reported last, and whether it is of that line: most answers report the same.
+    reported: Option<(&'a str, bool)>,
     last: Option<Timestamp>,
     best: Heights,
     finalized: Heights,
@@ -200,8 +204,8 @@ struct Bad {
     words: String,
 }
 
-impl Walk {
-    fn step(&mut self, sample: &Sample, expected: &Expected<'_>) {
+impl<'a> Walk<'a> {
+    fn step(&mut self, sample: &'a Sample, expected: &Expected<'_>) {
         let at = sample.at;
         if self.last.is_some_and(|last| at.duration_since(last) > expected.stale) {
             // Nobody looked meanwhile: it has to prove itself anew.
@@ -230,10 +234,22 @@ impl Walk {
         }
     }
 
-    fn fault(&self, sample: &Sample, expected: &Expected<'_>) -> Option<(What, String)> {
+    /// Whether a reported version is of the line that the tag names: patches of a line report one and the same version.
+    fn is_of_line(&mut self, reported: &'a str) -> bool {
+        let Some(wanted) = self.line else { return true };
+        if let Some((_, is)) = self.reported.filter(|(known, _)| *known == reported) {
+            return is;
+        }
+        let runs = line(reported.split('-').next().unwrap_or_default());
+        let is = runs.is_none_or(|runs| runs == wanted);
+        self.reported = Some((reported, is));
+        is
+    }
+
+    fn fault(&mut self, sample: &'a Sample, expected: &Expected<'_>) -> Option<(What, String)> {
         let rules = &expected.rules;
         if let (Some(tag), Some(version)) = (expected.tag, &sample.version)
-            && !is_of_line(tag, version)
+            && !self.is_of_line(version)
         {
             return Some((What::Version, format!("it reports version {version} and should be {tag}")));
         }
@@ -267,15 +283,12 @@ impl Walk {
     }
 }
 
-/// Whether a reported version is of the line that a tag names: patches of a line report one and the same version. A tag
-/// that does not tell is not held against the node.
-fn is_of_line(tag: &str, reported: &str) -> bool {
-    let number = reported.split('-').next().unwrap_or_default();
-    let numbers =
-        |version: &ClientVersion| era::node_version(version).map(|(major, minor, _)| (major, minor));
-    let wanted = numbers(&ClientVersion::parse(tag));
-    let runs = numbers(&ClientVersion::parse(number));
-    wanted.zip(runs).is_none_or(|(wanted, runs)| wanted == runs)
+/// The numbers that all versions of a line have in common.
+type Line = (u32, u32);
+
+/// The line that a tag or a reported version names, if it tells.
+fn line(version: &str) -> Option<Line> {
+    era::node_version(&ClientVersion::parse(version)).map(|(major, minor, _)| (major, minor))
 }
 
 #[cfg(test)]

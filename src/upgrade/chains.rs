@@ -73,6 +73,7 @@ fn judge(all: &[(bool, Progress)]) -> Chain {
     let top = nodes.iter().filter(|(_, one)| one.stands.is_some()).map(|(_, one)| one.height).max();
     let all_stand = nodes.iter().all(|(_, one)| one.stands.is_some() || Some(one.height) <= top);
     let stalled = control.iter().filter_map(|one| one.stands).max().filter(|_| all_stand);
-    let resumed = control.iter().map(|one| one.ended).min().flatten();
+    // One that still stands was not asked since, or is sick by itself.
+    let resumed = control.iter().filter(|one| one.stands.is_none()).map(|one| one.ended).min().flatten();
     Chain { stalled, resumed, is_unknown }
 }

@@ -177,11 +177,21 @@ impl Chart {
         })
     }
 
-    /// Whether a validator that is Ready is known to be sick, and not just for a moment.
+    /// Whether a node that is Ready is known to be sick, and not just for a moment. While its chain stood still no node was
+    /// sick by that: it counts from when the chain went on.
     #[must_use]
-    pub fn is_sick(&self, resource: &ResourceView, role: &RoleView, node: &NodeView) -> bool {
+    pub fn is_sick(
+        &self,
+        resource: &ResourceView,
+        role: &RoleView,
+        node: &NodeView,
+        resumed: Option<Timestamp>,
+    ) -> bool {
         match self.verdict(resource, role, node) {
-            Verdict::Unhealthy { since, .. } => self.now.duration_since(since) >= UNAVAILABLE_AFTER,
+            Verdict::Unhealthy { since, .. } => {
+                let since = resumed.map_or(since, |resumed| since.max(resumed));
+                self.now.duration_since(since) >= UNAVAILABLE_AFTER
+            }
             _ => false,
         }
     }

@@ -262,7 +262,9 @@ fn note_health(survey: &Survey<'_>, plan: &mut Plan) {
             && gates::cluster_is_open(survey, resource.cluster).is_ok()
             && write_is_over(survey, place).is_ok()
             && !plan.actions.iter().any(|action| action.place == *place);
-        if let Some(stretch) = open.then(|| to_note(&resource.view, &resource.chart)).flatten() {
+        if let Some(stretch) =
+            open.then(|| to_note(&resource.view, &resource.chart, survey.chain(&resource.view))).flatten()
+        {
             plan.actions.push(action(place.clone(), resource, Write::Health(stretch)));
         }
     }

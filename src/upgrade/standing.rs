@@ -203,11 +203,12 @@ fn well_since(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, Time
 
 /// What has to be noted on the resource, so that whoever looks after us counts the soak from the same moment: that it is
 /// sick, or since when it is not any more. A dip, or a start that took no longer than one, is not worth it.
-pub fn to_note(resource: &ResourceView, chart: &Chart) -> Option<Stretch> {
+pub fn to_note(resource: &ResourceView, chart: &Chart, chain: &Chain) -> Option<Stretch> {
     let version = resource.client_version.as_deref()?;
     let noted = resource.healthy.as_ref().filter(|stretch| stretch.version == version);
     let runs = |node: &NodeView| node.version.as_deref() == Some(version);
-    let since = if nodes(resource).any(|(role, node)| runs(node) && chart.is_sick(resource, role, node)) {
+    let is_sick = |role, node| runs(node) && chart.is_sick(resource, role, node, chain.resumed);
+    let since = if nodes(resource).any(|(role, node)| is_sick(role, node)) {
         None
     } else {
         let (_, anchor) = well_since(resource, chart)?;

@@ -212,7 +212,8 @@ impl<'a> Survey<'a> {
         self.is_ready(resource.cluster)
             && role.and_then(|role| Some((role, role.nodes.first()?))).is_some_and(|(role, validator)| {
                 validator.ready_since.is_some()
-                    && !(resource.chart.owned && resource.chart.is_sick(view, role, validator))
+                    && !(resource.chart.owned
+                        && resource.chart.is_sick(view, role, validator, self.chain(view).resumed))
             })
     }
 

@@ -102,7 +102,8 @@ fn a_patch_or_a_tag_that_moves_is_not_told_from_the_reported_version() {
         ("stable9912", "1.18.0-0d1f", true),
         ("stable2506", "1.18.0-0d1f", false),
     ] {
-        assert_eq!(is_of_line(tag, reported), same, "{tag} {reported}");
+        let mut walk = Walk { line: line(tag), ..Walk::default() };
+        assert_eq!(walk.is_of_line(reported), same, "{tag} {reported}");
     }
 }
 

@@ -309,3 +309,30 @@ fn a_node_that_was_well_in_time_is_not_failed_because_another_one_cannot_be_aske
     }
     assert_eq!(failed(&planned(&model)), None, "{:?}", planned(&model).progress);
 }
+
+#[test]
+fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sick_one() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
+        width: 2,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    });
+    model.pass(600);
+    let (before, at) = (model.now - SignedDuration::from_secs(20), model.now);
+    // All stood still; one is seen to go on, the other was asked just before that.
+    says(&mut model, "c0", |health| {
+        finalises_nothing(health);
+        let mut again = health.samples.back().unwrap().clone();
+        (again.at, again.finalized) = (at, again.finalized + 1);
+        health.note(Ok(again));
+    });
+    says(&mut model, "c1", |health| {
+        finalises_nothing(health);
+        health.samples.back_mut().unwrap().at = before;
+    });
+    let rolls = |plan: &Plan| plan.actions.len();
+    // The first one may roll, and the second is not free to roll beside it.
+    assert!(rolls(&planned(&model)) <= 1, "{:?}", planned(&model).actions);
+}

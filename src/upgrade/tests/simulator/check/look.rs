@@ -217,7 +217,18 @@ impl Look<'_> {
     }
 
     fn is_rolling(&self, place: &Place, view: &ResourceView) -> bool {
-        view.held.is_none() && (self.is_moving(place, view) || self.has_open_grant(place, view))
+        let goes_on = || self.has_open_grant(place, view) || self.is_half_way(view);
+        view.held.is_none() && (self.is_moving(place, view) || goes_on())
+    }
+
+    /// Whether a permission was given for the templates that are wanted, and others are still to come.
+    fn is_half_way(&self, view: &ResourceView) -> bool {
+        let current = |grant: &&Grant| {
+            let late = grant.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+            !late && view.role(grant.role).is_some_and(|role| role.hash == grant.hash)
+        };
+        view.grant.as_ref().filter(current).is_some()
+            && nodes(view).any(|(role, node)| node.is_outdated(&role.hash))
     }
 
     /// Whether the pod that was permitted to restart last is not healthy on its template yet.
