@@ -146,6 +146,9 @@ pub struct ResourceView {
     pub settled_since: Option<Timestamp>,
     /// Whether it was ever settled; until then it is bootstrapping.
     pub ever_settled: bool,
+    /// When it was first settled at the version of its spec, after the last step to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Timestamp>,
     /// Whether the validator's keystore outlives its pod; true where there is no validator.
     pub keystore_kept: bool,
     /// Whether the validator talks to its sentries only.

@@ -53,6 +53,9 @@ pub const PEER_ID_ANNOTATION: &str = "polkadot.swisscomblockchain.com/peer-id";
 /// On a Secret with node keys: the Secret and entry that the first one was copied from.
 pub const KEY_SOURCE_ANNOTATION: &str = "polkadot.swisscomblockchain.com/node-key-from";
 
+/// On a claim: the version of the client that last used the volume.
+pub const LAST_CLIENT_ANNOTATION: &str = "polkadot.swisscomblockchain.com/last-client-version";
+
 /// On a StatefulSet that was taken over: the resource's generation then. Until that changes, its template stays.
 pub const ADOPTED_ANNOTATION: &str = "polkadot.swisscomblockchain.com/adopted-at-generation";
 

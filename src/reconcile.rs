@@ -12,6 +12,7 @@ pub mod compare;
 pub mod conditions;
 pub mod events;
 mod keys;
+mod last_client;
 mod make;
 mod names;
 pub mod observe;
@@ -154,6 +155,9 @@ async fn change(
         prune(polkadot, observed, inputs, made).await?;
         delete_blocked(polkadot, observed, inputs, made).await?;
         try_version(polkadot, observed, inputs, made).await?;
+        for (claim, version) in last_client::to_note(observed) {
+            apply::note_client(inputs.client, &ResourceId::of(polkadot), &claim, &version).await?;
+        }
     }
     Ok(())
 }

@@ -146,6 +146,21 @@ pub enum Code {
 }
 
 impl Code {
+    /// Whether it passes by itself, soon, and says nothing of what it hides meanwhile.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        matches!(
+            self,
+            Self::HomeUnreachable
+                | Self::Standby
+                | Self::TakingOver
+                | Self::ClockSkew
+                | Self::RecordPending
+                | Self::WriteUnderWay
+                | Self::ClusterUnreachable
+        )
+    }
+
     /// Whether only a person can end it.
     #[must_use]
     pub fn needs_a_person(self) -> bool {

@@ -70,6 +70,18 @@ pub fn is_floating(tag: &str) -> bool {
     FLOATING.contains(&tag)
 }
 
+/// How `wanted` stands to the version `runs`, in words, where it is not known to be the same or newer: a client may not
+/// open the database of a newer one.
+#[must_use]
+pub fn not_newer(wanted: &str, runs: &str) -> Option<&'static str> {
+    match ClientVersion::parse(wanted).order(&ClientVersion::parse(runs)) {
+        _ if wanted == runs => None,
+        Order::Newer | Order::Same => None,
+        Order::Older => Some("is older than"),
+        Order::SameLine | Order::Unknown => Some("cannot be compared with"),
+    }
+}
+
 impl ClientVersion {
     /// Reads a tag; never fails, see [`ClientVersion::Other`].
     #[must_use]

@@ -72,7 +72,7 @@ pub struct Grant {
     pub ordinal: i32,
     /// When.
     pub at: Timestamp,
-    /// The pod was down: it got its permission out of turn.
+    /// The pod would not have come up by itself: it got its permission out of turn.
     #[serde(default, skip_serializing_if = "is_false")]
     pub mends: bool,
 }

@@ -50,6 +50,20 @@ pub struct PolkadotStatus {
     /// When the resource was settled for the first time; until then it is bootstrapping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_settled: Option<Time>,
+    /// When the resource was first settled at the version of its spec, after the last step to it: what restarts later does
+    /// so for another reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Reached>,
+}
+
+/// A version that every node came up with.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reached {
+    /// The version.
+    pub version: String,
+    /// When that was seen.
+    pub at: Time,
 }
 
 /// One node of the resource.

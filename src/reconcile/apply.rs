@@ -14,7 +14,9 @@ use tracing::{Instrument as _, info, info_span};
 use crate::desired::{Child, ChildKind, Keys};
 use crate::identity::{NodeKey, masked};
 use crate::observed::{NodeView, RoleView};
-use crate::polkadot::{FIELD_MANAGER, GROUP, Names, Polkadot, PolkadotStatus, ResourceId, Role};
+use crate::polkadot::{
+    FIELD_MANAGER, GROUP, LAST_CLIENT_ANNOTATION, Names, Polkadot, PolkadotStatus, ResourceId, Role,
+};
 
 use super::observe::LiveChild;
 use super::prepull::Trial;
@@ -59,6 +61,20 @@ pub(super) async fn apply(
         if !names::is_of(&uid, &polkadot.name_any(), controller, found.labels(), found.managed_fields()) {
             return Ok(Err(Taken { kind: child.kind, name: child.name.clone() }));
         }
+        if let Some(labels) = lost_labels(child, &found) {
+            // Without them it is in no cache, and what it must keep is not known: first it has to be seen again.
+            let patch = Patch::Merge(json!({"metadata": {
+                "uid": found.uid(), "resourceVersion": found.resource_version(), "labels": labels,
+            }}));
+            let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+            bounded("label", child, api.patch(&child.name, &params, &patch)).await?;
+            info!(
+                kind = child.kind.api().1,
+                name = child.name,
+                "Gave an object the labels back by which it is found."
+            );
+            return Ok(Ok(()));
+        }
         body["metadata"]["uid"] = json!(found.uid());
         body["metadata"]["resourceVersion"] = json!(found.resource_version());
     }
@@ -67,6 +83,13 @@ pub(super) async fn apply(
     let what = if seen.is_some() { "Repaired or updated an object." } else { "Created an object." };
     info!(kind = child.kind.api().1, name = child.name, "{what}");
     Ok(Ok(()))
+}
+
+/// The labels of an object, where it lacks the one that the caches select by.
+fn lost_labels<'a>(child: &'a Child, found: &DynamicObject) -> Option<&'a Value> {
+    let labels = &child.body["metadata"]["labels"];
+    let app = found.labels().get("app").map(String::as_str);
+    (labels["app"].is_string() && app != labels["app"].as_str()).then_some(labels)
 }
 
 /// Makes the old operator's fields of an object ours, and nothing else; returns the object's new version.
@@ -227,6 +250,29 @@ pub(super) async fn grow(
         }
         Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => Ok(Err(masked(&status.message))),
         Err(source) => Err(Error::Api { what: format!("let the claim {claim} grow"), source }),
+    }
+}
+
+/// Notes on a claim which version of the client uses it, if it still is as it was seen.
+pub(super) async fn note_client(
+    client: &Client,
+    id: &ResourceId,
+    claim: &Claim,
+    version: &str,
+) -> Result<()> {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &id.namespace);
+    let patch = Patch::Merge(json!({"metadata": {
+        "uid": claim.uid, "resourceVersion": claim.resource_version,
+        "annotations": {LAST_CLIENT_ANNOTATION: version},
+    }}));
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    match in_time(api.patch(&claim.name, &params, &patch)).await? {
+        Ok(_) => Ok(()),
+        // It has changed, or is gone: the next look is on its way.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(source) => {
+            Err(Error::Api { what: format!("note its version on the claim {}", claim.name), source })
+        }
     }
 }
 

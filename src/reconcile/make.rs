@@ -13,7 +13,7 @@ use super::apply::Taken;
 use super::conditions::Verdict;
 use super::events::{Deed, Done};
 use super::observe::{LiveChild, Observed};
-use super::{Inputs, Result, adopt, apply, claims, compare, keys, names, observe, roles, roll};
+use super::{Inputs, Result, adopt, apply, claims, compare, keys, last_client, names, observe, roles, roll};
 
 /// What was made of the resource, so far.
 #[derive(Default)]
@@ -63,6 +63,12 @@ pub(super) async fn make(
     let basis = basis(polkadot, inputs, observed, &keys, version);
     let templates = desired::templates(&basis);
     made.roles = roles(polkadot, observed, &templates);
+    let refusal =
+        |template: &Template| last_client::refusal(polkadot, observed, template.role, &template.hash);
+    if let Some(words) = templates.iter().find_map(refusal) {
+        made.trouble = Some(("DowngradeRefused", words));
+        return Ok(());
+    }
     let mut children = children(&basis, observed, &templates, made);
     let steps = claims::steps(polkadot, observed, made, &mut children);
     made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();

@@ -293,7 +293,7 @@ pub fn unasked(polkadot: &Polkadot, observed: &Observed, roles: &[RoleView]) -> 
     roles.iter().flat_map(of_role).collect()
 }
 
-fn mounts(pod: &Pod, claim: &str) -> bool {
+pub(super) fn mounts(pod: &Pod, claim: &str) -> bool {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
     let mut claims =
         volumes.into_iter().flatten().filter_map(|volume| volume.persistent_volume_claim.as_ref());
@@ -320,7 +320,7 @@ pub fn not_started(pods: &[Arc<Pod>]) -> Vec<String> {
     pods.iter().filter(|pod| !has_started(pod)).map(|pod| pod.name_any()).collect()
 }
 
-fn has_started(pod: &Pod) -> bool {
+pub(super) fn has_started(pod: &Pod) -> bool {
     let has_run = |state: &Option<ContainerState>| {
         state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
     };

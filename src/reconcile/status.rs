@@ -9,7 +9,7 @@ use kube::{Resource as _, ResourceExt as _};
 use crate::desired::{self, Keys};
 use crate::observed::health::DIP;
 use crate::observed::{ResourceView, RoleView, Tried};
-use crate::polkadot::status::{NodeStatus, Settled};
+use crate::polkadot::status::{NodeStatus, Reached, Settled};
 use crate::polkadot::{Condition, Polkadot, PolkadotStatus, ResourceId, Role, record};
 
 use super::conditions::{self, Verdict};
@@ -56,6 +56,7 @@ pub fn derive(polkadot: &Polkadot, found: &Findings<'_>, now: Timestamp) -> Polk
     let settled = settled(polkadot, found, previous.settled.as_ref(), now);
     let first_settled =
         previous.first_settled.clone().or_else(|| settled.as_ref().map(|settled| settled.since.clone()));
+    let reached = reached(polkadot, settled.as_ref(), previous.reached.as_ref(), now);
     let generation = polkadot.meta().generation;
     let nodes = nodes(found, &previous.nodes);
     let conditions = conditions::verdicts(polkadot, found)
@@ -71,7 +72,26 @@ pub fn derive(polkadot: &Polkadot, found: &Findings<'_>, now: Timestamp) -> Polk
         sentry_selector: polkadot.spec.kind.has(Role::Sentry).then(|| sentry_selector(polkadot)),
         settled,
         first_settled,
+        reached,
     }
+}
+
+fn reached(
+    polkadot: &Polkadot,
+    settled: Option<&Settled>,
+    previous: Option<&Reached>,
+    now: Timestamp,
+) -> Option<Reached> {
+    let version = polkadot.spec.client_version.as_ref()?;
+    let step: Option<record::Step> = record::read(polkadot.annotations(), record::STEP_ANNOTATION);
+    let since = step.map_or(Timestamp::MIN, |step| step.at.min(now));
+    let known = previous.filter(|known| known.version == *version);
+    if let Some(known) = known.filter(|known| known.at.0 >= since) {
+        return Some(known.clone());
+    }
+    let is_settled = settled.is_some_and(|settled| settled.interrupted.is_none());
+    // Of an earlier step to the same version it stays known until this one has come through.
+    if is_settled { Some(Reached { version: version.clone(), at: Time(now) }) } else { known.cloned() }
 }
 
 /// Sentries with a pod, for the `scale` subresource.
@@ -119,6 +139,11 @@ pub fn view(
         trouble: found.trouble.as_ref().map(|(_, words)| words.clone()).or_else(|| contest(found)),
         settled_since: current.map(|settled| settled.since.0.min(now)),
         ever_settled: status.first_settled.is_some(),
+        reached: status
+            .reached
+            .as_ref()
+            .filter(|reached| Some(&reached.version) == polkadot.spec.client_version.as_ref())
+            .map(|reached| reached.at.0.min(now)),
         keystore_kept: found.pods.keystore_kept,
         reserved_only: polkadot.spec.secure_communication_support.enabled
             && polkadot.replicas(Role::Sentry) > 0,

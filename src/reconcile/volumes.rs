@@ -38,7 +38,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    fn of(claim: &PersistentVolumeClaim) -> Self {
+    /// The claim, as it is.
+    pub(super) fn of(claim: &PersistentVolumeClaim) -> Self {
         Self {
             name: claim.name_any(),
             uid: claim.uid().unwrap_or_default(),

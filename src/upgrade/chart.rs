@@ -138,6 +138,10 @@ impl Chart {
                 Verdict::Unhealthy { words, .. } => words,
                 _ if node.ready_since.is_none() => "its pod is not Ready".into(),
                 _ if node.is_outdated(&role.hash) => "its pod waits to be restarted".into(),
+                // By readiness alone it is well, for too short a while.
+                Verdict::Blocked(_) if self.rules.probe == Probing::Optional => {
+                    format!("it has not been Ready for {:#} yet", self.stable_for())
+                }
                 Verdict::Blocked(why) => format!("its health is not known: {why}"),
                 Verdict::Unknown => "its health is not known yet".into(),
                 Verdict::Healthy { .. } => {

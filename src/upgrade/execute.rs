@@ -3,7 +3,7 @@
 //! What a patch answered stands in for the view until the watch has caught up; what did not answer counts as under
 //! way until a fresh read says otherwise. No cluster's slowness holds up another: every write is a task of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -218,7 +218,11 @@ impl Executor {
         let theirs = |wait: &&Wait| wait.code.needs_a_person();
         let waits: BTreeMap<&Place, &Wait> =
             made.waits.iter().filter(theirs).map(|wait| (&wait.place, wait)).collect();
-        self.told.retain(|place, code| waits.get(place).is_some_and(|wait| wait.code == *code));
+        let hidden: BTreeSet<&Place> =
+            made.waits.iter().filter(|wait| wait.code.is_passing()).map(|wait| &wait.place).collect();
+        self.told.retain(|place, code| {
+            hidden.contains(place) || waits.get(place).is_some_and(|wait| wait.code == *code)
+        });
         for (place, wait) in waits {
             if self.reach.hold.is_held() && self.told.insert(place.clone(), wait.code).is_none() {
                 let (wait, reach, now) = (wait.clone(), self.reach.clone(), self.clock.now());

@@ -278,15 +278,18 @@ fn width_and_nodes(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(),
         let words = format!("{allowed} of stage {} may be in flight: {}", stage.name, names.join(", "));
         return Err((Code::Width, words));
     }
-    nodes_in_flight(cluster, survey.rolling_besides(&candidate.place))
+    nodes_in_flight(cluster, &survey.rolling_besides(&candidate.place))
 }
 
 /// I3: no more resources rolling within a cluster than `maxNodesInFlight`; so many others count.
-pub fn nodes_in_flight(cluster: &Cluster, others: usize) -> Result<(), Veto> {
+pub fn nodes_in_flight(cluster: &Cluster, others: &[String]) -> Result<(), Veto> {
     let allowed = cluster.settings.max_nodes_in_flight.max(1) as usize;
-    if others >= allowed {
-        let words =
-            format!("{allowed} resources of cluster {} may roll at once (maxNodesInFlight)", cluster.name);
+    if others.len() >= allowed {
+        let words = format!(
+            "{allowed} of cluster {} may roll at once (maxNodesInFlight): {}",
+            cluster.name,
+            others.join(", ")
+        );
         return Err((Code::NodesInFlight, words));
     }
     Ok(())

@@ -153,10 +153,10 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if rolls::loses_keystore(owner, view, role) {
         return Err((Code::EphemeralKeystore, EPHEMERAL_KEYSTORE.into()));
     }
-    // A pod that is down has nothing to lose, and whoever mends it should not have to wait.
-    let mends = is_down(view, role, ordinal);
+    // What does not come up by itself has nothing to lose, and whoever mends it should not have to wait.
+    let mends = is_stuck(view, role, ordinal);
     if !mends {
-        gates::nodes_in_flight(resource.cluster, survey.rolling_before(place))?;
+        gates::nodes_in_flight(resource.cluster, &survey.rolling_before(place))?;
     }
     if validator_will_roll(resource) {
         gates::validator_budget(survey, place, resource)?;
@@ -164,9 +164,9 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     Ok(Grant { role, hash, ordinal, at: survey.now, mends })
 }
 
-fn is_down(view: &ResourceView, role: Role, ordinal: i32) -> bool {
+fn is_stuck(view: &ResourceView, role: Role, ordinal: i32) -> bool {
     let mut nodes = view.role(role).into_iter().flat_map(|role| &role.nodes);
-    nodes.any(|node| node.ordinal == ordinal && node.ready_since.is_none())
+    nodes.any(|node| node.ordinal == ordinal && node.ready_since.is_none() && node.stuck.is_some())
 }
 
 /// With the first node that is not healthy, and why.

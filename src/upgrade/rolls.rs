@@ -6,7 +6,7 @@
 use crate::fleet::Upgrade;
 use crate::observed::{NodeView, ResourceView, RoleView};
 use crate::polkadot::{Grant, Role};
-use crate::version::{ClientVersion, Order};
+use crate::version::not_newer;
 
 use super::chart::{Chart, nodes};
 use super::survey::PROGRESS_DEADLINE;
@@ -118,11 +118,7 @@ pub fn downgrade(owner: Option<&Upgrade>, chart: &Chart, resource: &ResourceView
     let nodes = resource.roles.iter().flat_map(RoleView::outdated);
     let others = nodes.filter(|node| node.version.as_deref() != Some(wanted));
     others.filter_map(|node| chart.running(resource, node)).find_map(|running| {
-        let how = match ClientVersion::parse(wanted).order(&ClientVersion::parse(running)) {
-            Order::Newer | Order::Same => return None,
-            Order::Older => "is older than",
-            Order::SameLine | Order::Unknown => "cannot be compared with",
-        };
+        let how = not_newer(wanted, running)?;
         Some(format!(
             "{wanted} {how} {running}, which runs; set spec.clientVersion to {running} or later, or let an upgrade \
              with allowDowngrade: true own this resource"

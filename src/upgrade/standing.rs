@@ -13,6 +13,7 @@ use super::chains::Chain;
 use super::chart::{Chart, nodes};
 use super::prepull;
 use super::rollback;
+use super::rolls;
 
 /// Where machines are added for pods that fit on none, that takes this long at most.
 const ADDING_A_MACHINE: SignedDuration = SignedDuration::from_mins(5);
@@ -117,9 +118,10 @@ fn since_step(
     chart: &Chart,
     chain: &Chain,
 ) -> Standing {
+    let begun = counts_from(resource, step, chart);
     // While the chain stood still nobody could become healthy.
-    let from = chain.resumed.map_or(step.at, |resumed| resumed.max(step.at));
-    let deadline = from + upgrade.progress_deadline;
+    let from = begun.map(|begun| chain.resumed.map_or(begun, |resumed| resumed.max(begun)));
+    let deadline = from.map_or(Timestamp::MAX, |from| from + upgrade.progress_deadline);
     if let Some(why) = prepull::failed(upgrade, resource) {
         return Standing::Failed(why.to_owned());
     }
@@ -140,9 +142,20 @@ fn since_step(
         }
         soon => {
             let deadline = soon.map_or(deadline, |(since, ..)| since.min(deadline));
-            Standing::InFlight { deadline: Some(deadline) }
+            Standing::InFlight { deadline: from.map(|_| deadline) }
         }
     }
+}
+
+/// From when the deadline counts: from the step, until all of it came up. What restarts after that does so for somebody's
+/// edit, in its own time; and while that waits for permission nothing can be late.
+fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart) -> Option<Timestamp> {
+    let Some(reached) = resource.reached.filter(|at| *at >= step.at) else { return Some(step.at) };
+    if resource.roll_pending() && !rolls::is_outstanding(chart, resource) {
+        return None;
+    }
+    let later = resource.grant.as_ref().map(|grant| grant.at).filter(|at| *at >= reached);
+    Some(later.unwrap_or(step.at))
 }
 
 /// Past the deadline and not failed: the chain stands still, a node that syncs is on its way, or nobody can ask.

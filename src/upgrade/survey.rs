@@ -162,19 +162,19 @@ impl<'a> Survey<'a> {
     }
 
     /// Other rolling resources of its cluster.
-    pub fn rolling_besides(&self, place: &Place) -> usize {
-        self.others_rolling(place).count()
+    pub fn rolling_besides(&self, place: &Place) -> Vec<String> {
+        self.others_rolling(place).map(|(other, _)| other.1.to_string()).collect()
     }
 
     /// Those that go before a next permission for this one: all while it is not rolling itself, otherwise those that were
     /// active after it. What was through or given up, and counts as rolling again (by an edit, or because its chain goes
     /// on), waits for what has begun since.
-    pub fn rolling_before(&self, place: &Place) -> usize {
+    pub fn rolling_before(&self, place: &Place) -> Vec<String> {
         let own = self.resources.get(place).filter(|own| own.rolling).map(|own| (own.active, place));
         let is_before = |(other, resource): &(&Place, &Surveyed<'_>)| {
             own.is_none_or(|own| (resource.active, *other) > own)
         };
-        self.others_rolling(place).filter(is_before).count()
+        self.others_rolling(place).filter(is_before).map(|(other, _)| other.1.to_string()).collect()
     }
 
     fn others_rolling<'s>(&'s self, place: &'s Place) -> impl Iterator<Item = (&'s Place, &'s Surveyed<'a>)> {

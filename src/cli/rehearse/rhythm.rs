@@ -8,18 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cli::play::STALLED;
 use crate::fleet::Fleet;
 use crate::observed::{Board, ClusterState};
-use crate::upgrade::{Code, Plan};
-
-/// What is not the fleet's time to wait for.
-const REAL: [Code; 7] = [
-    Code::HomeUnreachable,
-    Code::Standby,
-    Code::TakingOver,
-    Code::ClockSkew,
-    Code::RecordPending,
-    Code::WriteUnderWay,
-    Code::ClusterUnreachable,
-];
+use crate::upgrade::Plan;
 
 /// The fleet's own times.
 pub(super) struct Rhythm {
@@ -44,10 +33,10 @@ impl Rhythm {
 
     /// How far the time may jump when all is quiet; for long enough, not even a write is expected any more.
     pub(super) fn jump(&self, plan: &Plan, now: Timestamp, long_quiet: bool) -> Option<SignedDuration> {
-        let real = || plan.waits.iter().any(|wait| REAL.contains(&wait.code));
+        let passing = || plan.waits.iter().any(|wait| wait.code.is_passing());
         let in_flight =
             plan.progress.iter().flat_map(|progress| &progress.stages).any(|stage| stage.in_flight > 0);
-        if in_flight || !plan.actions.is_empty() || (!long_quiet && real()) {
+        if in_flight || !plan.actions.is_empty() || (!long_quiet && passing()) {
             return None;
         }
         let end = self.stable + self.stale * 3;

@@ -46,6 +46,7 @@ fn resource(name: &str, version: &str) -> ResourceView {
         trouble: None,
         settled_since: Some(at(0)),
         ever_settled: true,
+        reached: None,
         keystore_kept: true,
         reserved_only: false,
     }

@@ -2,6 +2,7 @@
 
 use super::model::{Model, NEW, Shape, planned};
 use crate::fleet::ClusterName;
+use crate::observed::Stuck;
 use crate::polkadot::{Kind, ResourceId};
 use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
 
@@ -81,8 +82,44 @@ fn what_was_through_and_is_edited_waits_for_what_has_begun_since_but_not_to_be_m
     assert_eq!(granted(&made), Vec::<String>::new());
     assert!(made.waits.iter().any(|wait| wait.code == Code::NodesInFlight), "{:?}", made.waits);
     let down = {
-        model.edit(&cluster, &first, |view| view.roles[0].nodes[0].ready_since = None);
+        let why = Stuck { reason: "CrashLoopBackOff".into(), words: None, since: None };
+        model.edit(&cluster, &first, |view| {
+            let node = &mut view.roles[0].nodes[0];
+            (node.ready_since, node.stuck) = (None, Some(why));
+        });
         planned(&model)
     };
     assert_eq!(granted(&down), ["r0"], "its node is down: {:?}", down.waits);
+}
+
+#[test]
+fn what_came_up_after_its_step_is_not_late_when_it_is_edited_and_waits_or_when_its_restart_has_its_time() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: Some(1),
+    });
+    for _ in 0..4 {
+        let made = planned(&model);
+        model.act(&made);
+        model.pass(60);
+    }
+    model.pass(7_200);
+    let (cluster, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&cluster, &id, |view| {
+        view.roles[0].hash = "another template".into();
+        view.settled_since = None;
+    });
+    let is_halted = |model: &Model| planned(model).progress[0].halted.is_some();
+    assert!(!is_halted(&model));
+    // Its restart never comes up: that counts from the restart.
+    let made = planned(&model);
+    assert!(matches!(made.actions[..], [Action { write: Write::Grant(_), .. }]), "{:?}", made.waits);
+    model.act(&made);
+    model.pass(1_700);
+    assert!(!is_halted(&model));
+    model.pass(200);
+    assert!(is_halted(&model));
 }

@@ -126,6 +126,7 @@ pub(super) fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView
         trouble: None,
         settled_since: Some(now),
         ever_settled: true,
+        reached: None,
         keystore_kept: true,
         reserved_only: false,
         prepulls: BTreeMap::new(),
@@ -230,6 +231,10 @@ impl Model {
                 let since = |role: &RoleView| role.nodes[0].settled_since(&role.hash);
                 let all: Option<Vec<_>> = view.roles.iter().map(since).collect();
                 view.settled_since = all.and_then(|all| all.into_iter().max());
+                let begun = view.step.as_ref().map_or(Timestamp::MIN, |step| step.at);
+                if view.settled_since.is_some() && view.reached.is_none_or(|reached| reached < begun) {
+                    view.reached = Some(now);
+                }
             });
         }
         self.ask();

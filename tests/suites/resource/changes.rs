@@ -23,6 +23,8 @@ in_both_worlds! {
     fault_03_an_image_that_somebody_edits_is_put_back_and_nothing_restarts,
     fault_04_after_a_change_objects_keep_their_owner_and_what_others_wrote_on_them,
     fault_06_services_follow_the_resource,
+    an_object_that_lost_the_label_by_which_it_is_found_is_repaired_as_any_other,
+    a_setting_that_is_edited_long_after_an_upgrade_is_rolled_and_fails_nothing,
     fault_07_the_policy_is_repaired_made_again_and_removed_when_it_is_switched_off,
     fault_17_the_addresses_of_peers_follow_the_port,
     fault_21_the_sentries_go_first_and_the_validator_when_they_are_ready,
@@ -294,4 +296,54 @@ async fn fault_24_chain_pruning_database_and_more_arguments_reach_the_client(pla
             .all(|argument| line.contains(argument))
     })
     .await;
+}
+
+async fn an_object_that_lost_the_label_by_which_it_is_found_is_repaired_as_any_other(place: Place) {
+    let (world, _daemon) = settled(place, 0x36, json!({})).await;
+    let member = &world.members[0];
+    let before: Vec<_> = member.pods().await.into_values().map(|pod| pod.uid()).collect();
+    let lost = Patch::Merge(json!({"metadata": {"labels": {"app": "evil"}}, "spec": {"replicas": 2}}));
+    sets(member, &world).patch("validator-sset", &PatchParams::default(), &lost).await.unwrap();
+    let ports = json!([{"name": "p2p", "port": 31333, "targetPort": 30333, "protocol": "TCP"}]);
+    let lost = Patch::Merge(json!({"metadata": {"labels": {"app": null}}, "spec": {"ports": ports}}));
+    let service = services(member, &world).list(&kube::api::ListParams::default()).await.unwrap();
+    let service = service.items.into_iter().find(|one| one.name_any().contains("validator")).unwrap();
+    services(member, &world).patch(&service.name_any(), &PatchParams::default(), &lost).await.unwrap();
+    eventually("both are repaired", PATIENCE, async || {
+        let set = sets(member, &world).get("validator-sset").await.unwrap();
+        let now = services(member, &world).get(&service.name_any()).await.unwrap();
+        let ports = |service: &Service| service.spec.as_ref().unwrap().ports.as_ref().unwrap()[0].port;
+        let is_well = set.labels().get("app").is_some_and(|app| app == "polkadot")
+            && set.spec.unwrap().replicas == Some(1)
+            && now.labels().get("app") == service.labels().get("app")
+            && ports(&now) == ports(&service);
+        is_well.then_some(())
+    })
+    .await;
+    member.settles_at(OLD).await;
+    let after: Vec<_> = member.pods().await.into_values().map(|pod| pod.uid()).collect();
+    assert_eq!(before, after, "nothing restarted");
+}
+
+async fn a_setting_that_is_edited_long_after_an_upgrade_is_rolled_and_fails_nothing(place: Place) {
+    let (world, daemon) = settled(place, 0x37, json!({})).await;
+    let member = &world.members[0];
+    let mut fleet = owned(NEW);
+    // Long after: later than the deadline of the step.
+    fleet["upgrades"][0]["progressDeadline"] = json!("20s");
+    world.write_fleet(1, &fleet);
+    let settled = member.settles_at(NEW).await;
+    let reached = settled.status.unwrap().settled.unwrap().since.0;
+    eventually("the deadline of the step is past", PATIENCE, async || {
+        (world.now().duration_since(reached) > jiff::SignedDuration::from_secs(25)).then_some(())
+    })
+    .await;
+    member.edit_spec(json!({"sentry": {"podAnnotations": {"edited": "yes"}}})).await;
+    eventually("the sentry was restarted for it", PATIENCE, async || {
+        let pods = member.pods().await;
+        (pods.get("sentry-sset-0")?.annotations().get("edited")? == "yes").then_some(())
+    })
+    .await;
+    member.settles_at(NEW).await;
+    assert!(!daemon.said().contains("halted"), "{}", daemon.said());
 }

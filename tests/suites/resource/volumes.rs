@@ -18,6 +18,7 @@ in_both_worlds! {
     a_smaller_volume_is_refused_in_words_and_nothing_is_touched,
     a_volume_that_is_renamed_is_refused_in_words_and_no_pod_goes_for_it,
     a_volume_whose_storage_class_cannot_grow_is_refused_in_words_and_nothing_is_touched,
+    a_role_that_comes_back_is_not_started_older_than_what_last_used_its_volume,
 }
 
 fn persistence(size: &str) -> Value {
@@ -166,4 +167,43 @@ async fn a_volume_that_is_renamed_is_refused_in_words_and_no_pod_goes_for_it(pla
     tokio::time::sleep(world.quiet()).await;
     assert_eq!(uids(member).await, before);
     member.settles_at(VERSION).await;
+}
+
+async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_volume(place: Place) {
+    const OLDER: &str = "stable2503-5";
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &upgrade(VERSION, "0s"));
+    let mut value = serde_json::to_value(sample(VERSION, 0x84)).unwrap();
+    value["spec"]["validator"]["dataPersistenceSupport"] = persistence("1Gi");
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let claim = "chain-validator-sset-0";
+    let noted = async || {
+        let claim = claims.get(claim).await.unwrap();
+        claim.annotations().get("polkadot.swisscomblockchain.com/last-client-version").cloned()
+    };
+    eventually("what uses the volume is noted on it", PATIENCE, async || {
+        (noted().await.as_deref() == Some(VERSION)).then_some(())
+    })
+    .await;
+    // Without an upgrade nothing follows but what a person sets.
+    world.write_fleet(1, &json!({}));
+    member.edit_spec(json!({"kind": "Sentry"})).await;
+    eventually("the validator is gone", PATIENCE, async || {
+        (!member.pods().await.contains_key("validator-sset-0")).then_some(())
+    })
+    .await;
+    member.edit_spec(json!({"kind": "SentryAndValidator", "clientVersion": OLDER})).await;
+    let words = member.condition("polkadot-cr", "Stalled").await;
+    assert!(words.contains(VERSION) && words.contains(OLDER) && words.contains(claim), "{words}");
+    assert!(!member.pods().await.contains_key("validator-sset-0"));
+    member.edit_spec(json!({"clientVersion": VERSION})).await;
+    member.settles_at(VERSION).await;
+    // A spec that is older than what runs is not rolled out either, and the resource says so itself.
+    member.edit_spec(json!({"clientVersion": OLDER})).await;
+    let words = member.condition("polkadot-cr", "DowngradeRefused").await;
+    assert!(words.contains("allowDowngrade") && words.contains(VERSION), "{words}");
 }

@@ -449,4 +449,9 @@ fn settle(view: &mut ResourceView, now: Timestamp) {
         .collect();
     view.settled_since = since.and_then(|all| all.into_iter().max()).map(|since| since.min(now));
     view.ever_settled |= view.settled_since.is_some();
+    let step = view.step.as_ref().filter(|step| Some(&step.target) == view.client_version.as_ref());
+    let begun = step.map_or(Timestamp::MIN, |step| step.at);
+    if view.settled_since.is_some() && view.reached.is_none_or(|reached| reached < begun) {
+        view.reached = Some(now);
+    }
 }

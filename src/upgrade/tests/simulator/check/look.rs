@@ -111,9 +111,10 @@ impl Look<'_> {
             is_broken || !self.view.ever_settled || others_well,
             "I3: a second pod of a resource before the first is healthy",
         );
-        expect(grant.mends == is_broken, "a permission says wrongly whether its pod was down");
-        // Who is down already has nothing to lose.
-        expect(is_broken || self.may_roll(true), "I3: too many resources of a cluster roll by permissions");
+        let is_stuck = is_broken && target.is_some_and(|node| node.stuck.is_some());
+        expect(grant.mends == is_stuck, "a permission says wrongly whether its pod was stuck");
+        // Who does not come up has nothing to lose.
+        expect(is_stuck || self.may_roll(true), "I3: too many resources of a cluster roll by permissions");
         if grant.role == Role::Validator {
             let sentries = self.view.role(Role::Sentry);
             expect(
@@ -183,6 +184,7 @@ impl Look<'_> {
         let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
         view.client_version.as_ref() == Some(&step.target)
             && !late
+            && !(has_reached(view, step) && nodes(view).any(|(role, node)| node.is_outdated(&role.hash)))
             && !is_stuck(view)
             && !self.ledger.is_done(place, view, STABLE, self.world.now)
     }
@@ -304,7 +306,14 @@ impl Look<'_> {
                 && step.attempt == upgrade.attempt
         };
         let Some(step) = view.step.as_ref().filter(current) else { return false };
-        let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        // What came up after its step and is edited has its own time.
+        let edited = view
+            .grant
+            .as_ref()
+            .map(|grant| grant.at)
+            .filter(|at| view.reached.is_some_and(|reached| *at >= reached));
+        let from = if has_reached(view, step) { edited.unwrap_or(step.at) } else { step.at };
+        let late = from + SignedDuration::from_secs(DEADLINE) <= self.world.now;
         let down =
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
         let at_target = view.client_version.as_ref() == Some(&step.target);
@@ -362,4 +371,9 @@ impl Look<'_> {
             || step.is_some_and(late)
             || is_stuck(view)
     }
+}
+
+/// Whether all of it came up after the step.
+fn has_reached(view: &ResourceView, step: &Step) -> bool {
+    view.reached.is_some_and(|reached| reached >= step.at)
 }
