@@ -29,8 +29,9 @@ pub async fn probe(
     bound: Duration,
     clock: &Clock,
 ) -> Result<Sample, Blocked> {
-    let asked = tokio::time::timeout(bound, page(client, node, port)).await;
+    // What an answer says is of some moment after it was asked for: if we were stopped in between, it is old already.
     let at = clock.now();
+    let asked = tokio::time::timeout(bound, page(client, node, port)).await;
     let page = match asked {
         Ok(page) => page,
         Err(_) => Err(format!("its metrics port {port} gave no answer within {} s", bound.as_secs_f32())),

@@ -36,10 +36,11 @@ pub struct Expected<'a> {
 pub enum Verdict {
     /// All is well.
     Healthy {
-        /// Since then, but for short dips.
+        /// Since then, but for short dips, without a gap between two answers.
         since: Timestamp,
-        /// Nothing was ever seen to be wrong since the pod became Ready, as far as anybody looked.
-        unbroken: bool,
+        /// Since then nothing was seen to be wrong for longer than a dip, gaps aside; `None`: since its pod became Ready, as
+        /// far as anybody looked.
+        sound: Option<Timestamp>,
     },
     /// Something is not.
     Unhealthy {
@@ -87,7 +88,7 @@ pub fn verdict(health: Option<&NodeHealth>, expected: &Expected<'_>, now: Timest
             let rising = bad.what == What::Syncing && walk.best.rose_within(last);
             Verdict::Unhealthy { since: bad.since, what: bad.what, words: bad.words, rising }
         }
-        (None, Some(since)) => Verdict::Healthy { since, unbroken: !walk.broken },
+        (None, Some(since)) => Verdict::Healthy { since, sound: walk.sound.filter(|_| walk.broken) },
         (None, None) => Verdict::Unknown,
     }
 }
@@ -195,6 +196,9 @@ struct Walk<'a> {
     good: Option<Timestamp>,
     /// What is wrong now, and since when something has been.
     bad: Option<Bad>,
+    /// Since when nothing was wrong for longer than a dip: a gap does not end it.
+    sound: Option<Timestamp>,
+    /// Whether something ever was.
     broken: bool,
 }
 
@@ -209,7 +213,8 @@ impl<'a> Walk<'a> {
         let at = sample.at;
         if self.last.is_some_and(|last| at.duration_since(last) > expected.stale) {
             // Nobody looked meanwhile: it has to prove itself anew.
-            (self.good, self.bad) = (None, None);
+            self.good = None;
+            self.end_of_bad(at);
         }
         self.last = Some(at);
         self.best.see(sample.best, at);
@@ -217,20 +222,26 @@ impl<'a> Walk<'a> {
         match self.fault(sample, expected) {
             Some((what, words)) => {
                 // Before it was ever well there is no dip.
-                self.broken |= self.good.is_none();
+                self.broken |= self.sound.is_none();
                 let since = self.bad.take().map_or(at, |bad| bad.since);
                 self.bad = Some(Bad { since, what, words });
             }
             // Whether finality goes on is seen at the first rise.
             None if !self.finalized.rose => {}
             None => {
-                let dip = self.bad.take().map(|bad| at.duration_since(bad.since));
-                if dip.is_some_and(|dip| dip >= DIP) {
-                    self.broken = true;
-                    self.good = None;
-                }
+                self.end_of_bad(at);
                 self.good.get_or_insert(at);
+                self.sound.get_or_insert(at);
             }
+        }
+    }
+
+    /// What was wrong is over, as far as anybody knows.
+    fn end_of_bad(&mut self, at: Timestamp) {
+        let dip = self.bad.take().map(|bad| at.duration_since(bad.since));
+        if dip.is_some_and(|dip| dip >= DIP) {
+            self.broken = true;
+            (self.good, self.sound) = (None, None);
         }
     }
 

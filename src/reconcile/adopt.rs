@@ -43,11 +43,19 @@ pub fn is_legacy(live: &LiveChild) -> bool {
     Role::ALL.iter().any(|role| *selector == json!(legacy_selector(*role)))
 }
 
-/// The managed fields of `live` with those of the old operator made ours; `None` where there are none to be rewritten.
+/// The managed fields of `live` with those of the old operator made ours; `None` where there are none to be rewritten. So
+/// are ports that somebody else wrote and that have the name of one of ours: a server takes no two of one name.
 #[must_use]
-pub fn rewritten(live: &LiveChild) -> Option<Vec<ManagedFieldsEntry>> {
-    let (theirs, mut rest): (Vec<_>, Vec<_>) =
-        live.managed.iter().cloned().partition(|entry| is_creators(live.kind, entry) || is_rivals(entry));
+pub fn rewritten(live: &LiveChild, desired: &Value) -> Option<Vec<ManagedFieldsEntry>> {
+    let shadowed = live.kind == ChildKind::Service && has_shadowed_port(desired, &live.value);
+    let writes_ports = |entry: &ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0["f:spec"]["f:ports"]);
+        is_update(entry) && fields.is_some_and(Value::is_object)
+    };
+    let is_theirs = |entry: &ManagedFieldsEntry| {
+        is_creators(live.kind, entry) || is_rivals(entry) || (shadowed && writes_ports(entry))
+    };
+    let (theirs, mut rest): (Vec<_>, Vec<_>) = live.managed.iter().cloned().partition(is_theirs);
     let version = theirs.first()?.api_version.clone();
     let mut fields = json!({});
     let known = rest.iter().position(is_ours);
@@ -165,6 +173,15 @@ fn is_creators(kind: ChildKind, entry: &ManagedFieldsEntry) -> bool {
             || fields.is_some_and(|spec| spec.get(selects).is_some()))
 }
 
+/// Whether a Service has a port with the name of one that is wanted, and another number.
+fn has_shadowed_port(desired: &Value, live: &Value) -> bool {
+    let ports = |of: &Value| of["spec"]["ports"].as_array().cloned().unwrap_or_default();
+    let (wanted, there) = (ports(desired), ports(live));
+    let is_wanted = |port: &Value| wanted.iter().any(|one| one["port"] == port["port"]);
+    let shadows = |port: &Value| wanted.iter().any(|one| one["name"] == port["name"]) && !is_wanted(port);
+    there.iter().any(shadows)
+}
+
 /// Whether an entry is of an old operator: it writes the `version` label together with the template. (A person who
 /// labels a StatefulSet is no rival.)
 fn is_rivals(entry: &ManagedFieldsEntry) -> bool {
@@ -234,24 +251,26 @@ mod tests {
             subresource: Some("status".into()),
             ..entry("kube-controller-manager", json!({"f:status": {"f:replicas": {}}}))
         };
-        let managed = rewritten(&set(vec![of_the_old_operator(), person.clone(), status.clone()])).unwrap();
+        let managed =
+            rewritten(&set(vec![of_the_old_operator(), person.clone(), status.clone()]), &Value::Null)
+                .unwrap();
         assert_eq!(managed[..2], [person, status]);
         assert_eq!(managed[2].manager.as_deref(), Some(FIELD_MANAGER));
         assert_eq!(managed[2].operation.as_deref(), Some("Apply"));
         assert_eq!(managed[2].fields_v1, of_the_old_operator().fields_v1);
-        assert_eq!(rewritten(&set(managed)), None, "once is enough");
+        assert_eq!(rewritten(&set(managed), &Value::Null), None, "once is enough");
     }
 
     #[test]
     fn what_was_written_before_there_were_records_is_taken_over_as_well() {
         let before = entry(BEFORE_RECORDS, json!({"f:spec": {"f:template": {}}}));
-        let managed = rewritten(&set(vec![before])).unwrap();
+        let managed = rewritten(&set(vec![before]), &Value::Null).unwrap();
         assert_eq!(managed.len(), 1);
     }
 
     #[test]
     fn a_live_old_operator_is_left_alone_until_it_has_been_quiet() {
-        let adopted = rewritten(&set(vec![of_the_old_operator()])).unwrap();
+        let adopted = rewritten(&set(vec![of_the_old_operator()]), &Value::Null).unwrap();
         let again = ManagedFieldsEntry {
             time: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0))),
             ..entry(
@@ -262,7 +281,7 @@ mod tests {
         let live = set(adopted.into_iter().chain([again]).collect());
         assert_eq!(contested(&live, at(9)), Some("polkadot-operator"));
         assert_eq!(contested(&live, at(10)), None);
-        assert_eq!(rewritten(&live).unwrap().len(), 1, "then its fields are ours again");
+        assert_eq!(rewritten(&live, &Value::Null).unwrap().len(), 1, "then its fields are ours again");
         let fresh = set(vec![of_the_old_operator()]);
         assert_eq!(contested(&fresh, at(0)), None, "the first time there is nothing to fight about");
     }

@@ -29,7 +29,7 @@ impl Deed {
             Self::Created => ("Created", "Apply", "created"),
             Self::Updated => ("Updated", "Apply", "updated"),
             Self::Deleted => ("Deleted", "Delete", "deleted, as no longer wanted:"),
-            Self::TakenOver => ("TakenOver", "Apply", "taken over from another operator:"),
+            Self::TakenOver => ("TakenOver", "Apply", "taken over from somebody else who wrote on it:"),
             Self::MadeAgain => ("MadeAgain", "Delete", "about to be made again around its running pods:"),
             Self::Grown => ("VolumeGrown", "Patch", "asked to grow:"),
             Self::Restarted => ("Restarted", "Delete", "deleted with permission, to be made anew:"),

@@ -109,7 +109,7 @@ async fn bring_about(
         made.warnings.push(contested(child, who));
         return Ok(Ok(()));
     }
-    let taken_over = match live.and_then(|live| Some((live, adopt::rewritten(live)?))) {
+    let taken_over = match live.and_then(|live| Some((live, adopt::rewritten(live, &child.body)?))) {
         Some((live, managed)) => Some(apply::take_over(inputs.client, &id, live, &managed).await?),
         None => None,
     };

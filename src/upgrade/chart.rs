@@ -91,9 +91,9 @@ impl Chart {
     pub fn well(&self, resource: &ResourceView, role: &RoleView, node: &NodeView) -> Option<Well> {
         let ready = node.settled_since(&role.hash)?;
         match self.verdict(resource, role, node) {
-            Verdict::Healthy { since, unbroken } => {
+            Verdict::Healthy { since, sound } => {
                 let since = since.max(ready);
-                Some(Well { since, anchor: if unbroken { ready } else { since } })
+                Some(Well { since, anchor: sound.map_or(ready, |sound| sound.max(ready)) })
             }
             Verdict::Blocked(_) if self.rules.probe == Probing::Optional => {
                 Some(Well { since: ready, anchor: ready })

@@ -68,7 +68,7 @@ fn fault_of(change: impl Fn(i64, &mut Sample), expected: &Expected<'_>) -> Optio
 #[test]
 fn a_node_that_follows_its_chain_is_healthy_since_finality_was_first_seen_to_go_on() {
     let verdict = judged(&window(0..300, |_, _| {}), &expected());
-    assert_eq!(verdict, Verdict::Healthy { since: at(10), unbroken: true });
+    assert_eq!(verdict, Verdict::Healthy { since: at(10), sound: None });
 }
 
 #[test]
@@ -110,26 +110,23 @@ fn a_patch_or_a_tag_that_moves_is_not_told_from_the_reported_version() {
 #[test]
 fn a_short_dip_is_forgiven_and_a_long_one_is_not() {
     let dip = |until: i64| window(0..600, move |at, one| one.is_major_syncing = (200..until).contains(&at));
-    assert_eq!(judged(&dip(280), &expected()), Verdict::Healthy { since: at(10), unbroken: true });
-    assert_eq!(judged(&dip(400), &expected()), Verdict::Healthy { since: at(400), unbroken: false });
+    assert_eq!(judged(&dip(280), &expected()), Verdict::Healthy { since: at(10), sound: None });
+    assert_eq!(judged(&dip(400), &expected()), Verdict::Healthy { since: at(400), sound: Some(at(400)) });
 }
 
 #[test]
 fn a_gap_in_observation_starts_the_stretch_anew_and_breaks_nothing() {
     let mut health = window(0..200, |_, _| {});
     window(500..700, |_, _| {}).samples.into_iter().for_each(|sample| health.note(Ok(sample)));
-    assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(500), unbroken: true });
+    assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(500), sound: None });
 }
 
 #[test]
 fn what_another_process_said_or_a_pod_that_was_not_ready_does_not_count() {
     let restarted = window(0..300, |at, one| one.started = Some(if at < 200 { 1 } else { 2 }));
-    assert_eq!(judged(&restarted, &expected()), Verdict::Healthy { since: at(210), unbroken: true });
+    assert_eq!(judged(&restarted, &expected()), Verdict::Healthy { since: at(210), sound: None });
     let late = Expected { ready_since: Some(at(100)), ..expected() };
-    assert_eq!(
-        judged(&window(0..300, |_, _| {}), &late),
-        Verdict::Healthy { since: at(110), unbroken: true }
-    );
+    assert_eq!(judged(&window(0..300, |_, _| {}), &late), Verdict::Healthy { since: at(110), sound: None });
 }
 
 #[test]
@@ -190,4 +187,21 @@ fn a_long_pause_between_two_answers_is_no_standstill_that_has_ended() {
     health.note(Ok(Sample { at: at(900), ..last.clone() }));
     health.note(Ok(Sample { at: at(960), finalized: last.finalized + 1, ..last }));
     assert_eq!(stands_still(&health, stale, at(960)).unwrap().ended, Some(at(960)));
+}
+
+#[test]
+fn a_gap_after_trouble_at_the_start_does_not_make_a_node_look_new() {
+    // Behind at first, as every node that starts, then well, then not asked for a while.
+    let mut health = window(0..300, |at, one| one.is_major_syncing = at < 100);
+    let gap = 1_000;
+    for second in [gap, gap + 10] {
+        health.note(Ok(sound(second)));
+    }
+    assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(gap), sound: Some(at(100)) });
+    // Sick before the gap: how long it was so nobody knows.
+    let mut health = window(0..300, |at, one| one.is_major_syncing = at > 200);
+    for second in [gap, gap + 10] {
+        health.note(Ok(sound(second)));
+    }
+    assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(gap), sound: Some(at(gap)) });
 }

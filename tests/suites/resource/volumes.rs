@@ -201,7 +201,9 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
     assert!(words.contains(VERSION) && words.contains(OLDER) && words.contains(claim), "{words}");
     assert!(!member.pods().await.contains_key("validator-sset-0"));
     member.edit_spec(json!({"clientVersion": VERSION})).await;
+    world.write_fleet(1, &upgrade(VERSION, "0s"));
     member.settles_at(VERSION).await;
+    world.write_fleet(1, &json!({}));
     // A spec that is older than what runs is not rolled out either, and the resource says so itself.
     member.edit_spec(json!({"clientVersion": OLDER})).await;
     let words = member.condition("polkadot-cr", "DowngradeRefused").await;
