@@ -256,7 +256,7 @@ fn pods(
 ) -> Pods {
     let is_left = inputs.changes_nothing(polkadot);
     Pods {
-        keystore_kept: observe::keystore_kept(polkadot, &observed.pods),
+        keystore_kept: observe::keystore_kept(polkadot, &observed.pods, &observed.stateful_sets),
         left_out: if is_left { observe::unasked(polkadot, observed, roles) } else { vec![] },
         not_started: observe::not_started(&observed.pods),
         prepulls: prepull::outcomes(&trials(polkadot, observed, roles, inputs), refused),

@@ -184,6 +184,11 @@ pub struct Validator {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(validation = Rule::new("!self.enabled || has(self.persistentVolumeClaim)")
     .message("persistentVolumeClaim: required when dataPersistenceSupport is enabled"))]
+#[x_kube(validation = Rule::new("!self.enabled || !has(self.persistentVolumeClaim) || \
+    (has(self.persistentVolumeClaim.spec.resources) && has(self.persistentVolumeClaim.spec.resources.requests) && \
+    'storage' in self.persistentVolumeClaim.spec.resources.requests)")
+    .message("persistentVolumeClaim.spec.resources.requests.storage: required when dataPersistenceSupport is enabled; \
+    how large the volume is to be, for example 500Gi"))]
 #[serde(rename_all = "camelCase")]
 pub struct Persistence {
     /// On: a volume per pod, for which `persistentVolumeClaim` is required. Off: the data goes with the pod.

@@ -3,9 +3,9 @@
 use kube::ResourceExt as _;
 
 use crate::desired::{Child, ChildKind};
-use crate::polkadot::{Grant, Names, Polkadot, ResourceId, record};
+use crate::polkadot::{Grant, Names, Polkadot, ResourceId, Role, record};
 
-use super::conditions::Verdict;
+use super::conditions::{TEMPLATE_KEPT, Verdict};
 use super::events::Deed;
 use super::observe::{self, LiveChild, Observed};
 use super::{Inputs, Made, Result, apply, roll, volumes};
@@ -29,7 +29,8 @@ pub(super) fn steps<'a>(
         if live.is_going() {
             continue;
         }
-        let (wanted, kept) = volumes::keep(&mut child.body, &live.value);
+        let keystore = role.role == Role::Validator && !role.nodes.is_empty();
+        let (wanted, kept) = volumes::keep(&mut child.body, &live.value, keystore);
         let template = live.value.pointer("/spec/volumeClaimTemplates/0");
         let all = observed.claims.iter().map(AsRef::as_ref);
         let replicas = polkadot.replicas(role.role);
@@ -42,6 +43,7 @@ pub(super) fn steps<'a>(
             idle: observe::is_finished(set, role),
             granted: replicas == 0
                 || grant.as_ref().is_some_and(|grant| grant.role == role.role && grant.hash == role.hash),
+            keystore,
             wedged: role.volumes_added && set.is_some_and(roll::has_two_revisions),
         });
         if kept && matches!(step, volumes::Step::Refused(_)) {
@@ -49,6 +51,7 @@ pub(super) fn steps<'a>(
             let hash = set.map(observe::template_hash).unwrap_or_default();
             *role = observe::role_view(polkadot, role.role, &hash, replicas, &observed.pods);
             role.volumes_added = false;
+            made.kept.push(name.clone());
         }
         steps.push((live, step));
     }
@@ -66,7 +69,11 @@ pub(super) async fn take(
     let refused = |words: String| Verdict::warning("VolumeChangeRefused", format!("{}: {words}", set.name));
     match step {
         volumes::Step::None => {}
-        volumes::Step::Refused(words) => made.warnings.push(refused(words)),
+        volumes::Step::Refused(words) => {
+            let kept = made.kept.contains(&set.name);
+            let reason = if kept { TEMPLATE_KEPT } else { "VolumeChangeRefused" };
+            made.warnings.push(Verdict { reason, ..refused(words) });
+        }
         volumes::Step::Remake => {
             // The apply before may have changed it: then the view is old, and the next one is on its way.
             if apply::orphan(inputs.client, &id, set).await? {
@@ -79,7 +86,12 @@ pub(super) async fn take(
                     Ok(()) => {
                         made.did(Deed::Grown, format!("PersistentVolumeClaim {} to {size}", claim.name));
                     }
-                    Err(words) => made.warnings.push(refused(words)),
+                    Err(words) => made.warnings.push(refused(format!(
+                        "the server does not let the claim {} grow to {size}: {words}; set \
+                         {} back, or let its storage class grow volumes (allowVolumeExpansion: true)",
+                        claim.name,
+                        volumes::SIZE_FIELD
+                    ))),
                 }
             }
         }

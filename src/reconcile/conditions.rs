@@ -17,6 +17,9 @@ use crate::version::{self, ClientVersion};
 
 use super::status::Findings;
 
+/// The reason of a refused change of volumes while which no other change reaches the pods either.
+pub const TEMPLATE_KEPT: &str = "TemplateKept";
+
 /// What is said about one type of condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -67,6 +70,7 @@ pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
         no_sentries(polkadot),
         ephemeral_keystore(polkadot, found),
         downgrade(polkadot, found),
+        unsafe_rpc(polkadot),
         floating_version(polkadot),
     ];
     verdicts.extend(more.into_iter().flatten());
@@ -274,6 +278,23 @@ fn ephemeral_keystore(polkadot: &Polkadot, found: &Findings<'_>) -> Option<Verdi
         )
     };
     (!found.pods.keystore_kept).then(|| Verdict::warning("EphemeralKeystore", words))
+}
+
+/// A client that does not tell safe RPC methods from others serves all of them to whoever reaches its Service.
+fn unsafe_rpc(polkadot: &Polkadot) -> Option<Verdict> {
+    let version = polkadot.spec.client_version.as_deref()?;
+    let parsed = ClientVersion::parse(version);
+    let tells =
+        !matches!(era::era(&parsed), Some(Era::Legacy | Era::SentryValue)) || era::modern_peer_ids(&parsed);
+    (polkadot.replicas(Role::Sentry) > 0 && !tells).then(|| {
+        Verdict::warning(
+            "UnsafeRpc",
+            format!(
+                "the sentries' Service serves every RPC method, also those that change the node: {version} cannot tell the \
+                 safe ones apart; set spec.clientVersion to v0.8.0 or later, or let nobody else reach the Service"
+            ),
+        )
+    })
 }
 
 /// A spec that is older than what runs: it waits for a permission that only a person can give.

@@ -25,6 +25,8 @@ pub(super) struct Made {
     pub(super) done: Vec<Done>,
     pub(super) warnings: Vec<Verdict>,
     pub(super) trouble: Option<(&'static str, String)>,
+    /// StatefulSets whose pods' template stays as it is, because of a volume that cannot be changed.
+    pub(super) kept: Vec<String>,
     /// Why the API server let no pod be made that tries a version.
     pub(super) refused: Option<String>,
 }

@@ -301,10 +301,17 @@ pub(super) fn mounts(pod: &Pod, claim: &str) -> bool {
 }
 
 /// Whether the validator's keystore outlives its pod, also that of the pod that runs: a volume that was switched on
-/// since is another, empty one.
+/// since is another, empty one. (One that is switched off stays, while its StatefulSet does.)
 #[must_use]
-pub fn keystore_kept(polkadot: &Polkadot, pods: &[Arc<Pod>]) -> bool {
-    let name = Names::of(polkadot).pod(Role::Validator, 0);
+pub fn keystore_kept(
+    polkadot: &Polkadot,
+    pods: &[Arc<Pod>],
+    sets: &BTreeMap<String, Arc<StatefulSet>>,
+) -> bool {
+    let names = Names::of(polkadot);
+    let name = names.pod(Role::Validator, 0);
+    let set = sets.get(&names.stateful_set(Role::Validator)).and_then(|set| set.spec.as_ref());
+    let makes_claims = set.is_some_and(|set| set.volume_claim_templates.iter().flatten().next().is_some());
     let running = pods.iter().find(|pod| pod.name_any() == name && pod.metadata.deletion_timestamp.is_none());
     let on_volume = |pod: &Arc<Pod>| {
         let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
@@ -312,6 +319,7 @@ pub fn keystore_kept(polkadot: &Polkadot, pods: &[Arc<Pod>]) -> bool {
     };
     polkadot.replicas(Role::Validator) == 0
         || (polkadot.is_persistent(Role::Validator) && running.is_none_or(on_volume))
+        || (makes_claims && running.is_some_and(on_volume))
 }
 
 /// The pods whose client has not started yet, in this pod.

@@ -151,9 +151,12 @@ pub fn view(
     }
 }
 
-/// While somebody else writes the objects they are left alone, so that no permission would be used.
+/// While somebody else writes the objects they are left alone, so that no permission would be used; nor would it be while
+/// the pods' template cannot be changed.
 fn contest(found: &Findings<'_>) -> Option<String> {
-    let contested = found.warnings.iter().find(|warning| warning.type_ == "Contested");
+    let stops =
+        |warning: &&Verdict| warning.type_ == "Contested" || warning.reason == conditions::TEMPLATE_KEPT;
+    let contested = found.warnings.iter().find(stops);
     contested.map(|warning| warning.message.clone())
 }
 

@@ -60,6 +60,8 @@ pub struct Situation<'a> {
     pub idle: bool,
     /// The planner has permitted a roll to the template with the wanted volumes, or there is no pod to roll.
     pub granted: bool,
+    /// What is on them must not be lost by an edit: a validator's session keys.
+    pub keystore: bool,
     /// Pods lack a volume, so that no controller rolls them, and would come back on an earlier template than wanted.
     pub wedged: bool,
 }
@@ -72,6 +74,12 @@ pub fn next(situation: &Situation<'_>) -> Step {
         (None, None) => Step::None,
         (Some(_), None) => remake(situation.granted),
         (Some(_), Some(_)) if situation.wedged && situation.granted => Step::Remake,
+        (None, Some(_)) if situation.keystore => Step::Refused(
+            "dataPersistenceSupport cannot be switched off for a validator that runs: its keystore is on the volume, and the \
+             next pod would begin without session keys; set enabled: true with the persistentVolumeClaim of before. To give \
+             the keystore up all the same, delete the StatefulSet with --cascade=orphan"
+                .into(),
+        ),
         // A pod of the old template needs them until it is replaced.
         (None, Some(_)) => remake(situation.idle),
         (Some(wanted), Some(live)) => both(wanted, live, situation),
@@ -135,7 +143,8 @@ fn metadata(wanted: &Value, live: &Value, situation: &Situation<'_>) -> Step {
 }
 
 const SIZE: &str = "/spec/resources/requests/storage";
-const SIZE_FIELD: &str = "persistentVolumeClaim.spec.resources.requests.storage";
+/// Where a resource says how large its volumes are.
+pub(super) const SIZE_FIELD: &str = "persistentVolumeClaim.spec.resources.requests.storage";
 
 fn requested(claim: &PersistentVolumeClaim) -> Option<String> {
     let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
@@ -162,8 +171,8 @@ pub fn of_role<'a>(
 /// template that was wanted, and whether the pods' template had to be kept as well.
 ///
 /// Pods can mount no claim that the StatefulSet does not make: while it makes another one or none, their template stays,
-/// too.
-pub fn keep(body: &mut Value, live: &Value) -> (Option<Value>, bool) {
+/// too. So it does where the volume holds a `keystore` that must not be lost.
+pub fn keep(body: &mut Value, live: &Value, keystore: bool) -> (Option<Value>, bool) {
     let wanted = body.pointer("/spec/volumeClaimTemplates/0").cloned();
     let spec = &mut body["spec"];
     for field in ["serviceName", "podManagementPolicy"] {
@@ -171,7 +180,8 @@ pub fn keep(body: &mut Value, live: &Value) -> (Option<Value>, bool) {
     }
     let claim = live.pointer("/spec/volumeClaimTemplates/0");
     let name = |claim: Option<&Value>| claim.and_then(|claim| claim.pointer("/metadata/name")).cloned();
-    let other_mounts = wanted.is_some() && name(wanted.as_ref()) != name(claim);
+    let is_dropped = wanted.is_none() && claim.is_some() && keystore;
+    let other_mounts = is_dropped || (wanted.is_some() && name(wanted.as_ref()) != name(claim));
     if other_mounts {
         spec["template"] = live["spec"]["template"].clone();
         // Since when it is kept, or it would count as taken over only now.
@@ -221,7 +231,7 @@ mod tests {
         claims: &[&PersistentVolumeClaim],
         idle: bool,
     ) -> Step {
-        next(&Situation { wanted, live, claims, idle, granted: false, wedged: false })
+        next(&Situation { wanted, live, claims, idle, granted: false, keystore: false, wedged: false })
     }
 
     #[test]
@@ -282,7 +292,7 @@ mod tests {
         let set = |claims: Value, template: &str| json!({"spec": {"volumeClaimTemplates": claims, "template": template}});
         let template_after = |claims: Value| {
             let mut body = set(json!([template("10Gi")]), "new");
-            keep(&mut body, &set(claims, "old"));
+            keep(&mut body, &set(claims, "old"), false);
             body["spec"]["template"].clone()
         };
         assert_eq!(template_after(json!([template("5Gi")])), "new");
@@ -300,6 +310,7 @@ mod tests {
                 claims: &[],
                 idle: false,
                 granted,
+                keystore: false,
                 wedged: false,
             })
         };

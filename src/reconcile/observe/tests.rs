@@ -25,9 +25,18 @@ fn a_validator_that_runs_without_a_volume_keeps_no_keystore_although_one_is_want
     let claim = on(json!({"name": "data", "persistentVolumeClaim": {"claimName": "data-validator-sset-0"}}));
     let none = on(json!({"name": "data", "emptyDir": {}}));
     let wanted = of(&persistence);
-    assert!(keystore_kept(&wanted, &claim) && keystore_kept(&wanted, &[]));
-    assert!(!keystore_kept(&wanted, &none), "switched on since");
-    assert!(!keystore_kept(&of(&json!({"enabled": false})), &claim), "to be switched off");
+    let gone = BTreeMap::new();
+    assert!(keystore_kept(&wanted, &claim, &gone) && keystore_kept(&wanted, &[], &gone));
+    assert!(!keystore_kept(&wanted, &none, &gone), "switched on since");
+    let off = of(&json!({"enabled": false}));
+    assert!(!keystore_kept(&off, &claim, &gone), "its StatefulSet was deleted by hand");
+    let set: StatefulSet = serde_json::from_value(json!({
+        "metadata": {"name": "validator-sset"},
+        "spec": {"selector": {}, "serviceName": "", "template": {}, "volumeClaimTemplates": [{"metadata": {"name": "data"}}]},
+    }))
+    .unwrap();
+    let there = BTreeMap::from([("validator-sset".to_owned(), Arc::new(set))]);
+    assert!(keystore_kept(&off, &claim, &there), "it is not switched off while it runs");
 }
 
 #[test]

@@ -16,6 +16,7 @@ in_both_worlds! {
     larger_volumes_grow_and_their_pods_and_claims_stay,
     fault_05_persistence_that_is_switched_on_later_is_a_permitted_roll_and_keeps_nothing_waiting,
     a_smaller_volume_is_refused_in_words_and_nothing_is_touched,
+    a_validators_volume_is_not_switched_off_under_its_keystore,
     a_volume_that_is_renamed_is_refused_in_words_and_no_pod_goes_for_it,
     a_volume_whose_storage_class_cannot_grow_is_refused_in_words_and_nothing_is_touched,
     a_role_that_comes_back_is_not_started_older_than_what_last_used_its_volume,
@@ -167,6 +168,24 @@ async fn a_volume_that_is_renamed_is_refused_in_words_and_no_pod_goes_for_it(pla
     tokio::time::sleep(world.quiet()).await;
     assert_eq!(uids(member).await, before);
     member.settles_at(VERSION).await;
+}
+
+async fn a_validators_volume_is_not_switched_off_under_its_keystore(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &upgrade(VERSION, "0s"));
+    member.create(&sample(VERSION, 0x85)).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let before = uids(member).await;
+    member.edit_spec(json!({"validator": {"dataPersistenceSupport": {"enabled": false}}})).await;
+    let words = member.condition("polkadot-cr", "VolumeChangeRefused").await;
+    assert!(words.contains("session keys") && words.contains("enabled: true"), "{words}");
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(uids(member).await, before);
+    let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let spec = sets.get("validator-sset").await.unwrap().spec.unwrap();
+    assert_eq!(spec.volume_claim_templates.unwrap().len(), 1, "the next pod has it, too");
 }
 
 async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_volume(place: Place) {
