@@ -49,6 +49,7 @@ impl Claim {
 }
 
 /// What a role has, and what is wanted.
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own.
 pub struct Situation<'a> {
     /// The claim template that is wanted.
     pub wanted: Option<&'a Value>,

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::core::SelectorExt as _;
 
 use crate::fleet::{Cluster, ClusterName, Fleet, Stage, Upgrade};
-use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
+use crate::observed::{Board, ClusterState, ClusterView, NodeView, ResourceView};
 use crate::polkadot::Role;
 
 use super::chains::{Chain, Chains};
@@ -270,7 +270,12 @@ fn moves_validator(resource: &Surveyed<'_>) -> bool {
     let by_step =
         resource.owner.as_ref().is_some_and(|owner| matches!(owner.standing, Standing::InFlight { .. }));
     let granted = grants_validator(&resource.view);
-    let pending = resource.view.role(Role::Validator).is_some_and(|role| role.outdated().next().is_some());
+    let view = &resource.view;
+    // In a cluster that is paused the template is still the one of before.
+    let is_behind = |node: &NodeView| node.version.is_some() && node.version != view.client_version;
+    let pending = view
+        .role(Role::Validator)
+        .is_some_and(|role| role.outdated().next().is_some() || role.nodes.iter().any(is_behind));
     by_step || granted || pending
 }
 

@@ -155,8 +155,10 @@ async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_s
         None
     })
     .await;
+    let seen = canary.get().await;
+    let settled = seen.status.as_ref().and_then(|status| status.settled.clone());
     let settled =
-        canary.get().await.status.unwrap().settled.expect("the canary was settled before production began");
+        settled.unwrap_or_else(|| panic!("the canary was not settled before production began: {seen:#?}"));
     let soaked = world.now().duration_since(settled.since.0);
     assert!(settled.version == NEW && soaked >= jiff::SignedDuration::from_secs(4), "{settled:?}");
     daemon.kill();

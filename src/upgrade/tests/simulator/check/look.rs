@@ -182,9 +182,11 @@ impl Look<'_> {
     fn is_moving(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(step) = &view.step else { return false };
         let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let is_edited =
+            has_reached(view, step) && nodes(view).any(|(role, node)| node.is_outdated(&role.hash));
         view.client_version.as_ref() == Some(&step.target)
             && !late
-            && !(has_reached(view, step) && nodes(view).any(|(role, node)| node.is_outdated(&role.hash)))
+            && !is_edited
             && !is_stuck(view)
             && !self.ledger.is_done(place, view, STABLE, self.world.now)
     }
@@ -225,11 +227,11 @@ impl Look<'_> {
 
     /// Whether a permission was given for the templates that are wanted, and others are still to come.
     fn is_half_way(&self, view: &ResourceView) -> bool {
-        let current = |grant: &&Grant| {
+        let is_current = |grant: &Grant| {
             let late = grant.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
             !late && view.role(grant.role).is_some_and(|role| role.hash == grant.hash)
         };
-        view.grant.as_ref().filter(current).is_some()
+        view.grant.as_ref().is_some_and(is_current)
             && nodes(view).any(|(role, node)| node.is_outdated(&role.hash))
     }
 
