@@ -11,7 +11,7 @@ use kube::core::SelectorExt as _;
 
 use crate::fleet::{Cluster, ClusterName, Fleet, Stage, Upgrade};
 use crate::observed::{Board, ClusterState, ClusterView, NodeView, ResourceView};
-use crate::polkadot::Role;
+use crate::polkadot::{ResourceId, Role};
 
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
@@ -124,11 +124,19 @@ impl<'a> Survey<'a> {
         upgrade: &'s Upgrade,
         cluster: &'s Cluster,
     ) -> impl Iterator<Item = (&'s Surveyed<'a>, &'s Standing)> {
-        self.resources.values().filter_map(move |resource| {
+        self.of_cluster(&cluster.name).filter_map(move |(_, resource)| {
             let owner = resource.owner.as_ref()?;
-            (resource.cluster.name == cluster.name && owner.upgrade.name == upgrade.name)
-                .then_some((resource, &owner.standing))
+            (owner.upgrade.name == upgrade.name).then_some((resource, &owner.standing))
         })
+    }
+
+    /// The resources of a cluster: they stand together in the order of places.
+    fn of_cluster<'s>(
+        &'s self,
+        cluster: &'s ClusterName,
+    ) -> impl Iterator<Item = (&'s Place, &'s Surveyed<'a>)> {
+        let first = (cluster.clone(), ResourceId { namespace: String::new(), name: String::new() });
+        self.resources.range(first..).take_while(move |(place, _)| place.0 == *cluster)
     }
 
     /// Whether a cluster may have begun with this upgrade and is not through: it holds a slot of its stage.
@@ -178,9 +186,7 @@ impl<'a> Survey<'a> {
     }
 
     fn others_rolling<'s>(&'s self, place: &'s Place) -> impl Iterator<Item = (&'s Place, &'s Surveyed<'a>)> {
-        self.resources
-            .iter()
-            .filter(move |(other, resource)| other.0 == place.0 && *other != place && resource.rolling)
+        self.of_cluster(&place.0).filter(move |(other, resource)| *other != place && resource.rolling)
     }
 
     /// Validators of a chain that are unavailable or about to be, without that of `except`.

@@ -3,5 +3,6 @@
 mod commands;
 mod health;
 mod history;
+mod kills;
 mod prepull;
 mod rehearse;
