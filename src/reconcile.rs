@@ -156,7 +156,17 @@ async fn change(
         delete_blocked(polkadot, observed, inputs, made).await?;
         try_version(polkadot, observed, inputs, made).await?;
         for (claim, version) in last_client::to_note(observed) {
-            apply::note_client(inputs.client, &ResourceId::of(polkadot), &claim, &version).await?;
+            match apply::note_client(inputs.client, &ResourceId::of(polkadot), &claim, &version).await {
+                Err(error) if error.is_refusal() => made.warnings.push(Verdict::warning(
+                    "ClaimNotNoted",
+                    format!(
+                        "an older client would not be kept off the volume of {}: {}",
+                        claim.name,
+                        error.in_words()
+                    ),
+                )),
+                noted => noted?,
+            }
         }
     }
     Ok(())

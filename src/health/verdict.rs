@@ -133,7 +133,9 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
         return None;
     }
     let stands = last.duration_since(moved) >= STANDSTILL;
-    Some(Progress { stands: stands.then_some(moved), height, ended, rose_ever })
+    // Also of the processes before: one that starts again and again is not looked at for too short a while.
+    let looked = health.samples.front().is_some_and(|first| last.duration_since(first.at) >= STANDSTILL);
+    Some(Progress { stands: stands.then_some(moved), height, ended, rose_ever, looked })
 }
 
 /// How a node's finalised height moves.
@@ -147,13 +149,21 @@ pub struct Progress {
     pub ended: Option<Timestamp>,
     /// Whether it rose at all in the process that runs now.
     pub rose_ever: bool,
+    /// Whether it has been looked at for long enough to tell, if it did not start anew meanwhile.
+    pub looked: bool,
 }
 
 impl Progress {
-    /// Whether too short a look says neither that it stands nor that it moves.
+    /// Whether it says neither that it stands nor that it moves.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.stands.is_none() && !self.rose_ever
+    }
+
+    /// Whether that is for too short a look.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        self.stands.is_none() && !self.rose_ever
+        self.is_silent() && !self.looked
     }
 }
 
@@ -221,8 +231,6 @@ impl<'a> Walk<'a> {
         self.finalized.see(sample.finalized, at);
         match self.fault(sample, expected) {
             Some((what, words)) => {
-                // Before it was ever well there is no dip.
-                self.broken |= self.sound.is_none();
                 let since = self.bad.take().map_or(at, |bad| bad.since);
                 self.bad = Some(Bad { since, what, words });
             }

@@ -48,16 +48,19 @@ pub fn is_legacy(live: &LiveChild) -> bool {
 #[must_use]
 pub fn rewritten(live: &LiveChild, desired: &Value) -> Option<Vec<ManagedFieldsEntry>> {
     let shadowed = live.kind == ChildKind::Service && has_shadowed_port(desired, &live.value);
-    let writes_ports = |entry: &ManagedFieldsEntry| {
-        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0["f:spec"]["f:ports"]);
-        is_update(entry) && fields.is_some_and(Value::is_object)
-    };
-    let is_theirs = |entry: &ManagedFieldsEntry| {
-        is_creators(live.kind, entry) || is_rivals(entry) || (shadowed && writes_ports(entry))
-    };
+    let is_theirs = |entry: &ManagedFieldsEntry| is_creators(live.kind, entry) || is_rivals(entry);
     let (theirs, mut rest): (Vec<_>, Vec<_>) = live.managed.iter().cloned().partition(is_theirs);
-    let version = theirs.first()?.api_version.clone();
     let mut fields = json!({});
+    let mut version = theirs.first().map(|entry| entry.api_version.clone());
+    // Of those who wrote ports, only the ports: the rest is theirs.
+    for entry in rest.iter_mut().filter(|entry| shadowed && !is_ours(entry)) {
+        let spec = entry.fields_v1.as_mut().and_then(|fields| fields.0.get_mut("f:spec")?.as_object_mut());
+        if let Some(ports) = spec.and_then(|spec| spec.remove("f:ports")) {
+            unite(&mut fields, &json!({"f:spec": {"f:ports": ports}}));
+            version.get_or_insert_with(|| entry.api_version.clone());
+        }
+    }
+    let version = version?;
     let known = rest.iter().position(is_ours);
     let known = known.map(|index| rest.remove(index));
     for entry in theirs.iter().chain(&known) {

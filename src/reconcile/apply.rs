@@ -32,6 +32,17 @@ pub(super) struct Taken {
     pub(super) name: String,
 }
 
+/// What became of an object that was to be applied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// It is as wanted.
+    Done,
+    /// It had lost the label by which it is found, and has it back.
+    Labelled,
+    /// It is there, and not in our view yet.
+    Unseen,
+}
+
 /// What was read of an object that is to be changed: its identity and version.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
@@ -42,13 +53,14 @@ pub(super) struct Seen<'a> {
 /// Applies `child`, over what was seen if it is there.
 ///
 /// The caches select by label, so an object without ours is not in them: before creating, one look shows whether
-/// the name is free. `Ok(Err(Taken))`: it is not, and nothing was touched.
+/// the name is free. `Ok(Err(Taken))`: it is not, and nothing was touched. One of ours is not applied before it is in view:
+/// what it must keep is not known.
 pub(super) async fn apply(
     client: &Client,
     polkadot: &Polkadot,
     child: &Child,
     seen: Option<Seen<'_>>,
-) -> Result<std::result::Result<(), Taken>> {
+) -> Result<std::result::Result<Applied, Taken>> {
     let api = api(client, &ResourceId::of(polkadot), child.kind);
     let mut body = child.body.clone();
     if let Some(seen) = seen {
@@ -61,28 +73,24 @@ pub(super) async fn apply(
         if !names::is_of(&uid, &polkadot.name_any(), controller, found.labels(), found.managed_fields()) {
             return Ok(Err(Taken { kind: child.kind, name: child.name.clone() }));
         }
-        if let Some(labels) = lost_labels(child, &found) {
-            // Without them it is in no cache, and what it must keep is not known: first it has to be seen again.
-            let patch = Patch::Merge(json!({"metadata": {
-                "uid": found.uid(), "resourceVersion": found.resource_version(), "labels": labels,
-            }}));
-            let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-            bounded("label", child, api.patch(&child.name, &params, &patch)).await?;
-            info!(
-                kind = child.kind.api().1,
-                name = child.name,
-                "Gave an object the labels back by which it is found."
-            );
-            return Ok(Ok(()));
-        }
-        body["metadata"]["uid"] = json!(found.uid());
-        body["metadata"]["resourceVersion"] = json!(found.resource_version());
+        let Some(labels) = lost_labels(child, &found) else { return Ok(Ok(Applied::Unseen)) };
+        let patch = Patch::Merge(json!({"metadata": {
+            "uid": found.uid(), "resourceVersion": found.resource_version(), "labels": labels,
+        }}));
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        bounded("label", child, api.patch(&child.name, &params, &patch)).await?;
+        info!(
+            kind = child.kind.api().1,
+            name = child.name,
+            "Gave an object the labels back by which it is found."
+        );
+        return Ok(Ok(Applied::Labelled));
     }
     let params = PatchParams::apply(FIELD_MANAGER).force();
     bounded("apply", child, api.patch(&child.name, &params, &Patch::Apply(&body))).await?;
     let what = if seen.is_some() { "Repaired or updated an object." } else { "Created an object." };
     info!(kind = child.kind.api().1, name = child.name, "{what}");
-    Ok(Ok(()))
+    Ok(Ok(Applied::Done))
 }
 
 /// The labels of an object, where it lacks the one that the caches select by.
@@ -106,7 +114,11 @@ pub(super) async fn take_over(
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let api = api(client, id, live.kind);
     let object = bounded("take over", &child, api.patch(&live.name, &params, &patch)).await?;
-    info!(kind = live.kind.api().1, name = live.name, "Took over an object of the old operator.");
+    info!(
+        kind = live.kind.api().1,
+        name = live.name,
+        "Took over what somebody else had written on an object."
+    );
     Ok(object.resource_version().unwrap_or_default())
 }
 

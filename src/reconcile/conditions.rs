@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 
 use crate::desired::Keys;
 use crate::identity::NodeKey;
-use crate::observed::{NodeView, RoleView};
+use crate::observed::NodeView;
 use crate::polkadot::{Grant, Kind, Polkadot, Role, record, status};
 use crate::version::era::{self, Era};
 use crate::version::{self, ClientVersion};
@@ -69,7 +69,6 @@ pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
         topology(polkadot),
         no_sentries(polkadot),
         ephemeral_keystore(polkadot, found),
-        downgrade(polkadot, found),
         unsafe_rpc(polkadot),
         floating_version(polkadot),
     ];
@@ -284,8 +283,7 @@ fn ephemeral_keystore(polkadot: &Polkadot, found: &Findings<'_>) -> Option<Verdi
 fn unsafe_rpc(polkadot: &Polkadot) -> Option<Verdict> {
     let version = polkadot.spec.client_version.as_deref()?;
     let parsed = ClientVersion::parse(version);
-    let tells =
-        !matches!(era::era(&parsed), Some(Era::Legacy | Era::SentryValue)) || era::modern_peer_ids(&parsed);
+    let tells = era::era(&parsed).is_none() || era::modern_peer_ids(&parsed);
     (polkadot.replicas(Role::Sentry) > 0 && !tells).then(|| {
         Verdict::warning(
             "UnsafeRpc",
@@ -295,28 +293,6 @@ fn unsafe_rpc(polkadot: &Polkadot) -> Option<Verdict> {
             ),
         )
     })
-}
-
-/// A spec that is older than what runs: it waits for a permission that only a person can give.
-fn downgrade(polkadot: &Polkadot, found: &Findings<'_>) -> Option<Verdict> {
-    let wanted = polkadot.spec.client_version.as_deref().filter(|tag| !version::is_floating(tag))?;
-    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
-    let is_permitted = |role: &RoleView| {
-        grant.as_ref().is_some_and(|grant| grant.role == role.role && grant.hash == role.hash)
-    };
-    let waiting = found.roles.iter().filter(|role| !is_permitted(role)).flat_map(RoleView::outdated);
-    let newer = waiting.filter_map(|node| {
-        let runs = node.version.as_deref().filter(|runs| *runs != wanted && !version::is_floating(runs))?;
-        Some((node, runs, version::not_newer(wanted, runs)?))
-    });
-    let (node, runs, how) = { newer }.next()?;
-    let worked = polkadot.status.as_ref().is_some_and(|status| status.first_settled.is_some());
-    let words = format!(
-        "{wanted} {how} {runs}, which {} runs, and a client does not open the database of a newer one: it is not rolled out, \
-         unless an upgrade with allowDowngrade: true owns this resource; set spec.clientVersion to {runs} or later",
-        node.pod
-    );
-    worked.then(|| Verdict::warning("DowngradeRefused", words))
 }
 
 fn floating_version(polkadot: &Polkadot) -> Option<Verdict> {

@@ -83,7 +83,7 @@ pub fn changes(before: &PolkadotStatus, after: &PolkadotStatus) -> Vec<Happening
 }
 
 /// Warnings of a reconcile that got as far as the objects: while it does not, nobody knows whether they still hold.
-const OF_OBJECTS: [&str; 3] = ["Contested", "PodBlocked", "VolumeChangeRefused"];
+const OF_OBJECTS: [&str; 4] = ["Contested", "DowngradeRefused", "PodBlocked", "VolumeChangeRefused"];
 
 /// Conditions that are there only while they hold: they are what a person should know.
 fn warnings(before: &[Condition], after: &[Condition]) -> Vec<Happening> {

@@ -1,12 +1,14 @@
 //! Which version of the client last used a volume: noted on its claim, so that an older one is not started on it. Pure.
 //!
 //! A running pod says what it runs. Where none is there, because a role comes back, or a resource or its StatefulSet is made
-//! anew over volumes that were kept, only the claim remembers; and a client does not open the database of a newer one.
+//! anew over volumes that were kept, only the claim remembers; and a client does not open the database of a newer one. A
+//! template that is older than either is kept from the StatefulSet altogether: a pod that is drained behind a partition
+//! comes back from it as soon as the controller has taken it for the current one.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 
-use crate::polkadot::{Grant, LAST_CLIENT_ANNOTATION, Names, Polkadot, Role, record};
+use crate::polkadot::{Grant, LAST_CLIENT_ANNOTATION, Names, Polkadot, Role, Step, record};
 use crate::version::{is_floating, not_newer};
 
 use super::observe::{Observed, has_started, mounts, node_view};
@@ -30,31 +32,54 @@ pub(super) fn to_note(observed: &Observed) -> Vec<(Claim, String)> {
     observed.pods.iter().filter_map(|pod| of_pod(pod)).collect()
 }
 
-/// Why a role may not begin with the version of the spec: it has no pod, nobody has permitted it, and a volume that it
-/// would get was last used by a newer version.
+/// Why a role may not be made from a template of the version of the spec, if nobody has permitted that: a pod of it runs, or
+/// a volume of it was last used by, a newer version. That a pod is on its way out changes nothing: its volume stays.
 pub(super) fn refusal(polkadot: &Polkadot, observed: &Observed, role: Role, hash: &str) -> Option<String> {
-    let names = Names::of(polkadot);
     let wanted = polkadot.spec.client_version.as_deref().filter(|version| !is_floating(version))?;
-    let template = &polkadot.claim(role)?.metadata.name;
-    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
-    let is_permitted = grant.is_some_and(|grant| grant.role == role && grant.hash == hash);
-    let pods: Vec<String> = (0..polkadot.replicas(role)).map(|ordinal| names.pod(role, ordinal)).collect();
-    if is_permitted || observed.pods.iter().any(|pod| pods.contains(&pod.name_any())) {
+    if is_permitted(polkadot, role, hash, wanted) {
         return None;
     }
-    let mut claims = pods.iter().filter_map(|pod| {
-        observed.claims.iter().find(|claim| claim.name_any() == format!("{template}-{pod}"))
-    });
-    claims.find_map(|claim| {
-        let last = noted(claim)?;
-        let how = not_newer(wanted, last)?;
-        let name = claim.name_any();
-        Some(format!(
-            "{wanted} {how} {last}, which last used the volume {name}, and a client does not open the database of a newer \
-             one; set spec.clientVersion to {last} or later. To begin anew, delete that claim (with a validator's keystore \
-             on it); to start {wanted} on it all the same, remove the claim's annotation {LAST_CLIENT_ANNOTATION}"
-        ))
-    })
+    let names = Names::of(polkadot);
+    let pods: Vec<String> = (0..polkadot.replicas(role)).map(|ordinal| names.pod(role, ordinal)).collect();
+    let runs = pods.iter().find_map(|name| running(observed, name, wanted));
+    runs.or_else(|| pods.iter().find_map(|name| left_behind(polkadot, observed, role, name, wanted)))
+}
+
+/// By the planner: for this template, or by a step back, which it takes only with `allowDowngrade`.
+fn is_permitted(polkadot: &Polkadot, role: Role, hash: &str, wanted: &str) -> bool {
+    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+    let step: Option<Step> = record::read(polkadot.annotations(), record::STEP_ANNOTATION);
+    let is_back = |step: &Step| step.previous.as_ref().is_some_and(|from| not_newer(wanted, from).is_some());
+    grant.is_some_and(|grant| grant.role == role && grant.hash == hash)
+        || step.is_some_and(|step| step.target == wanted && is_back(&step))
+}
+
+fn running(observed: &Observed, name: &str, wanted: &str) -> Option<String> {
+    let pod = observed.pods.iter().find(|pod| pod.name_any() == name && has_started(pod))?;
+    let runs = node_view(pod.name_any(), 0, Some(pod)).version.filter(|runs| !is_floating(runs))?;
+    let how = not_newer(wanted, &runs)?;
+    Some(format!(
+        "{wanted} {how} {runs}, which {name} runs, and a client does not open the database of a newer one: it is not rolled \
+         out, unless an upgrade with allowDowngrade: true owns this resource; set spec.clientVersion to {runs} or later"
+    ))
+}
+
+fn left_behind(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    role: Role,
+    name: &str,
+    wanted: &str,
+) -> Option<String> {
+    let claim = format!("{}-{name}", polkadot.claim(role)?.metadata.name);
+    let last = noted(observed.claims.iter().find(|found| found.name_any() == claim)?)?;
+    let how = not_newer(wanted, last)?;
+    Some(format!(
+        "{wanted} {how} {last}, which last used the volume of {claim}, and a client does not open the database of a newer \
+         one: set spec.clientVersion to {last} or later. To start {wanted} on it all the same, remove the claim's annotation \
+         {LAST_CLIENT_ANNOTATION}; to begin with an empty volume, delete the claim, which also deletes the session keys of a \
+         validator"
+    ))
 }
 
 fn noted(claim: &PersistentVolumeClaim) -> Option<&String> {

@@ -9,7 +9,7 @@ use crate::observed::RoleView;
 use crate::polkadot::{Grant, Polkadot, ResourceId, Role, record};
 use crate::version::ClientVersion;
 
-use super::apply::Taken;
+use super::apply::{Applied, Taken};
 use super::conditions::Verdict;
 use super::events::{Deed, Done};
 use super::observe::{LiveChild, Observed};
@@ -65,15 +65,15 @@ pub(super) async fn make(
     let basis = basis(polkadot, inputs, observed, &keys, version);
     let templates = desired::templates(&basis);
     made.roles = roles(polkadot, observed, &templates);
-    let refusal =
-        |template: &Template| last_client::refusal(polkadot, observed, template.role, &template.hash);
-    if let Some(words) = templates.iter().find_map(refusal) {
-        made.trouble = Some(("DowngradeRefused", words));
-        return Ok(());
-    }
     let mut children = children(&basis, observed, &templates, made);
     let steps = claims::steps(polkadot, observed, made, &mut children);
     made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
+    for template in &templates {
+        if let Some(words) = last_client::refusal(polkadot, observed, template.role, &template.hash) {
+            made.warnings.push(Verdict::warning("DowngradeRefused", words));
+            keep_out(&basis.names().stateful_set(template.role), observed, &mut children);
+        }
+    }
     if let Some(words) = names::taken(polkadot, observed, &children) {
         made.trouble = Some(("NameConflict", words));
         return Ok(());
@@ -91,6 +91,20 @@ pub(super) async fn make(
         claims::take(polkadot, set, step, inputs, made).await?;
     }
     Ok(())
+}
+
+/// Leaves a StatefulSet its template and whom that reaches; one that is not there is not made.
+fn keep_out(name: &str, observed: &Observed, children: &mut Vec<Child>) {
+    let is_set = |child: &Child| child.kind == ChildKind::StatefulSet && child.name == name;
+    let live = observed.child(ChildKind::StatefulSet, name).filter(|live| !live.is_going());
+    match (live, children.iter_mut().find(|child| is_set(child))) {
+        (Some(live), Some(child)) => {
+            for field in ["template", "updateStrategy"] {
+                child.body["spec"][field] = live.value["spec"][field].clone();
+            }
+        }
+        _ => children.retain(|child| !is_set(child)),
+    }
 }
 
 /// Applies one object, if it is not yet as wanted and nobody else writes to it; takes it over first, if it is the old
@@ -124,16 +138,19 @@ async fn bring_about(
         uid: &live.uid,
         resource_version: taken_over.as_deref().unwrap_or(&live.resource_version),
     });
-    let applied = apply::apply(inputs.client, polkadot, child, seen).await?;
-    if applied.is_ok() {
-        let deed = match (live, &taken_over) {
-            (None, _) => Deed::Created,
-            (_, Some(_)) => Deed::TakenOver,
-            _ => Deed::Updated,
-        };
-        made.did(deed, format!("{} {}", child.kind.api().1, child.name));
-    }
-    Ok(applied)
+    let applied = match apply::apply(inputs.client, polkadot, child, seen).await? {
+        Ok(applied) => applied,
+        Err(taken) => return Ok(Err(taken)),
+    };
+    let deed = match (applied, live, &taken_over) {
+        // The next look, which comes when it is in view, decides.
+        (Applied::Unseen, ..) => return Ok(Ok(())),
+        (Applied::Done, None, _) => Deed::Created,
+        (Applied::Done, _, Some(_)) => Deed::TakenOver,
+        (Applied::Done | Applied::Labelled, ..) => Deed::Updated,
+    };
+    made.did(deed, format!("{} {}", child.kind.api().1, child.name));
+    Ok(Ok(()))
 }
 
 /// What is decided from.

@@ -76,9 +76,9 @@ pub fn next(situation: &Situation<'_>) -> Step {
         (Some(_), None) => remake(situation.granted),
         (Some(_), Some(_)) if situation.wedged && situation.granted => Step::Remake,
         (None, Some(_)) if situation.keystore => Step::Refused(
-            "dataPersistenceSupport cannot be switched off for a validator that runs: its keystore is on the volume, and the \
+            "dataPersistenceSupport cannot be switched off for a validator: its keystore is on the volume, and the \
              next pod would begin without session keys; set enabled: true with the persistentVolumeClaim of before. To give \
-             the keystore up all the same, delete the StatefulSet with --cascade=orphan"
+             the keystore up all the same, delete the StatefulSet with --cascade=orphan: it is rolled then"
                 .into(),
         ),
         // A pod of the old template needs them until it is replaced.
@@ -184,7 +184,9 @@ pub fn keep(body: &mut Value, live: &Value, keystore: bool) -> (Option<Value>, b
     let is_dropped = wanted.is_none() && claim.is_some() && keystore;
     let other_mounts = is_dropped || (wanted.is_some() && name(wanted.as_ref()) != name(claim));
     if other_mounts {
-        spec["template"] = live["spec"]["template"].clone();
+        for field in ["template", "updateStrategy"] {
+            spec[field] = live["spec"][field].clone();
+        }
         // Since when it is kept, or it would count as taken over only now.
         if let Some(since) = live["metadata"]["annotations"].get(ADOPTED_ANNOTATION) {
             body["metadata"]["annotations"][ADOPTED_ANNOTATION] = since.clone();

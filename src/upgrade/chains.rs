@@ -62,7 +62,7 @@ fn judge(all: &[(bool, Progress)]) -> Chain {
     let unknown = all.iter().filter(|(_, one)| one.is_unknown()).map(|(_, one)| one.height).max();
     let moves = |one: &Progress| one.rose_ever && one.stands.is_none() && Some(one.height) > unknown;
     let is_unknown = unknown.is_some() && !all.iter().any(|(_, one)| moves(one));
-    let nodes: Vec<&(bool, Progress)> = all.iter().filter(|(_, one)| !one.is_unknown()).collect();
+    let nodes: Vec<&(bool, Progress)> = all.iter().filter(|(_, one)| !one.is_silent()).collect();
     let untouched = nodes.iter().any(|(touched, _)| !touched);
     // When all were touched, those that finalised something since can tell: a version that cannot never did.
     let control: Vec<&Progress> = nodes

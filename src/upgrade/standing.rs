@@ -17,8 +17,9 @@ use super::rolls;
 
 /// Where machines are added for pods that fit on none, that takes this long at most.
 const ADDING_A_MACHINE: SignedDuration = SignedDuration::from_mins(5);
-/// A kubelet tries a container or a pull that has failed again after 5 minutes at the latest (its longest back-off).
-const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(6);
+/// A kubelet tries a container or a pull that has failed again after 5 minutes at the latest (its longest back-off), and
+/// then the client takes its time.
+const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Why a validator whose keystore goes with its pod is left alone.
 pub const EPHEMERAL_KEYSTORE: &str = "the running validator keeps its keystore on no volume and would lose its session \
@@ -118,7 +119,7 @@ fn since_step(
     chart: &Chart,
     chain: &Chain,
 ) -> Standing {
-    let begun = counts_from(resource, step, chart);
+    let begun = counts_from(resource, step, chart, chain);
     // While the chain stood still nobody could become healthy.
     let from = begun.map(|begun| chain.resumed.map_or(begun, |resumed| resumed.max(begun)));
     let deadline = from.map_or(Timestamp::MAX, |from| from + upgrade.progress_deadline);
@@ -148,10 +149,11 @@ fn since_step(
 }
 
 /// From when the deadline counts: from the step, until all of it came up. What restarts after that does so for somebody's
-/// edit, in its own time; and while that waits for permission nothing can be late.
-fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart) -> Option<Timestamp> {
+/// edit, in its own time; and while that waits for permission nothing can be late, unless a node is sick.
+fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &Chain) -> Option<Timestamp> {
     let Some(reached) = resource.reached.filter(|at| *at >= step.at) else { return Some(step.at) };
-    if resource.roll_pending() && !rolls::is_outstanding(chart, resource) {
+    let is_sick = |(role, node)| chart.is_sick(resource, role, node, chain.resumed);
+    if resource.roll_pending() && !rolls::is_outstanding(chart, resource) && !nodes(resource).any(is_sick) {
         return None;
     }
     let later = resource.grant.as_ref().map(|grant| grant.at).filter(|at| *at >= reached);

@@ -332,7 +332,7 @@ fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sic
         finalises_nothing(health);
         health.samples.back_mut().unwrap().at = before;
     });
-    let rolls = |plan: &Plan| plan.actions.len();
-    // The first one may roll, and the second is not free to roll beside it.
-    assert!(rolls(&planned(&model)) <= 1, "{:?}", planned(&model).actions);
+    let made = planned(&model);
+    assert_eq!(made.actions.len(), 1, "{:?}", made.waits);
+    assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
 }

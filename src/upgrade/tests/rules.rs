@@ -269,6 +269,6 @@ fn what_does_not_start_fails_again_after_a_retry_only_once_the_kubelet_has_tried
     assert!(matches!(made.actions[..], [Action { write: Write::Step(_), .. }]), "{:?}", made.waits);
     model.act(&made);
     assert!(!is_halted(&model), "its image may be there now");
-    model.now += SignedDuration::from_mins(6);
+    model.now += SignedDuration::from_mins(10);
     assert!(is_halted(&model));
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -216,15 +217,36 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
     })
     .await;
     member.edit_spec(json!({"kind": "SentryAndValidator", "clientVersion": OLDER})).await;
-    let words = member.condition("polkadot-cr", "Stalled").await;
+    let words = member.condition("polkadot-cr", "DowngradeRefused").await;
     assert!(words.contains(VERSION) && words.contains(OLDER) && words.contains(claim), "{words}");
+    tokio::time::sleep(world.quiet()).await;
     assert!(!member.pods().await.contains_key("validator-sset-0"));
     member.edit_spec(json!({"clientVersion": VERSION})).await;
     world.write_fleet(1, &upgrade(VERSION, "0s"));
     member.settles_at(VERSION).await;
     world.write_fleet(1, &json!({}));
-    // A spec that is older than what runs is not rolled out either, and the resource says so itself.
+    // A spec that is older than what runs is not rolled out either, the resource says so itself, and a pod that is drained
+    // comes back as it was.
     member.edit_spec(json!({"clientVersion": OLDER})).await;
     let words = member.condition("polkadot-cr", "DowngradeRefused").await;
     assert!(words.contains("allowDowngrade") && words.contains(VERSION), "{words}");
+    let pods: Api<Pod> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let drained = pods.get("validator-sset-0").await.unwrap().uid();
+    pods.delete("validator-sset-0", &DeleteParams::default()).await.unwrap();
+    let back = eventually("the validator is back", PATIENCE, async || {
+        pods.get_opt("validator-sset-0").await.unwrap().filter(|pod| pod.uid() != drained)
+    })
+    .await;
+    let image = back.spec.unwrap().containers[0].image.clone().unwrap();
+    assert!(image.ends_with(VERSION), "{image}");
+    // Made anew while its old pod is still there, it is not made older either.
+    let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
+    sets.delete("validator-sset", &DeleteParams::orphan()).await.unwrap();
+    tokio::time::sleep(world.quiet()).await;
+    let pod = pods.get("validator-sset-0").await.unwrap();
+    assert!(pod.spec.unwrap().containers[0].image.clone().unwrap().ends_with(VERSION));
+    assert!(sets.get_opt("validator-sset").await.unwrap().is_none());
+    member.edit_spec(json!({"clientVersion": VERSION})).await;
+    eventually("its StatefulSet is back", PATIENCE, async || sets.get_opt("validator-sset").await.unwrap())
+        .await;
 }

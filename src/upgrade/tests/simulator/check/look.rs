@@ -322,7 +322,7 @@ impl Look<'_> {
         // What does not start at the version of before is not this one's fault.
         // And after a retry the kubelet has to try once more.
         let again =
-            SignedDuration::from_secs(if step.previous.as_ref() == Some(&step.target) { 400 } else { 0 });
+            SignedDuration::from_secs(if step.previous.as_ref() == Some(&step.target) { 660 } else { 0 });
         let stuck_there = |(role, node): (&RoleView, &NodeView)| {
             step.at + again <= self.world.now
                 && node.stuck.is_some()
