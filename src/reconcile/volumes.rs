@@ -184,8 +184,10 @@ pub fn keep(body: &mut Value, live: &Value, keystore: bool) -> (Option<Value>, b
     let is_dropped = wanted.is_none() && claim.is_some() && keystore;
     let other_mounts = is_dropped || (wanted.is_some() && name(wanted.as_ref()) != name(claim));
     if other_mounts {
-        for field in ["template", "updateStrategy"] {
-            spec[field] = live["spec"][field].clone();
+        spec["template"] = live["spec"]["template"].clone();
+        if is_dropped {
+            // A pod that was rolled already must come back as it is.
+            spec["updateStrategy"] = live["spec"]["updateStrategy"].clone();
         }
         // Since when it is kept, or it would count as taken over only now.
         if let Some(since) = live["metadata"]["annotations"].get(ADOPTED_ANNOTATION) {

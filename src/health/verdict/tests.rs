@@ -192,12 +192,12 @@ fn a_long_pause_between_two_answers_is_no_standstill_that_has_ended() {
 #[test]
 fn a_gap_after_trouble_at_the_start_does_not_make_a_node_look_new() {
     // Behind at first, as every node that starts, then well, then not asked for a while.
-    let mut health = window(0..300, |at, one| one.is_major_syncing = at < 100);
+    let mut health = window(0..300, |at, one| one.is_major_syncing = at < 200);
     let gap = 1_000;
     for second in [gap, gap + 10] {
         health.note(Ok(sound(second)));
     }
-    assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(gap), sound: Some(at(100)) });
+    assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(gap), sound: Some(at(200)) });
     // Sick before the gap: how long it was so nobody knows.
     let mut health = window(0..300, |at, one| one.is_major_syncing = at > 200);
     for second in [gap, gap + 10] {

@@ -242,6 +242,10 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
     // Made anew while its old pod is still there, it is not made older either.
     let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
     sets.delete("validator-sset", &DeleteParams::orphan()).await.unwrap();
+    eventually("its StatefulSet is gone", PATIENCE, async || {
+        sets.get_opt("validator-sset").await.unwrap().is_none().then_some(())
+    })
+    .await;
     tokio::time::sleep(world.quiet()).await;
     let pod = pods.get("validator-sset-0").await.unwrap();
     assert!(pod.spec.unwrap().containers[0].image.clone().unwrap().ends_with(VERSION));
