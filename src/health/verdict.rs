@@ -116,10 +116,16 @@ fn current(health: &NodeHealth, ready_since: Option<Timestamp>) -> impl Iterator
 pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) -> Option<Progress> {
     let mut finalized = Heights::default();
     let mut ended = None;
-    let (mut rose_ever, mut stood) = (false, false);
+    let (mut rose_ever, mut rising, mut stood) = (false, false, false);
+    let mut before = None;
     for sample in current(health, None) {
+        // That it rose while nobody looked says nothing of now.
+        let is_after_gap = before.is_some_and(|before| sample.at.duration_since(before) > stale);
+        rising &= !is_after_gap;
+        before = Some(sample.at);
         if finalized.see(sample.finalized, sample.at) {
             rose_ever = true;
+            rising |= !is_after_gap;
             ended = stood.then_some(sample.at).or(ended);
             stood = false;
         } else {
@@ -134,8 +140,12 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
     }
     let stands = last.duration_since(moved) >= STANDSTILL;
     // Also of the processes before: one that starts again and again is not looked at for too short a while.
-    let looked = health.samples.front().is_some_and(|first| last.duration_since(first.at) >= STANDSTILL);
-    Some(Progress { stands: stands.then_some(moved), height, ended, rose_ever, looked })
+    let without_gap = |since: Timestamp, sample: &Sample| {
+        (since.duration_since(sample.at) <= stale).then_some(sample.at).ok_or(since)
+    };
+    let since = health.samples.iter().rev().try_fold(last, without_gap).unwrap_or_else(|since| since);
+    let looked = last.duration_since(since) >= STANDSTILL;
+    Some(Progress { stands: stands.then_some(moved), height, ended, rose_ever, rising, looked })
 }
 
 /// How a node's finalised height moves.
@@ -149,21 +159,29 @@ pub struct Progress {
     pub ended: Option<Timestamp>,
     /// Whether it rose at all in the process that runs now.
     pub rose_ever: bool,
+    /// Whether it was seen to rise since it was last not looked at for a while.
+    pub rising: bool,
     /// Whether it has been looked at for long enough to tell, if it did not start anew meanwhile.
     pub looked: bool,
 }
 
 impl Progress {
-    /// Whether it says neither that it stands nor that it moves.
+    /// Whether it says neither that it stands nor that it ever moved.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.stands.is_none() && !self.rose_ever
     }
 
-    /// Whether that is for too short a look.
+    /// Whether it is seen to move.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        self.stands.is_none() && self.rising
+    }
+
+    /// Whether too short a look says neither that it stands nor that it moves.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
-        self.is_silent() && !self.looked
+        self.stands.is_none() && !self.rising && !self.looked
     }
 }
 

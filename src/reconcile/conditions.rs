@@ -192,6 +192,9 @@ fn roll_pending(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
         ));
     }
     let reason = if granted.is_empty() { "WaitingForGrant" } else { "Granted" };
+    if let Some(last) = waiting.last_mut() {
+        last.push_str(" (polkafleet plan says what for)");
+    }
     granted.extend(waiting);
     if granted.is_empty() {
         Verdict::fails(status::ROLL_PENDING, "UpToDate", "every pod runs the wanted template")

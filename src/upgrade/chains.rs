@@ -60,7 +60,7 @@ impl Chains {
 fn judge(all: &[(bool, Progress)]) -> Chain {
     // One that rises up to where the others are only catches up with them.
     let unknown = all.iter().filter(|(_, one)| one.is_unknown()).map(|(_, one)| one.height).max();
-    let moves = |one: &Progress| one.rose_ever && one.stands.is_none() && Some(one.height) > unknown;
+    let moves = |one: &Progress| one.moves() && Some(one.height) > unknown;
     let is_unknown = unknown.is_some() && !all.iter().any(|(_, one)| moves(one));
     let nodes: Vec<&(bool, Progress)> = all.iter().filter(|(_, one)| !one.is_silent()).collect();
     let untouched = nodes.iter().any(|(touched, _)| !touched);

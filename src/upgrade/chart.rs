@@ -200,6 +200,19 @@ impl Chart {
         }
     }
 
+    /// Whether a node was sick when it last answered, however long ago that is.
+    #[must_use]
+    pub fn was_sick(
+        &self,
+        resource: &ResourceView,
+        role: &RoleView,
+        node: &NodeView,
+        resumed: Option<Timestamp>,
+    ) -> bool {
+        let last = self.of(resource, node).and_then(|health| health.samples.back()).map(|sample| sample.at);
+        last.is_some_and(|last| Self { now: last, ..self.clone() }.is_sick(resource, role, node, resumed))
+    }
+
     /// The highest finalised height of its nodes.
     #[must_use]
     pub fn finalized(&self, resource: &ResourceView) -> Option<u64> {

@@ -206,7 +206,9 @@ impl<'a> Survey<'a> {
                 // A write under way may be the step that moves it.
                 let reserved =
                     open || self.is_unsettled(place) || (resource.rolling && moves_validator(resource));
-                reserved || (resource.view.ever_settled && !self.is_available(resource))
+                reserved
+                    || (resource.view.ever_settled
+                        && (!self.is_available(resource) || self.was_sick(resource)))
             })
             .count()
     }
@@ -221,6 +223,14 @@ impl<'a> Survey<'a> {
                     && !(resource.chart.owned
                         && resource.chart.is_sick(view, role, validator, self.chain(view).resumed))
             })
+    }
+
+    /// Whether the resource's validator was sick when it last answered: until it says otherwise, others do not count on it.
+    fn was_sick(&self, resource: &Surveyed<'_>) -> bool {
+        let (view, chart) = (&resource.view, &resource.chart);
+        let role = view.role(Role::Validator).filter(|_| chart.owned);
+        role.and_then(|role| Some((role, role.nodes.first()?)))
+            .is_some_and(|(role, node)| chart.was_sick(view, role, node, self.chain(view).resumed))
     }
 
     /// A member of which nothing is known: neither seen since the start, nor declared lost.

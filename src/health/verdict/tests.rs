@@ -205,3 +205,16 @@ fn a_gap_after_trouble_at_the_start_does_not_make_a_node_look_new() {
     }
     assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(gap), sound: Some(at(gap)) });
 }
+
+#[test]
+fn a_rise_while_nobody_looked_is_no_sign_that_the_chain_moves_now() {
+    let stale = SignedDuration::from_secs(180);
+    let progress =
+        |health: &NodeHealth| stands_still(health, stale, health.samples.back().unwrap().at).unwrap();
+    let mut health = window(0..300, |_, _| {});
+    assert!(progress(&health).moves());
+    health.note(Ok(sound(1_000)));
+    assert!(!progress(&health).moves() && progress(&health).is_unknown());
+    health.note(Ok(sound(1_010)));
+    assert!(progress(&health).moves());
+}

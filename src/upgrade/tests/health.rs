@@ -336,3 +336,25 @@ fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sic
     assert_eq!(made.actions.len(), 1, "{:?}", made.waits);
     assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
 }
+
+#[test]
+fn a_validator_that_was_sick_when_it_last_answered_is_not_counted_on() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
+        width: 2,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    });
+    model.pass(600);
+    // Ten minutes ago, and it could not be asked since.
+    let (ago, at) = (SignedDuration::from_mins(10), model.now);
+    says(&mut model, "c1", |health| {
+        health.samples.iter_mut().for_each(|sample| sample.peers = Some(0));
+        health.samples.retain(|sample| sample.at + ago <= at);
+        health.note(Err(Blocked { at, why: "forbidden".into() }));
+    });
+    let made = planned(&model);
+    assert_eq!(made.actions, vec![], "neither that one, nor another beside it");
+    assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
+}
