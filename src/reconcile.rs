@@ -44,6 +44,9 @@ pub(crate) use self::apply::REQUEST_BOUND;
 /// How long after a Secret with a key was not there to look again.
 const LOOK_FOR_KEY: jiff::SignedDuration = jiff::SignedDuration::from_secs(10);
 
+/// How long after a pod's machine was not Ready to look again.
+const LOOK_FOR_HOST: jiff::SignedDuration = jiff::SignedDuration::from_secs(15);
+
 /// How long after a name was taken to look again.
 const LOOK_FOR_NAME: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 
@@ -352,7 +355,10 @@ async fn report(polkadot: &Polkadot, made: Made, pods: Pods, inputs: &Inputs<'_>
     }
     let unable = found.pods.prepulls.values().any(|tried| matches!(tried, Tried::Unable(_)));
     let look = found.trouble.as_ref().and_then(|(reason, _)| look_after(reason));
-    let look = look.into_iter().chain(unable.then_some(prepull::AGAIN));
+    // Nobody watches machines: whether one is Ready again has to be asked.
+    let blocked = found.warnings.iter().any(|warning| warning.type_ == "PodBlocked");
+    let look =
+        look.into_iter().chain(unable.then_some(prepull::AGAIN)).chain(blocked.then_some(LOOK_FOR_HOST));
     Ok(Outcome {
         view: status::view(polkadot, &found, &status, inputs.now),
         changes: made.done.len() + usize::from(changed),
