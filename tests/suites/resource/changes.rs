@@ -333,7 +333,7 @@ async fn a_setting_that_is_edited_long_after_an_upgrade_is_rolled_and_fails_noth
     let member = &world.members[0];
     let mut fleet = owned(NEW);
     // Long after: later than the deadline of the step. In the sandbox, starting a pod takes more of the fleet's time.
-    let deadline = if matches!(place, Place::Sandbox) { 900 } else { 45 };
+    let deadline = if matches!(place, Place::Sandbox) { 1_800 } else { 45 };
     fleet["upgrades"][0]["progressDeadline"] = json!(format!("{deadline}s"));
     world.write_fleet(1, &fleet);
     let settled = member.settles_at(NEW).await;
@@ -342,6 +342,9 @@ async fn a_setting_that_is_edited_long_after_an_upgrade_is_rolled_and_fails_noth
         (world.now().duration_since(reached) > jiff::SignedDuration::from_secs(deadline + 5)).then_some(())
     })
     .await;
+    // On a busy machine the step itself may have been late.
+    let halts = || daemon.said().matches("is halted").count();
+    let before = halts();
     member.edit_spec(json!({"sentry": {"podAnnotations": {"edited": "yes"}}})).await;
     eventually("the sentry was restarted for it", PATIENCE, async || {
         let pods = member.pods().await;
@@ -349,5 +352,5 @@ async fn a_setting_that_is_edited_long_after_an_upgrade_is_rolled_and_fails_noth
     })
     .await;
     member.settles_at(NEW).await;
-    assert!(!daemon.said().contains("halted"), "{}", daemon.said());
+    assert_eq!(halts(), before, "{}", daemon.said());
 }
