@@ -197,7 +197,7 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
     let mut value = serde_json::to_value(sample(VERSION, 0x84)).unwrap();
     value["spec"]["validator"]["dataPersistenceSupport"] = persistence("1Gi");
     member.create(&serde_json::from_value(value).unwrap()).await;
-    let _daemon = world.daemon();
+    let daemon = world.daemon();
     member.settles_at(VERSION).await;
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(member.admin.clone(), &world.namespace);
     let claim = "chain-validator-sset-0";
@@ -210,7 +210,14 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
     })
     .await;
     // Without an upgrade nothing follows but what a person sets.
-    world.write_fleet(1, &json!({}));
+    let no_upgrade = async |times: usize| {
+        world.write_fleet(1, &json!({}));
+        eventually("the upgrade is removed", PATIENCE, async || {
+            (daemon.said().matches("upgrade polkadot is removed").count() == times).then_some(())
+        })
+        .await;
+    };
+    no_upgrade(1).await;
     member.edit_spec(json!({"kind": "Sentry"})).await;
     eventually("the validator is gone", PATIENCE, async || {
         (!member.pods().await.contains_key("validator-sset-0")).then_some(())
@@ -224,7 +231,7 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
     member.edit_spec(json!({"clientVersion": VERSION})).await;
     world.write_fleet(1, &upgrade(VERSION, "0s"));
     member.settles_at(VERSION).await;
-    world.write_fleet(1, &json!({}));
+    no_upgrade(2).await;
     // A spec that is older than what runs is not rolled out either, the resource says so itself, and a pod that is drained
     // comes back as it was.
     member.edit_spec(json!({"clientVersion": OLDER})).await;
