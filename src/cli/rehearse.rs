@@ -60,8 +60,9 @@ const LONG_QUIET: Duration = Duration::from_secs(60);
 /// Play a fleet file on simulated clusters, in seconds, before it is carried out on real ones
 ///
 /// The clusters, labels, stages, settings and timers are those of the file; the API servers, pods and chains are those
-/// of the sandbox, in this process. Time passes only while nobody has anything to do, so that the outcome is the same on a
-/// slow machine, and jumps over soaks. The daemon is the real one. Approvals are given at once. Nothing listens, and no kubeconfig is looked at, but with --from-clusters, which only reads.
+/// of the sandbox, in this process. Time passes only while nobody has anything to do, so that the outcome is the same
+/// on a slow machine, and jumps over soaks. The daemon is the real one. Approvals are given at once. Nothing listens,
+/// and no kubeconfig is looked at, but with --from-clusters, which only reads.
 /// Exit code 0: every upgrade has passed; 1: something halted or is stuck, or a cluster could not be read; 2: the fleet
 /// file, or what was asked for, is wrong.
 #[derive(Args)]

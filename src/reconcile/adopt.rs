@@ -248,6 +248,25 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_somebody_wrote_over_ours_becomes_ours_and_nothing_else_of_theirs() {
+        let ports =
+            |number: u16| json!({"spec": {"ports": [{"name": "p2p", "port": number, "protocol": "TCP"}]}});
+        let key = r#"k:{"port":31333,"protocol":"TCP"}"#;
+        let person = entry(
+            "kubectl-patch",
+            json!({"f:spec": {"f:loadBalancerSourceRanges": {}, "f:ports": {key: {"f:port": {}}}}}),
+        );
+        let service =
+            LiveChild { kind: ChildKind::Service, value: ports(31_333), ..set(vec![person.clone()]) };
+        let managed = rewritten(&service, &ports(30_333)).unwrap();
+        let fields = |index: usize| managed[index].fields_v1.as_ref().unwrap().0.clone();
+        assert_eq!(fields(0), json!({"f:spec": {"f:loadBalancerSourceRanges": {}}}));
+        assert_eq!(managed[1].manager.as_deref(), Some(FIELD_MANAGER));
+        assert!(fields(1)["f:spec"]["f:ports"].get(key).is_some());
+        assert_eq!(rewritten(&service, &ports(31_333)), None, "a port of their own is theirs");
+    }
+
+    #[test]
     fn the_old_operators_fields_become_ours_and_nobody_elses() {
         let person = entry("kubectl-edit", json!({"f:metadata": {"f:annotations": {"f:note": {}}}}));
         let status = ManagedFieldsEntry {

@@ -116,3 +116,15 @@ fn one_pod_waits_and_two_pods_wait() {
     assert!(pending(vec![old(0)]).starts_with("sentry-sset-0 waits for"));
     assert!(pending(vec![old(0), old(1)]).starts_with("sentry-sset-0, sentry-sset-1 wait for"));
 }
+
+#[test]
+fn a_client_that_cannot_tell_safe_rpc_methods_apart_is_warned_of() {
+    for (version, warned) in [("v0.7.28", true), ("v0.7.29", true), ("v0.8.0", false), ("stable2503", false)]
+    {
+        let sentries =
+            polkadot(&format!("{{kind: Sentry, clientVersion: {version}, sentry: {{replicas: 1}}}}"));
+        assert_eq!(said(&sentries, &[], |_| {}).contains_key("UnsafeRpc"), warned, "{version}");
+    }
+    let validator = polkadot("{kind: Validator, clientVersion: v0.7.28, validator: {}}");
+    assert!(!said(&validator, &[], |_| {}).contains_key("UnsafeRpc"), "it serves none");
+}

@@ -23,6 +23,17 @@ fn two_sentries() -> Model {
     })
 }
 
+/// Two validators of one chain, which may go at once but for their budget.
+fn two_validators() -> Model {
+    Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
+        width: 2,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    })
+}
+
 /// The canary is given the version and comes up.
 fn canary_at_the_target() -> Model {
     let mut model = two_sentries();
@@ -204,13 +215,7 @@ fn what_a_tag_that_moves_stands_for_is_what_the_nodes_report() {
 
 #[test]
 fn a_validator_that_is_sick_takes_the_budget_of_its_chain() {
-    let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
-        width: 2,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    });
+    let mut model = two_validators();
     model.pass(MINUTE.as_secs());
     says(&mut model, "c1", |health| health.samples.iter_mut().for_each(|sample| sample.peers = Some(0)));
     let made = planned(&model);
@@ -312,13 +317,7 @@ fn a_node_that_was_well_in_time_is_not_failed_because_another_one_cannot_be_aske
 
 #[test]
 fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sick_one() {
-    let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
-        width: 2,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    });
+    let mut model = two_validators();
     model.pass(600);
     let (before, at) = (model.now - SignedDuration::from_secs(20), model.now);
     // All stood still; one is seen to go on, the other was asked just before that.
@@ -339,13 +338,7 @@ fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sic
 
 #[test]
 fn a_validator_that_was_sick_when_it_last_answered_is_not_counted_on() {
-    let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
-        width: 2,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    });
+    let mut model = two_validators();
     model.pass(600);
     // Ten minutes ago, and it could not be asked since.
     let (ago, at) = (SignedDuration::from_mins(10), model.now);
