@@ -178,18 +178,26 @@ impl<'a> Survey<'a> {
     /// active after it. What was through or given up, and counts as rolling again (by an edit, or because its chain goes
     /// on), waits for what has begun since.
     pub fn rolling_before(&self, place: &Place) -> Vec<String> {
-        let own = self.resources.get(place).filter(|own| own.rolling).map(|own| (own.active, place));
-        let is_before = |(other, resource): &(&Place, &Surveyed<'_>)| {
-            own.is_none_or(|own| (resource.active, *other) > own)
-        };
-        self.others_rolling(place).filter(is_before).map(|(other, _)| other.1.to_string()).collect()
+        let others = self.others_rolling(place);
+        others
+            .filter(|(other, _)| self.goes_before(other, place))
+            .map(|(other, _)| other.1.to_string())
+            .collect()
+    }
+
+    /// Whether a rolling resource goes before another one: always, or, where that one rolls as well, if it was active
+    /// later. So of any two, exactly one waits.
+    fn goes_before(&self, place: &Place, other: &Place) -> bool {
+        let turn = |place: &Place| self.resources.get(place).map(|one| (one.rolling, one.active));
+        let (Some((_, active)), Some((is_rolling, others))) = (turn(place), turn(other)) else { return true };
+        !is_rolling || (active, place) > (others, other)
     }
 
     fn others_rolling<'s>(&'s self, place: &'s Place) -> impl Iterator<Item = (&'s Place, &'s Surveyed<'a>)> {
         self.of_cluster(&place.0).filter(move |(other, resource)| *other != place && resource.rolling)
     }
 
-    /// Validators of a chain that are unavailable or about to be, without that of `except`.
+    /// Validators of a chain that are unavailable, or about to be before that of `except`, without that one.
     pub fn validators_down(&self, chain: &str, except: &Place) -> usize {
         self.resources
             .iter()
@@ -204,8 +212,9 @@ impl<'a> Survey<'a> {
                 let open = grants_validator(&resource.view)
                     && super::rolls::is_outstanding(&resource.chart, &resource.view);
                 // A write under way may be the step that moves it.
-                let reserved =
-                    open || self.is_unsettled(place) || (resource.rolling && moves_validator(resource));
+                let to_come =
+                    resource.rolling && moves_validator(resource) && self.goes_before(place, except);
+                let reserved = open || self.is_unsettled(place) || to_come;
                 reserved
                     || (resource.view.ever_settled
                         && (!self.is_available(resource) || self.was_sick(resource)))

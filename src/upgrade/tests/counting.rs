@@ -1,7 +1,9 @@
 //! What counts as in flight, for the width of a stage and for the resources of a cluster.
 
+use jiff::SignedDuration;
+
 use super::model::{Model, NEW, Shape, planned};
-use crate::fleet::ClusterName;
+use crate::fleet::{ClusterName, Count};
 use crate::observed::Stuck;
 use crate::polkadot::{Kind, ResourceId};
 use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
@@ -122,4 +124,39 @@ fn what_came_up_after_its_step_is_not_late_when_it_is_edited_and_waits_or_when_i
     assert!(!is_halted(&model));
     model.pass(200);
     assert!(is_halted(&model));
+}
+
+#[test]
+fn of_two_that_reserve_their_validators_from_each_other_the_one_that_began_later_goes_first() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::SentryAndValidator]), (0, vec![Kind::SentryAndValidator])],
+        width: 2,
+        nodes: 1,
+        delays: vec![10],
+        // The sentry of the first.
+        broken: Some(0),
+    });
+    model.fleet.upgrades[0].max_failures = Count::Number(1);
+    let place =
+        |cluster: &str| (ClusterName::from(cluster), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let runs_new = |model: &Model, cluster: &str| {
+        let resource = &model.board.clusters[&ClusterName::from(cluster)].resources[&place(cluster).1];
+        resource.roles.iter().all(|role| role.nodes[0].version.as_deref() == Some(NEW))
+    };
+    let play_until = |done: &dyn Fn(&Model) -> bool, model: &mut Model| {
+        for _ in 0..200 {
+            if done(model) {
+                return;
+            }
+            let made = planned(model);
+            model.act(&made);
+            model.pass(20);
+        }
+        panic!("{:#?}", planned(model).waits);
+    };
+    play_until(&|model| model.steps.contains_key(&place("c1")), &mut model);
+    // The first had failed by then; with more time it is on its way again, and its validator's turn is still to come.
+    model.fleet.upgrades[0].progress_deadline = SignedDuration::from_hours(12);
+    play_until(&|model| runs_new(model, "c1"), &mut model);
+    assert!(!runs_new(&model, "c0"));
 }

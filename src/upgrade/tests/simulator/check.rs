@@ -44,6 +44,8 @@ struct Told {
     anchor: Option<Timestamp>,
     /// When it was asked last.
     asked: Option<Timestamp>,
+    /// Since when it is asked without a gap.
+    asked_since: Option<Timestamp>,
     /// Since when this daemon has seen it sick, without a gap.
     sick_since: Option<Timestamp>,
     /// Whether its last answer was of a sick one.
@@ -79,7 +81,7 @@ impl Ledger {
 
     /// Another daemon looks: how long a node has been sick already, it does not know.
     pub(super) fn another_daemon(&mut self) {
-        self.nodes.values_mut().for_each(|told| told.sick_since = None);
+        self.nodes.values_mut().for_each(|told| (told.sick_since, told.asked_since) = (None, None));
     }
 
     /// Somebody changed an upgrade's target: what was given before may be given again, when the target comes back.
@@ -141,9 +143,10 @@ impl Told {
             *self = Self { ready_since: node.ready_since, anchor: node.ready_since, ..Self::default() };
         }
         if self.asked.is_some_and(|asked| now.duration_since(asked) > GAP) {
-            self.sick_since = None;
+            (self.sick_since, self.asked_since) = (None, None);
         }
         (self.asked, self.is_sick) = (Some(now), is_sick);
+        self.asked_since.get_or_insert(now);
         if node.ready_since.is_none() {
             return;
         }

@@ -135,9 +135,13 @@ impl Look<'_> {
             let truth = &self.world.clusters[name];
             truth.up && truth.lags == 0 && !truth.deaf
         };
+        let was_watched = |place: &Place, role: Role, node: &NodeView| {
+            let told = self.ledger.nodes.get(&(place.clone(), role, node.ordinal));
+            node.ready_since.is_some_and(long) && told.and_then(|told| told.asked_since).is_some_and(long)
+        };
         let untouched = |(place, view): (&Place, &ResourceView)| {
-            let ready = nodes(view).all(|(_, node)| node.ready_since.is_some_and(long));
-            view.step.is_none() && ready && is_well(&place.0)
+            let watched = nodes(view).all(|(role, node)| was_watched(place, role.role, node));
+            view.step.is_none() && watched && is_well(&place.0)
         };
         self.daemon.has_looked()
             && self.world.chain_stands.is_some_and(long)
@@ -205,19 +209,24 @@ impl Look<'_> {
 
     /// Whether not too many others of its cluster roll; what only goes on waits for those that began after it.
     fn may_roll(&self, goes_on: bool) -> bool {
-        let active = |view: &ResourceView| {
-            let grant = view.grant.as_ref().filter(|grant| !grant.mends);
-            view.step.as_ref().map(|step| step.at).max(grant.map(|grant| grant.at))
-        };
-        let is_rolling = goes_on && self.is_rolling(self.place, self.view);
         let rolls = |(place, view): (&Place, &ResourceView)| {
             place.0 == self.cluster.name
                 && *place != *self.place
                 && self.is_rolling(place, view)
-                && (!is_rolling || active(view) > active(self.view))
+                && self.has_to_wait_for(view, goes_on)
         };
         let others = self.ledger.told.iter().filter(|one| rolls(*one)).count();
         others < self.cluster.settings.max_nodes_in_flight as usize
+    }
+
+    /// Whether this one has to let another go first, if both roll: it began later, or this one has not begun.
+    fn has_to_wait_for(&self, other: &ResourceView, goes_on: bool) -> bool {
+        let active = |view: &ResourceView| {
+            let grant = view.grant.as_ref().filter(|grant| !grant.mends);
+            view.step.as_ref().map(|step| step.at).max(grant.map(|grant| grant.at))
+        };
+        let has_begun = goes_on && self.is_rolling(self.place, self.view);
+        !has_begun || active(other) > active(self.view)
     }
 
     fn is_rolling(&self, place: &Place, view: &ResourceView) -> bool {
@@ -266,7 +275,9 @@ impl Look<'_> {
             **place != *self.place
                 && !lost
                 && view.role(Role::Validator).is_some()
-                && ((view.ever_settled && self.is_down(place, view)) || self.is_reserved(place, view))
+                && ((view.ever_settled && self.is_down(place, view))
+                    || self.is_granted(place, view)
+                    || (self.is_reserved(place, view) && self.has_to_wait_for(view, true)))
         });
         down.count() < fleet.validators.max_unavailable as usize
     }
@@ -286,10 +297,13 @@ impl Look<'_> {
         !self.daemon.is_ready(&place.0) || node.ready_since.is_none() || sick
     }
 
+    fn is_granted(&self, place: &Place, view: &ResourceView) -> bool {
+        view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
+            && self.has_open_grant(place, view)
+    }
+
     fn is_reserved(&self, place: &Place, view: &ResourceView) -> bool {
-        let granted = view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
-            && self.has_open_grant(place, view);
-        granted || (view.held.is_none() && self.is_moving(place, view))
+        view.held.is_none() && self.is_moving(place, view)
     }
 
     fn is_halted(&self, upgrade: &Upgrade) -> bool {
