@@ -295,12 +295,18 @@ pub fn nodes_in_flight(cluster: &Cluster, others: &[String]) -> Result<(), Veto>
 }
 
 fn validators(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
-    validator_budget(survey, &candidate.place, &candidate.resource)
+    validator_budget(survey, &candidate.place, &candidate.resource, false)
 }
 
 /// I4: no roll of a validator that would leave more of its chain unavailable than the budget, over the whole fleet
-/// and whatever the cause. A roll of one that is unavailable already costs nothing.
-pub fn validator_budget(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<(), Veto> {
+/// and whatever the cause. A roll of one that is unavailable already costs nothing. What `goes_on` does not wait for what
+/// waits for it.
+pub fn validator_budget(
+    survey: &Survey<'_>,
+    place: &Place,
+    resource: &Surveyed<'_>,
+    goes_on: bool,
+) -> Result<(), Veto> {
     if !has_validator(&resource.view) || !survey.is_available(resource) {
         return Ok(());
     }
@@ -312,7 +318,7 @@ pub fn validator_budget(survey: &Survey<'_>, place: &Place, resource: &Surveyed<
         );
         return Err((Code::FleetUnknown, words));
     }
-    let down = survey.validators_down(&resource.view.chain, place);
+    let down = survey.validators_down(&resource.view.chain, place, goes_on);
     let budget = survey.fleet.validators.max_unavailable as usize;
     if down + 1 > budget {
         let words = format!(

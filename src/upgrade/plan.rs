@@ -159,7 +159,7 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
         gates::nodes_in_flight(resource.cluster, &survey.rolling_before(place))?;
     }
     if validator_will_roll(resource) {
-        gates::validator_budget(survey, place, resource)?;
+        gates::validator_budget(survey, place, resource, true)?;
     }
     Ok(Grant { role, hash, ordinal, at: survey.now, mends })
 }

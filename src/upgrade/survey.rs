@@ -197,8 +197,9 @@ impl<'a> Survey<'a> {
         self.of_cluster(&place.0).filter(move |(other, resource)| *other != place && resource.rolling)
     }
 
-    /// Validators of a chain that are unavailable, or about to be before that of `except`, without that one.
-    pub fn validators_down(&self, chain: &str, except: &Place) -> usize {
+    /// Validators of a chain that are unavailable or about to be, without that of `except`; where that one `goes_on`, without
+    /// those that it goes before, too.
+    pub fn validators_down(&self, chain: &str, except: &Place, goes_on: bool) -> usize {
         self.resources
             .iter()
             .filter(|(place, resource)| {
@@ -212,8 +213,8 @@ impl<'a> Survey<'a> {
                 let open = grants_validator(&resource.view)
                     && super::rolls::is_outstanding(&resource.chart, &resource.view);
                 // A write under way may be the step that moves it.
-                let to_come =
-                    resource.rolling && moves_validator(resource) && self.goes_before(place, except);
+                let waits = || goes_on && !self.goes_before(place, except);
+                let to_come = resource.rolling && moves_validator(resource) && !waits();
                 let reserved = open || self.is_unsettled(place) || to_come;
                 reserved
                     || (resource.view.ever_settled

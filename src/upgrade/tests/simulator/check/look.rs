@@ -79,7 +79,7 @@ impl Look<'_> {
         }
         expect(self.may_roll(false), "I3: too many resources of a cluster roll");
         if self.view.role(Role::Validator).is_some() {
-            expect(self.budget_holds(), "I4: too many validators down by a step");
+            expect(self.budget_holds(false), "I4: too many validators down by a step");
         }
         broken
     }
@@ -121,7 +121,7 @@ impl Look<'_> {
                 sentries.is_none_or(|role| role.outdated().next().is_none()),
                 "a validator is restarted before its sentries",
             );
-            expect(self.budget_holds(), "I4: too many validators down by a permission");
+            expect(self.budget_holds(true), "I4: too many validators down by a permission");
             let on_volume = !role.volumes_added || !self.has_run();
             expect(on_volume, "I15: a validator is rolled onto an empty volume");
         }
@@ -264,7 +264,7 @@ impl Look<'_> {
     }
 
     /// Whether one more validator may be down, if this one is up.
-    fn budget_holds(&self) -> bool {
+    fn budget_holds(&self, goes_on: bool) -> bool {
         // What the daemon has just begun to see as sick may be free, and does not count as down for others yet.
         if self.is_down(self.place, self.view) || self.is_sick() {
             return true;
@@ -277,7 +277,7 @@ impl Look<'_> {
                 && view.role(Role::Validator).is_some()
                 && ((view.ever_settled && self.is_down(place, view))
                     || self.is_granted(place, view)
-                    || (self.is_reserved(place, view) && self.has_to_wait_for(view, true)))
+                    || (self.is_reserved(place, view) && self.has_to_wait_for(view, goes_on)))
         });
         down.count() < fleet.validators.max_unavailable as usize
     }
