@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use polkafleet::sandbox::cluster::Cluster;
 use polkafleet::sandbox::faults::{ApiFault, VersionFault};
 use serde_json::{Value, json};
@@ -373,4 +373,44 @@ async fn a_chain_that_stalls_stands_still_in_every_cluster_and_no_node_calls_its
     for member in &world.members {
         rises(&world, member, FINALIZED).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_pod_on_a_machine_that_is_not_ready_stays_until_the_machine_is_back() {
+    const BROKEN: &str = "stable2503-7";
+    let (world, _daemon) = World::settled(Place::Sandbox, 1, VERSION).await;
+    let member = &world.members[0];
+    // Unlike a container that is started again and again, one that only is not Ready says nothing more.
+    let fault = [(BROKEN.to_owned(), VersionFault::NeverSyncs)];
+    cluster(member).set_faults(|faults| faults.versions = fault.into());
+    let pods: Api<Pod> = Api::namespaced(member.admin.clone(), &world.namespace);
+    member.edit_spec(json!({"clientVersion": BROKEN})).await;
+    let stuck = eventually("the sentry runs and is not Ready", PATIENCE, async || {
+        let pod = pods.get_opt(SENTRY).await.unwrap()?;
+        let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+        let runs = container.state.as_ref()?.running.is_some() && container.image.ends_with(BROKEN);
+        (runs && !container.ready).then_some(pod)
+    })
+    .await;
+    let host = stuck.spec.unwrap().node_name.unwrap();
+    let is_ready = async |status: &str| {
+        let nodes: Api<Node> = Api::all(member.admin.clone());
+        let patch = Patch::Merge(json!({"status": {"conditions": [{"type": "Ready", "status": status}]}}));
+        nodes.patch_status(&host, &PatchParams::default(), &patch).await.unwrap();
+    };
+    is_ready("Unknown").await;
+    member
+        .edit_spec(json!({"sentry": {"extraArgs": ["--telemetry-url=wss://telemetry.example/submit 0"]}}))
+        .await;
+    let words = member.condition("polkadot-cr", "PodBlocked").await;
+    assert!(words.contains(SENTRY) && words.contains(&host), "{words}");
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(pods.get(SENTRY).await.unwrap().metadata.uid, stuck.metadata.uid);
+    // Nothing tells the daemon of it: it has to look again.
+    is_ready("True").await;
+    eventually("the pod is made anew", PATIENCE, async || {
+        let pod = pods.get_opt(SENTRY).await.unwrap()?;
+        (pod.metadata.uid != stuck.metadata.uid).then_some(())
+    })
+    .await;
 }

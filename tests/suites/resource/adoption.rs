@@ -142,6 +142,16 @@ async fn what_the_old_operator_made_is_taken_over_without_a_restart_and_its_left
     let selected = instance_label_selects(member, &world).await;
     assert!(selected.iter().all(|labelled| !labelled), "the pods would drop out of their Services");
 
+    // What loses the label by which it is found, with an old template in it, gets the label back and nothing else.
+    let lost = Patch::Merge(json!({"metadata": {"labels": {"app": null}}}));
+    sets.patch("validator-sset", &PatchParams::default(), &lost).await.unwrap();
+    eventually("it is found again", PATIENCE, async || {
+        sets.get("validator-sset").await.unwrap().labels().contains_key("app").then_some(())
+    })
+    .await;
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(uids(member).await, pods, "no pod was restarted");
+
     // Any change of the resource is permission asked for.
     member.edit_spec(json!({"validator": {"clientName": "Changed"}})).await;
     eventually("the leftovers are gone", PATIENCE, async || {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::DeleteParams;
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::support::planes;
 use crate::support::world::{Member, Place, World, sample, upgrade};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
@@ -260,4 +262,40 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
     member.edit_spec(json!({"clientVersion": VERSION})).await;
     eventually("its StatefulSet is back", PATIENCE, async || sets.get_opt("validator-sset").await.unwrap())
         .await;
+}
+
+/// Takes the right to patch claims from the world's account.
+async fn may_not_patch_claims(member: &Member, world: &World) {
+    let roles: Api<ClusterRole> = Api::all(member.admin.clone());
+    let mut rules = roles.get("polkafleet").await.unwrap().rules.unwrap();
+    let of_claims = |rule: &&mut k8s_openapi::api::rbac::v1::PolicyRule| {
+        rule.resources.iter().flatten().any(|resource| resource == "persistentvolumeclaims")
+    };
+    rules.iter_mut().filter(of_claims).for_each(|rule| rule.verbs.retain(|verb| verb != "patch"));
+    let role = serde_json::from_value(json!({"metadata": {"name": "no-claims"}, "rules": rules})).unwrap();
+    let roles: Api<Role> = Api::namespaced(member.admin.clone(), &world.namespace);
+    roles.create(&PostParams::default(), &role).await.unwrap();
+    let bindings: Api<RoleBinding> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let mut binding = bindings.get("polkafleet").await.unwrap();
+    bindings.delete("polkafleet", &DeleteParams::default()).await.unwrap();
+    binding.metadata.resource_version = None;
+    (binding.role_ref.kind, binding.role_ref.name) = ("Role".into(), "no-claims".into());
+    bindings.create(&PostParams::default(), &binding).await.unwrap();
+}
+
+/// On a real API server only: the sandbox knows no rights.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_note_on_claims_says_so_and_does_everything_else() {
+    let Some(planes) = planes::shared() else { return };
+    let world = World::new(Place::Real(planes), 1).await;
+    let member = &world.members[0];
+    may_not_patch_claims(member, &world).await;
+    world.write_fleet(1, &upgrade(VERSION, "0s"));
+    let mut value = serde_json::to_value(sample(VERSION, 0x85)).unwrap();
+    value["spec"]["validator"]["dataPersistenceSupport"] = persistence("1Gi");
+    member.create(&serde_json::from_value(value).unwrap()).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let words = member.condition("polkadot-cr", "ClaimNotNoted").await;
+    assert!(words.contains("chain-validator-sset-0") && words.contains("persistentvolumeclaims"), "{words}");
 }
