@@ -266,8 +266,8 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
 
 /// Takes the right to patch claims from the world's account.
 async fn may_not_patch_claims(member: &Member, world: &World) {
-    let roles: Api<ClusterRole> = Api::all(member.admin.clone());
-    let mut rules = roles.get("polkafleet").await.unwrap().rules.unwrap();
+    let shipped: Api<ClusterRole> = Api::all(member.admin.clone());
+    let mut rules = shipped.get("polkafleet").await.unwrap().rules.unwrap();
     let of_claims = |rule: &&mut k8s_openapi::api::rbac::v1::PolicyRule| {
         rule.resources.iter().flatten().any(|resource| resource == "persistentvolumeclaims")
     };
