@@ -273,8 +273,8 @@ async fn may_not_patch_claims(member: &Member, world: &World) {
     };
     rules.iter_mut().filter(of_claims).for_each(|rule| rule.verbs.retain(|verb| verb != "patch"));
     let role = serde_json::from_value(json!({"metadata": {"name": "no-claims"}, "rules": rules})).unwrap();
-    let roles: Api<Role> = Api::namespaced(member.admin.clone(), &world.namespace);
-    roles.create(&PostParams::default(), &role).await.unwrap();
+    let ours: Api<Role> = Api::namespaced(member.admin.clone(), &world.namespace);
+    ours.create(&PostParams::default(), &role).await.unwrap();
     let bindings: Api<RoleBinding> = Api::namespaced(member.admin.clone(), &world.namespace);
     let mut binding = bindings.get("polkafleet").await.unwrap();
     bindings.delete("polkafleet", &DeleteParams::default()).await.unwrap();
