@@ -35,7 +35,9 @@ pub enum Error {
     #[error("the exec plugin of the kubeconfig gives no credentials: {0}")]
     Exec(#[from] exec::Error),
     /// The kubeconfig's proxy is no address.
-    #[error("the proxy-url {0:?} in the kubeconfig is no URL; write http://HOST:PORT")]
+    #[error(
+        "the proxy-url {0:?} in the kubeconfig is no URL; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
+    )]
     Proxy(String),
     /// Building it took too long.
     #[error("making the client took more than {} s; are the files of the kubeconfig on a disk that hangs?", BUILD_BOUND.as_secs())]

@@ -5,7 +5,8 @@
 //! every [`POLL`]. It is loaded when it has changed, and only once it has stood still: half of a file is often a valid
 //! file with fewer clusters in it.
 //!
-//! A kubeconfig that changes while the fleet file does not is news, too: [`Credentials`] says which. One that cannot be
+//! A kubeconfig that changes while the fleet file does not, or a certificate or key that it names, is news, too:
+//! [`Credentials`] says which. One that cannot be
 //! read takes nothing away that was good, be it the fleet file's other edits or the connections that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
@@ -82,12 +82,17 @@ async fn hung_up(hangup: &mut Option<Signal>) {
 /// The digest of each file; `None` where there is none to be read.
 type Content = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
+/// The certificates and keys that each kubeconfig names.
+type Named = BTreeMap<PathBuf, BTreeSet<PathBuf>>;
+
 struct Follower {
     sources: Sources,
     fleet: watch::Sender<Arc<Fleet>>,
     credentials: watch::Sender<Credentials>,
-    /// The fleet file and the kubeconfigs that it and the fleet in force name.
+    /// The fleet file, the kubeconfigs that it and the fleet in force name, and the files that those name.
     files: BTreeSet<PathBuf>,
+    /// The files that each kubeconfig names.
+    named: Named,
     /// What they held when they were last loaded, well or not.
     loaded: Content,
     /// Why that was refused; empty if it was not.
@@ -106,8 +111,8 @@ impl Follower {
     ) -> Self {
         let files = sources.file.iter().cloned().collect();
         let (rejected, unreadable) = (vec![], BTreeMap::new());
-        let (loaded, reminder) = (Content::new(), Reminder::default());
-        Self { sources, fleet, credentials, files, loaded, rejected, unreadable, reminder }
+        let (named, loaded, reminder) = (Named::new(), Content::new(), Reminder::default());
+        Self { sources, fleet, credentials, files, named, loaded, rejected, unreadable, reminder }
     }
 
     /// Loads the files if they have changed, or if a person `asked` for it.
@@ -139,10 +144,12 @@ impl Follower {
             }
             // A kubeconfig that was not known yet has not been seen to stand still.
             let kubeconfigs = loaded.kubeconfigs.keys().flat_map(|path| credentials::files_at(path.as_ref()));
-            let files: BTreeSet<_> = self.sources.file.iter().cloned().chain(kubeconfigs).collect();
-            if files != self.files {
+            let named = named(kubeconfigs.collect()).await;
+            let kubeconfigs = named.iter().flat_map(|(file, others)| others.iter().chain([file]));
+            let files: BTreeSet<_> = self.sources.file.iter().chain(kubeconfigs).cloned().collect();
+            if files != self.files || named != self.named {
                 before = content(files.clone()).await;
-                self.files = files;
+                (self.files, self.named) = (files, named);
                 continue;
             }
             self.loaded = before;
@@ -157,7 +164,7 @@ impl Follower {
         } else if self.reminder.is_due(now) {
             self.tell_rejected();
             for (path, why) in &self.unreadable {
-                let kubeconfig = named(&credentials::files_at(path.as_ref()));
+                let kubeconfig = in_words(&credentials::files_at(path.as_ref()));
                 error!(kubeconfig, why, "The kubeconfig still cannot be read; what is connected goes on.");
             }
         }
@@ -215,6 +222,13 @@ impl Follower {
         }])
     }
 
+    /// The number of a kubeconfig, as it was when the files were last loaded.
+    fn number(&self, kubeconfig: &PathBuf) -> Option<u64> {
+        let own = (*self.loaded.get(kubeconfig)?)?;
+        let others = self.named.get(kubeconfig).into_iter().flatten();
+        Some(credentials::number(own, others.map(|file| self.loaded.get(file).copied().flatten())))
+    }
+
     /// Passes on what changed in the kubeconfigs of the fleet in force. Those that cannot be read keep their numbers.
     fn take_kubeconfigs(&mut self, read: &BTreeMap<Option<PathBuf>, Result<(), String>>) {
         let in_force: BTreeSet<_> = kubeconfigs(&self.fleet.borrow());
@@ -223,7 +237,7 @@ impl Follower {
         let mut new = Credentials::new();
         for path in in_force {
             let files = credentials::files_at(path.as_ref());
-            let kubeconfig = named(&files);
+            let kubeconfig = in_words(&files);
             if let Some(Err(why)) = read.get(&path) {
                 let kept = files.into_iter().filter_map(|file| Some((*known.get(&file)?, file)));
                 new.extend(kept.map(|(number, file)| (file, number)));
@@ -233,15 +247,15 @@ impl Follower {
                 }
                 continue;
             }
-            let read = files.into_iter().filter_map(|file| Some(((*self.loaded.get(&file)?)?, file)));
-            new.extend(read.map(|(digest, file)| (file, credentials::number(digest))));
+            let read = files.into_iter().filter_map(|file| Some((self.number(&file)?, file)));
+            new.extend(read.map(|(number, file)| (file, number)));
             if self.unreadable.remove(&path).is_some() {
                 info!(kubeconfig, "The kubeconfig can be read again.");
             }
         }
         let changed = |(file, number): &(&PathBuf, &u64)| known.get(*file).is_some_and(|old| old != *number);
         for (file, _) in new.iter().filter(changed) {
-            info!(kubeconfig = %file.display(), "The kubeconfig changed.");
+            info!(kubeconfig = %file.display(), "The kubeconfig changed, or a file that it names.");
         }
         self.credentials.send_if_modified(|current| {
             let changed = *current != new;
@@ -252,7 +266,7 @@ impl Follower {
 }
 
 /// The files of a kubeconfig, for people.
-fn named(files: &[PathBuf]) -> String {
+fn in_words(files: &[PathBuf]) -> String {
     files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
@@ -282,10 +296,25 @@ fn replace(fleet: &watch::Sender<Arc<Fleet>>, new: Fleet) {
 
 async fn content(files: BTreeSet<PathBuf>) -> Content {
     let read = move || {
-        let digest = |file: &PathBuf| std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into());
-        files.into_iter().map(|file| (digest(&file), file)).map(|(digest, file)| (file, digest)).collect()
+        files
+            .into_iter()
+            .map(|file| (credentials::digest(&file), file))
+            .map(|(digest, file)| (file, digest))
+            .collect()
     };
     // A panic there would be one of the standard library; no content is then unlike any other.
+    spawn_blocking(read).await.unwrap_or_default()
+}
+
+async fn named(kubeconfigs: BTreeSet<PathBuf>) -> Named {
+    let read = move || {
+        kubeconfigs
+            .into_iter()
+            .map(|file| (credentials::named_in(&file), file))
+            .map(|(named, file)| (file, named))
+            .collect()
+    };
+    // As above.
     spawn_blocking(read).await.unwrap_or_default()
 }
 

@@ -1,14 +1,15 @@
 //! What clusters are reached with: the kubeconfigs of a fleet, and when one of them changes.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use kube::config::Kubeconfig;
 use sha2::{Digest as _, Sha256};
 
 use crate::fleet::{Connection, Fleet};
 
-/// For each kubeconfig that the fleet refers to, a number that changes when its content does. One that cannot be parsed
-/// keeps its number until it can.
+/// For each kubeconfig that the fleet refers to, a number that changes when its content does, or that of a file that it
+/// names. One that cannot be parsed keeps its number until it can.
 pub type Credentials = BTreeMap<PathBuf, u64>;
 
 /// The credentials of `fleet` as they are now. Blocks on files.
@@ -17,12 +18,29 @@ pub fn read(fleet: &Fleet) -> Credentials {
     let mut credentials = Credentials::new();
     for file in files {
         if !credentials.contains_key(&file)
-            && let Ok(content) = std::fs::read(&file)
+            && let Some(own) = digest(&file)
         {
-            credentials.insert(file, number(Sha256::digest(content).into()));
+            let named = named_in(&file);
+            let number = number(own, named.iter().map(|file| digest(file)));
+            credentials.insert(file, number);
         }
     }
     credentials
+}
+
+/// The digest of a file; `None` where there is none to be read. Blocks.
+pub(super) fn digest(file: &Path) -> Option<[u8; 32]> {
+    std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into())
+}
+
+/// The certificates and keys that a kubeconfig names instead of holding them. (A file with a token is read again and again
+/// by the client itself.) Blocks.
+pub(super) fn named_in(kubeconfig: &Path) -> BTreeSet<PathBuf> {
+    let Ok(read) = Kubeconfig::read_from(kubeconfig) else { return BTreeSet::new() };
+    let clusters = read.clusters.into_iter().filter_map(|one| one.cluster?.certificate_authority);
+    let users = read.auth_infos.into_iter().filter_map(|one| one.auth_info);
+    let shown = users.flat_map(|user| [user.client_certificate, user.client_key]).flatten();
+    clusters.chain(shown).map(PathBuf::from).collect()
 }
 
 /// A number that changes when one of the files does that `connection` is made with; always the same for a service
@@ -56,9 +74,11 @@ pub fn usual_kubeconfigs() -> Vec<PathBuf> {
     std::env::home_dir().map(|home| home.join(".kube").join("config")).into_iter().collect()
 }
 
-/// The beginning of a digest.
-pub(super) fn number(digest: [u8; 32]) -> u64 {
+/// The number of a kubeconfig, from its digest and those of the files that it names.
+pub(super) fn number(own: [u8; 32], named: impl Iterator<Item = Option<[u8; 32]>>) -> u64 {
+    let mut all = Sha256::new_with_prefix(own);
+    named.for_each(|digest| all.update(digest.unwrap_or_default()));
     let mut first = [0; 8];
-    first.copy_from_slice(&digest[..8]);
+    first.copy_from_slice(&all.finalize()[..8]);
     u64::from_be_bytes(first)
 }

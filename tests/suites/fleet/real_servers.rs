@@ -261,11 +261,44 @@ async fn a_token_file_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_in_a_file_is_followed_when_it_is_renewed() {
+    let Some(planes) = planes::shared() else { return };
+    let Some(world) = world(|_, user| *user = admin(planes)).await else { return };
+    let beside = |name: &str, text: &[u8]| std::fs::write(world.folder.path().join(name), text).unwrap();
+    edit(&world, |_, user| {
+        let part = |name: &str| {
+            let text = user[format!("client-{name}-data")].as_str().unwrap();
+            base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+        };
+        beside("client.crt", &part("certificate"));
+        beside("client.key", &part("key"));
+        *user = json!({"client-certificate": "client.crt", "client-key": "client.key"});
+    });
+    let daemon = world.settles(2, VERSION).await;
+    assert!(!daemon.said().contains("New credentials are in use"));
+    let mut renewed = b"# the same, renewed\n".to_vec();
+    renewed.extend(std::fs::read(world.folder.path().join("client.crt")).unwrap());
+    beside("client.crt", &renewed);
+    says(&daemon, &["New credentials are in use", "kubeconfig has changed"]).await;
+    is_looked_after(&world, &world.members[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_of_a_kubeconfig_is_used_and_that_of_the_environment_breaks_nothing() {
+    goes_through("http").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socks_proxy_is_used_as_of_an_ssh_session() {
+    goes_through("socks5").await;
+}
+
+/// The second cluster is reached through a proxy.
+async fn goes_through(scheme: &'static str) {
     let used = Arc::new(AtomicUsize::new(0));
-    let port = tunnel(Arc::clone(&used)).await;
+    let port = proxy(scheme, Arc::clone(&used)).await;
     let changed = |cluster: &mut Value, _: &mut Value| {
-        cluster["proxy-url"] = json!(format!("http://127.0.0.1:{port}"));
+        cluster["proxy-url"] = json!(format!("{scheme}://127.0.0.1:{port}"));
     };
     let Some(world) = world(changed).await else { return };
     world.write_fleet(2, &json!({}));
@@ -287,26 +320,54 @@ fn in_an_environment(fleet: PathBuf, name: &str, value: &str) -> Daemon {
     Daemon::Process { child, log }
 }
 
-/// An HTTP proxy that knows CONNECT only; its port.
-async fn tunnel(used: Arc<AtomicUsize>) -> u16 {
+/// A proxy that knows what is needed and no more; its port.
+async fn proxy(scheme: &'static str, used: Arc<AtomicUsize>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut inbound, _)) = listener.accept().await {
             used.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(async move {
-                let mut head = vec![];
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(inbound.read_u8().await?);
-                }
-                let head = String::from_utf8_lossy(&head).into_owned();
-                let to = head.split_whitespace().nth(1).unwrap_or_default();
-                assert!(head.starts_with("CONNECT "), "{head}");
+                let (to, yes): (_, &[u8]) = match scheme {
+                    "socks5" => (asked_of_socks(&mut inbound).await?, b"\x05\0\0\x01\0\0\0\0\0\0"),
+                    _ => (asked_to_connect(&mut inbound).await?, b"HTTP/1.1 200 OK\r\n\r\n"),
+                };
                 let mut outbound = TcpStream::connect(to).await?;
-                inbound.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                inbound.write_all(yes).await?;
                 tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await
             });
         }
     });
     port
+}
+
+/// Where to, by HTTP's CONNECT.
+async fn asked_to_connect(inbound: &mut TcpStream) -> std::io::Result<String> {
+    let mut head = vec![];
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(inbound.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    assert!(head.starts_with("CONNECT "), "{head}");
+    Ok(head.split_whitespace().nth(1).unwrap_or_default().to_owned())
+}
+
+/// Where to, by SOCKS 5 without a password (RFC 1928).
+async fn asked_of_socks(inbound: &mut TcpStream) -> std::io::Result<String> {
+    let mut methods = vec![0; 2];
+    inbound.read_exact(&mut methods).await?;
+    methods.resize(usize::from(methods[1]), 0);
+    inbound.read_exact(&mut methods).await?;
+    inbound.write_all(&[5, 0]).await?;
+    let mut request = [0; 4];
+    inbound.read_exact(&mut request).await?;
+    assert_eq!(request[..3], [5, 1, 0], "CONNECT");
+    let host = if request[3] == 1 {
+        std::net::Ipv4Addr::from(inbound.read_u32().await?).to_string()
+    } else {
+        let mut name = vec![0; usize::from(inbound.read_u8().await?)];
+        inbound.read_exact(&mut name).await?;
+        String::from_utf8(name).unwrap()
+    };
+    Ok(format!("{host}:{}", inbound.read_u16().await?))
 }
