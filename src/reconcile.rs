@@ -6,7 +6,9 @@
 //! also where the planner's word arrives: as annotations on the resource, see [`crate::polkadot::record`].
 
 pub mod adopt;
+mod altered;
 mod apply;
+mod begin;
 mod claims;
 pub mod compare;
 pub mod conditions;
@@ -33,6 +35,7 @@ use crate::identity::masked;
 use crate::observed::{ResourceView, RoleView, Tried};
 use crate::polkadot::{Grant, Names, Polkadot, PolkadotStatus, ResourceId, record};
 
+pub use self::begin::Beginnings;
 use self::conditions::Verdict;
 use self::events::Deed;
 use self::make::{Made, make};
@@ -105,6 +108,8 @@ pub struct Inputs<'a> {
     pub client: &'a Client,
     /// Its caches.
     pub caches: &'a Caches,
+    /// Whose objects are being made for the first time.
+    pub beginnings: &'a Beginnings,
     /// Its settings.
     pub settings: &'a Settings,
     /// Whether it is paused: then nothing is changed, the status neither.
@@ -158,7 +163,7 @@ async fn change(
         prune(polkadot, observed, inputs, made).await?;
         delete_blocked(polkadot, observed, inputs, made).await?;
         try_version(polkadot, observed, inputs, made).await?;
-        for (claim, version) in last_client::to_note(observed) {
+        for (claim, version) in last_client::to_note(observed, &inputs.settings.image) {
             match apply::note_client(inputs.client, &ResourceId::of(polkadot), &claim, &version).await {
                 Err(error) if error.is_refusal() => made.warnings.push(Verdict::warning(
                     "ClaimNotNoted",
@@ -277,9 +282,14 @@ fn pods(
 }
 
 fn roles(polkadot: &Polkadot, observed: &Observed, templates: &[Template]) -> Vec<RoleView> {
+    let names = Names::of(polkadot);
     let view = |template: &Template| {
         let replicas = polkadot.replicas(template.role);
-        observe::role_view(polkadot, template.role, &template.hash, replicas, &observed.pods)
+        let mut view = observe::role_view(polkadot, template.role, &template.hash, replicas, &observed.pods);
+        let set = observed.stateful_sets.get(&names.stateful_set(template.role));
+        let image = template.body["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+        altered::mark(&mut view, image, set.map(AsRef::as_ref), &observed.pods);
+        view
     };
     templates.iter().map(view).collect()
 }

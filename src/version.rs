@@ -82,6 +82,13 @@ pub fn not_newer(wanted: &str, runs: &str) -> Option<&'static str> {
     }
 }
 
+/// A version, or what is later, for people: of a tag that is no release nobody knows what that is.
+#[must_use]
+pub fn or_later(version: &str) -> String {
+    let is_release = !matches!(ClientVersion::parse(version), ClientVersion::Other(_));
+    if is_release { format!("{version} or later") } else { version.to_owned() }
+}
+
 impl ClientVersion {
     /// Reads a tag; never fails, see [`ClientVersion::Other`].
     #[must_use]
@@ -115,6 +122,15 @@ impl ClientVersion {
 }
 
 impl ClientVersion {
+    /// The line of stable releases that a node of this version belongs to, as far as it reports numbers: `stable2503` for
+    /// 1.18.x.
+    #[must_use]
+    pub fn line(&self) -> Option<Self> {
+        let Self::Semver { numbers: (1, minor, _), .. } = self else { return None };
+        let (line, _) = LINES.iter().find(|(_, of_line)| of_line == minor)?;
+        Some(Self::Stable { line: *line, patch: 0, candidate: None })
+    }
+
     /// A release before this one, and as near to it as its name tells; `None` where it tells nothing.
     #[must_use]
     pub fn before(&self) -> Option<Self> {

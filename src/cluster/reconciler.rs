@@ -19,7 +19,7 @@ use crate::fleet::{Cluster, ClusterName};
 use crate::leader::Hold;
 use crate::polkadot::{Polkadot, ResourceId, record};
 use crate::reconcile::observe::Caches;
-use crate::reconcile::{self, Inputs, Outcome};
+use crate::reconcile::{self, Beginnings, Inputs, Outcome};
 use crate::telemetry::traces;
 
 use super::board::BoardWriter;
@@ -45,6 +45,7 @@ pub(super) struct Context {
     board: BoardWriter,
     clock: Clock,
     limits: Limits,
+    beginnings: Beginnings,
     /// Failures in a row, by resource: how long to wait before trying again.
     failures: DashMap<ResourceId, u32>,
     /// Resources whose view is on the Board since the session began.
@@ -65,6 +66,7 @@ impl Context {
             board: worker.board.clone(),
             clock: worker.clock.clone(),
             limits: worker.connect.limits(),
+            beginnings: Beginnings::default(),
             failures: DashMap::new(),
             seen: DashSet::new(),
             filled: AtomicUsize::new(0),
@@ -133,6 +135,7 @@ async fn reconcile_one(polkadot: Arc<Polkadot>, shared: Arc<Shared>) -> Result<A
         let inputs = Inputs {
             client: &context.client,
             caches,
+            beginnings: &context.beginnings,
             settings: &cluster.settings,
             paused: cluster.paused || !context.hold.is_held(),
             now: context.clock.now(),

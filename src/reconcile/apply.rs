@@ -30,6 +30,8 @@ pub(crate) const REQUEST_BOUND: Duration = Duration::from_secs(20);
 pub(super) struct Taken {
     pub(super) kind: ChildKind,
     pub(super) name: String,
+    /// To whom it belongs, in words.
+    pub(super) whose: String,
 }
 
 /// What became of an object that was to be applied.
@@ -71,7 +73,8 @@ pub(super) async fn apply(
         let controller = controller.map(|controller| controller.uid.as_str());
         let uid = polkadot.uid().unwrap_or_default();
         if !names::is_of(&uid, &polkadot.name_any(), controller, found.labels(), found.managed_fields()) {
-            return Ok(Err(Taken { kind: child.kind, name: child.name.clone() }));
+            let whose = names::whose(found.owner_references(), found.labels(), found.managed_fields());
+            return Ok(Err(Taken { kind: child.kind, name: child.name.clone(), whose }));
         }
         let Some(labels) = lost_labels(child, &found) else { return Ok(Ok(Applied::Unseen)) };
         let patch = Patch::Merge(json!({"metadata": {
@@ -336,14 +339,20 @@ pub(super) async fn read_given_key(
     };
     let api: Api<Secret> = Api::namespaced(client.clone(), &id.namespace);
     let failed = |source| Error::Api { what: format!("read the Secret {}", from.name), source };
-    let secret = in_time(api.get_opt(&from.name)).await?.map_err(failed)?;
-    let entry = secret.and_then(|secret| secret.data?.remove(&from.key));
-    let text = entry.and_then(|entry| String::from_utf8(entry.0).ok());
-    Ok(text.and_then(|text| NodeKey::from_hex(&text).ok()).ok_or_else(|| {
-        format!(
-            "spec.{role}.nodeKeySecretRef: the Secret {} of this namespace has no entry {} with 64 hex digits; create it",
-            from.name, from.key
-        )
+    let (name, key) = (&from.name, &from.key);
+    let wrong = |what: String| format!("spec.{role}.nodeKeySecretRef: {what}");
+    let Some(secret) = in_time(api.get_opt(name)).await?.map_err(failed)? else {
+        let words = format!(
+            "there is no Secret {name} in this namespace; create it, with 64 hex digits as entry {key}"
+        );
+        return Ok(Err(wrong(words)));
+    };
+    let Some(entry) = secret.data.and_then(|mut data| data.remove(key)) else {
+        return Ok(Err(wrong(format!("the Secret {name} has no entry {key}; add it, with 64 hex digits"))));
+    };
+    let given = std::str::from_utf8(&entry.0).ok().and_then(|text| NodeKey::from_hex(text).ok());
+    Ok(given.ok_or_else(|| {
+        wrong(format!("entry {key} of the Secret {name} is not a node key; it has to be 64 hex digits"))
     }))
 }
 

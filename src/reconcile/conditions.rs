@@ -71,9 +71,11 @@ pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
         ephemeral_keystore(polkadot, found),
         unsafe_rpc(polkadot),
         floating_version(polkadot),
+        unknown_version(polkadot),
     ];
     verdicts.extend(more.into_iter().flatten());
     verdicts.extend(reserved_ids(polkadot, found.keys));
+    verdicts.extend(shared_key(found));
     one_of_a_type(verdicts)
 }
 
@@ -191,12 +193,27 @@ fn roll_pending(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
             },
         ));
     }
-    let reason = if granted.is_empty() { "WaitingForGrant" } else { "Granted" };
+    let is_refused = found.warnings.iter().any(|warning| warning.type_ == "DowngradeRefused");
+    let reason = match granted.is_empty() {
+        true if is_refused => "DowngradeRefused",
+        true => "WaitingForGrant",
+        false => "Granted",
+    };
     if let Some(last) = waiting.last_mut() {
-        last.push_str(" (polkafleet plan says what for)");
+        last.push_str(match is_refused {
+            true => ", which is refused (see DowngradeRefused)",
+            false => " (polkafleet plan says what for)",
+        });
+    }
+    if granted.is_empty() && found.trouble.is_some() {
+        let words = "no pod restarts before what stalls the resource is mended";
+        return Verdict::fails(status::ROLL_PENDING, status::STALLED, words);
     }
     granted.extend(waiting);
-    if granted.is_empty() {
+    if granted.is_empty() && is_refused {
+        let words = "no pod restarts for what is wanted: it is refused (see DowngradeRefused)";
+        Verdict::holds(status::ROLL_PENDING, "DowngradeRefused", words)
+    } else if granted.is_empty() {
         Verdict::fails(status::ROLL_PENDING, "UpToDate", "every pod runs the wanted template")
     } else {
         Verdict::holds(status::ROLL_PENDING, reason, granted.join("; "))
@@ -251,14 +268,19 @@ fn topology(polkadot: &Polkadot) -> Option<Verdict> {
 
 /// A policy that lets through the own sentries only, where there are none.
 fn no_sentries(polkadot: &Polkadot) -> Option<Verdict> {
-    let alone = polkadot.spec.kind == Kind::Validator && polkadot.spec.secure_communication_support.enabled;
-    alone.then(|| {
-        Verdict::warning(
-            "NoSentries",
+    let words = match polkadot.spec.kind {
+        _ if !polkadot.spec.secure_communication_support.enabled => return None,
+        Kind::Validator => {
             "secureCommunicationSupport has no effect on kind Validator: it lets a validator talk to its own sentries \
-             only, and this resource has none; set enabled: false, or kind SentryAndValidator with a sentry",
-        )
-    })
+             only, and this resource has none; set enabled: false, or kind SentryAndValidator with a sentry"
+        }
+        Kind::SentryAndValidator if polkadot.replicas(Role::Sentry) == 0 => {
+            "secureCommunicationSupport lets the validator talk to its own sentries only, and spec.sentry.replicas is 0: it \
+             reaches nobody and misses its blocks; set replicas to 1 or more, or enabled: false"
+        }
+        _ => return None,
+    };
+    Some(Verdict::warning("NoSentries", words))
 }
 
 /// A validator whose session keys go with its pod: said before that happens.
@@ -302,9 +324,44 @@ fn floating_version(polkadot: &Polkadot) -> Option<Verdict> {
     let version = polkadot.spec.client_version.as_deref().filter(|tag| version::is_floating(tag))?;
     let words = format!(
         "{version} moves: two nodes with it may run different releases, and nothing is upgraded by it; set \
-         spec.clientVersion to a release, for example stable2503-7"
+         spec.clientVersion to the release that the nodes run (a client prints its version when it starts: kubectl logs), or \
+         to a later one"
     );
     Some(Verdict::warning("FloatingVersion", words))
+}
+
+/// A tag that is no release: a custom build, or a slip of the pen.
+fn unknown_version(polkadot: &Polkadot) -> Option<Verdict> {
+    let version = polkadot.spec.client_version.as_deref().filter(|tag| !version::is_floating(tag))?;
+    let is_unknown = matches!(ClientVersion::parse(version), ClientVersion::Other(_));
+    is_unknown.then(|| {
+        let words = format!(
+            "{version} is no release tag that polkafleet knows (v1.16.0, stable2503-7), so nothing is known to be newer than \
+             it: whatever comes after it needs an upgrade with allowDowngrade: true. If it is a mistake, correct \
+             spec.clientVersion before nodes run it"
+        );
+        Verdict::warning("UnknownVersion", words)
+    })
+}
+
+/// Two nodes with one key are one to their peers, who drop one or the other.
+fn shared_key(found: &Findings<'_>) -> Option<Verdict> {
+    let mut owners: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for role in found.roles {
+        for node in &role.nodes {
+            if let Some(key) = found.keys.get(&(role.role, node.ordinal)) {
+                owners.entry(key.peer_id()).or_default().push(&node.pod);
+            }
+        }
+    }
+    let shared: Vec<String> =
+        owners.into_values().filter(|pods| pods.len() > 1).map(|pods| pods.join(" and ")).collect();
+    let words = format!(
+        "{} have the same node key, so to their peers they are one node, and one of them is always cut off; give each its \
+         own in nodeKeySecretRef, or none to have it made",
+        shared.join("; ")
+    );
+    (!shared.is_empty()).then(|| Verdict::warning("SharedNodeKey", words))
 }
 
 /// Reserved IDs that are not those of the keys, in either encoding.

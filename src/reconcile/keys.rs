@@ -58,20 +58,26 @@ pub(super) fn wanted(
             let known = desired::given_key(polkadot, role, ordinal).or_else(read);
             match known {
                 Some(key) => drop(wanted.keys.insert((role, ordinal), key)),
-                None if ordinal < existing => {
-                    return Err(format!(
-                        "the node key of {} is gone from the Secret {}; put it back, or delete the StatefulSet {} \
-                         to have a new one made (the node's peer ID will change)",
-                        names.pod(role, ordinal),
-                        names.secret(role),
-                        names.stateful_set(role),
-                    ));
-                }
+                None if ordinal < existing => return Err(gone(&names, role, ordinal)),
                 None => wanted.missing.push((role, ordinal)),
             }
         }
     }
     Ok(wanted)
+}
+
+/// What to say of a key that must be there, and how to do without it: nothing that stops another node.
+fn gone(names: &Names, role: Role, ordinal: i32) -> String {
+    let (pod, secret) = (names.pod(role, ordinal), names.secret(role));
+    let new = if ordinal == 0 {
+        format!("put a new key into a Secret of your own and name it in spec.{role}.nodeKeySecretRef")
+    } else {
+        format!("set spec.{role}.replicas to {ordinal}, wait until {pod} is gone, and set it back")
+    };
+    format!(
+        "the node key of {pod} is gone from the Secret {secret}: put it back there, as entry {pod} with the 64 hex digits; \
+         or, if it is lost, {new} (the node's peer ID will change)"
+    )
 }
 
 /// The keys of one role, with those of replicas that were scaled away: a replica that returns is the same node.

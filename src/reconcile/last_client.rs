@@ -8,18 +8,20 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 
+use crate::desired::Template;
 use crate::polkadot::{Grant, LAST_CLIENT_ANNOTATION, Names, Polkadot, Role, Step, record};
-use crate::version::{is_floating, not_newer};
+use crate::version::{is_floating, not_newer, or_later};
 
+use super::altered;
 use super::observe::{Observed, has_started, mounts, node_view};
 use super::volumes::Claim;
 
 /// Claims on which a version is to be noted: the first time and with a newer one as soon as its client has started, with an
 /// older one when that has come up.
-pub(super) fn to_note(observed: &Observed) -> Vec<(Claim, String)> {
+pub(super) fn to_note(observed: &Observed, image: &str) -> Vec<(Claim, String)> {
     let of_pod = |pod: &Pod| {
         let node = node_view(pod.name_any(), 0, Some(pod));
-        let version = node.version.filter(|version| !is_floating(version))?;
+        let version = version(pod, image)?;
         let claim = observed.claims.iter().find(|claim| mounts(pod, &claim.name_any()))?;
         let is_newer = |noted: &String| not_newer(&version, noted).is_none();
         let news = match noted(claim) {
@@ -32,17 +34,34 @@ pub(super) fn to_note(observed: &Observed) -> Vec<(Claim, String)> {
     observed.pods.iter().filter_map(|pod| of_pod(pod)).collect()
 }
 
-/// Why a role may not be made from a template of the version of the spec, if nobody has permitted that: a pod of it runs, or
-/// a volume of it was last used by, a newer version. That a pod is on its way out changes nothing: its volume stays.
-pub(super) fn refusal(polkadot: &Polkadot, observed: &Observed, role: Role, hash: &str) -> Option<String> {
-    let wanted = polkadot.spec.client_version.as_deref().filter(|version| !is_floating(version))?;
-    if is_permitted(polkadot, role, hash, wanted) {
+/// Why a template is not permitted.
+pub(super) struct Refusal {
+    /// For a person; `None` where the planner may still find out that it is newer, by asking the nodes.
+    pub(super) words: Option<String>,
+}
+
+/// Whether a role may not be made from a template of the version of the spec, as nobody has permitted that: a pod of it
+/// runs, or a volume of it was last used by, a version that is newer, or may be. That a pod is on its way out changes
+/// nothing: its volume stays.
+pub(super) fn refusal(
+    polkadot: &Polkadot,
+    observed: &Observed,
+    template: &Template,
+    image: &str,
+) -> Option<Refusal> {
+    let wanted = polkadot.spec.client_version.as_deref()?;
+    let role = template.role;
+    if is_permitted(polkadot, role, &template.hash, wanted) {
         return None;
     }
     let names = Names::of(polkadot);
     let pods: Vec<String> = (0..polkadot.replicas(role)).map(|ordinal| names.pod(role, ordinal)).collect();
-    let runs = pods.iter().find_map(|name| running(observed, name, wanted));
-    runs.or_else(|| pods.iter().find_map(|name| left_behind(polkadot, observed, role, name, wanted)))
+    let runs = pods.iter().find_map(|name| running(observed, name, wanted, image));
+    let left = || {
+        let words = pods.iter().find_map(|name| left_behind(polkadot, observed, role, name, wanted));
+        words.map(|words| Refusal { words: Some(words) })
+    };
+    runs.or_else(left)
 }
 
 /// By the planner: for this template, or by a step back, which it takes only with `allowDowngrade`.
@@ -54,14 +73,24 @@ fn is_permitted(polkadot: &Polkadot, role: Role, hash: &str, wanted: &str) -> bo
         || step.is_some_and(|step| step.target == wanted && is_back(&step))
 }
 
-fn running(observed: &Observed, name: &str, wanted: &str) -> Option<String> {
+/// The version that a pod runs; `None` for an image of somebody else's, whose tag says nothing of the client.
+fn version(pod: &Pod, ours: &str) -> Option<String> {
+    let image = altered::image(pod.spec.as_ref()?)?;
+    altered::tag(image).filter(|_| !altered::is_foreign(image, ours)).map(str::to_owned)
+}
+
+fn running(observed: &Observed, name: &str, wanted: &str, image: &str) -> Option<Refusal> {
     let pod = observed.pods.iter().find(|pod| pod.name_any() == name && has_started(pod))?;
-    let runs = node_view(pod.name_any(), 0, Some(pod)).version.filter(|runs| !is_floating(runs))?;
+    let runs = version(pod, image)?;
     let how = not_newer(wanted, &runs)?;
-    Some(format!(
+    let words = format!(
         "{wanted} {how} {runs}, which {name} runs, and a client does not open the database of a newer one: it is not rolled \
-         out, unless an upgrade with allowDowngrade: true owns this resource; set spec.clientVersion to {runs} or later"
-    ))
+         out, unless an upgrade with allowDowngrade: true owns this resource; set spec.clientVersion to {}",
+        or_later(&runs)
+    );
+    // What a tag that moves stands for, only the node itself knows.
+    let may_be_newer = is_floating(&runs) && !is_floating(wanted);
+    Some(Refusal { words: (!may_be_newer).then_some(words) })
 }
 
 fn left_behind(
@@ -76,9 +105,10 @@ fn left_behind(
     let how = not_newer(wanted, last)?;
     Some(format!(
         "{wanted} {how} {last}, which last used the volume of {claim}, and a client does not open the database of a newer \
-         one: set spec.clientVersion to {last} or later. To start {wanted} on it all the same, remove the claim's annotation \
+         one: set spec.clientVersion to {}. To start {wanted} on it all the same, remove the claim's annotation \
          {LAST_CLIENT_ANNOTATION}; to begin with an empty volume, delete the claim, which also deletes the session keys of a \
-         validator"
+         validator",
+        or_later(last)
     ))
 }
 

@@ -50,7 +50,9 @@ pub(super) async fn make(
     let version = match desired::client(polkadot) {
         Ok(version) => version,
         Err(refusal) => {
-            made.trouble = Some((refusal.reason, refusal.words));
+            let words =
+                format!("{}; until that is mended nothing of it is changed or repaired", refusal.words);
+            made.trouble = Some((refusal.reason, words));
             return Ok(());
         }
     };
@@ -69,21 +71,25 @@ pub(super) async fn make(
     let steps = claims::steps(polkadot, observed, made, &mut children);
     made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
     for template in &templates {
-        if let Some(words) = last_client::refusal(polkadot, observed, template.role, &template.hash) {
-            made.warnings.push(Verdict::warning("DowngradeRefused", words));
+        if let Some(refusal) = last_client::refusal(polkadot, observed, template, &inputs.settings.image) {
+            made.warnings.extend(refusal.words.map(|words| Verdict::warning("DowngradeRefused", words)));
             keep_out(&basis.names().stateful_set(template.role), observed, &mut children);
         }
     }
     if let Some(words) = names::taken(polkadot, observed, &children) {
-        made.trouble = Some(("NameConflict", words));
+        stop_at_name(polkadot, words, made);
         return Ok(());
     }
     if inputs.changes_nothing(polkadot) {
         return Ok(());
     }
+    let headless = basis.names().headless_service();
+    let begins = observed.child(ChildKind::Service, &headless).is_none();
+    let _alone = if begins { Some(inputs.beginnings.alone(polkadot).await) } else { None };
     for child in &children {
-        if let Err(Taken { kind, name }) = bring_about(polkadot, child, observed, inputs, made).await? {
-            made.trouble = Some(("NameConflict", names::conflict(kind, &name)));
+        if let Err(Taken { kind, name, whose }) = bring_about(polkadot, child, observed, inputs, made).await?
+        {
+            stop_at_name(polkadot, names::conflict(kind, &name, &whose), made);
             return Ok(());
         }
     }
@@ -93,14 +99,25 @@ pub(super) async fn make(
     Ok(())
 }
 
-/// Leaves a StatefulSet its template and whom that reaches; one that is not there is not made.
+/// Nothing goes on. A key that was made just now and is in no Secret is none: the next look makes another one.
+fn stop_at_name(polkadot: &Polkadot, words: String, made: &mut Made) {
+    made.trouble = Some(("NameConflict", words));
+    let stored = &made.stored;
+    made.keys.retain(|(role, ordinal), _| {
+        stored.contains_key(&(*role, *ordinal)) || desired::given_key(polkadot, *role, *ordinal).is_some()
+    });
+}
+
+/// Leaves a StatefulSet its template, and whom that reaches while pods are of two; one that is not there is not made.
 fn keep_out(name: &str, observed: &Observed, children: &mut Vec<Child>) {
     let is_set = |child: &Child| child.kind == ChildKind::StatefulSet && child.name == name;
     let live = observed.child(ChildKind::StatefulSet, name).filter(|live| !live.is_going());
+    let is_one = observed.stateful_sets.get(name).is_some_and(|set| roll::has_one_revision(set));
     match (live, children.iter_mut().find(|child| is_set(child))) {
         (Some(live), Some(child)) => {
-            for field in ["template", "updateStrategy"] {
-                child.body["spec"][field] = live.value["spec"][field].clone();
+            let kept: &[&str] = if is_one { &["template"] } else { &["template", "updateStrategy"] };
+            for field in kept {
+                child.body["spec"][*field] = live.value["spec"][*field].clone();
             }
         }
         _ => children.retain(|child| !is_set(child)),
@@ -205,7 +222,8 @@ async fn wanted_keys(
     }))
 }
 
-/// Everything that should exist, Secrets first.
+/// Everything that should exist: first the Service that every resource of these names has, so that of two that begin at
+/// once the later one stops before it has made anything; then the Secrets, which the pods need.
 fn children(basis: &Basis<'_>, observed: &Observed, templates: &[Template], made: &Made) -> Vec<Child> {
     let (polkadot, names) = (basis.polkadot, basis.names());
     let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
@@ -222,5 +240,8 @@ fn children(basis: &Basis<'_>, observed: &Observed, templates: &[Template], made
         let keys = keys::of_role(template.role, &made.keys, &made.stored);
         desired::secret(polkadot, template.role, &keys)
     });
-    secrets.chain(desired::build(basis, templates, &partitions)).collect()
+    let mut others = desired::build(basis, templates, &partitions);
+    let headless = others.iter().position(|child| child.name == names.headless_service());
+    let first: Vec<Child> = headless.map(|index| others.remove(index)).into_iter().collect();
+    first.into_iter().chain(secrets).chain(others).collect()
 }

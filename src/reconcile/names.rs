@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference};
 use kube::ResourceExt as _;
 
 use crate::desired::{Child, ChildKind};
@@ -39,8 +39,7 @@ pub(super) fn taken(polkadot: &Polkadot, observed: &Observed, children: &[Child]
     if let Some(rival) = &observed.elder {
         return others.next().map(|live| {
             format!(
-                "the {} {} would be taken over by {rival}, which is older and uses the same names; {PREFIX}, or move it \
-                 to another namespace",
+                "{rival} is older and uses the same names, the {} {} among them; {PREFIX}, or move it to another namespace",
                 live.kind.api().1,
                 live.name
             )
@@ -49,11 +48,37 @@ pub(super) fn taken(polkadot: &Polkadot, observed: &Observed, children: &[Child]
     // What the old operator made and then lost is taken over.
     others
         .find(|live| live.owner.is_some() || !adopt::is_legacy(live))
-        .map(|live| conflict(live.kind, &live.name))
+        .map(|live| conflict(live.kind, &live.name, &whose_live(live)))
+}
+
+fn whose_live(live: &LiveChild) -> String {
+    let metadata = &live.value["metadata"];
+    let owners: Vec<OwnerReference> =
+        serde_json::from_value(metadata["ownerReferences"].clone()).unwrap_or_default();
+    let labels = serde_json::from_value(metadata["labels"].clone()).unwrap_or_default();
+    whose(&owners, &labels, &live.managed)
+}
+
+/// To whom an object belongs that is not ours, in words.
+pub(super) fn whose(
+    owners: &[OwnerReference],
+    labels: &BTreeMap<String, String>,
+    managed: &[ManagedFieldsEntry],
+) -> String {
+    if let Some(owner) = owners.iter().find(|owner| owner.controller == Some(true)) {
+        return format!("belongs to the {} {}", owner.kind, owner.name);
+    }
+    match labels.get(INSTANCE_LABEL).filter(|_| managed.iter().any(adopt::is_ours)) {
+        Some(of) => format!(
+            "was made for the Polkadot {of}, which has let go of it; make {of} again and its nodes are taken over as they \
+             run"
+        ),
+        None => "does not belong to this resource".into(),
+    }
 }
 
 /// What to say of an object that has the name of one of ours.
-pub(super) fn conflict(kind: ChildKind, name: &str) -> String {
+pub(super) fn conflict(kind: ChildKind, name: &str, whose: &str) -> String {
     let delete = match kind {
         // With keys or nodes in it: whoever needs it must not be told to.
         ChildKind::Secret | ChildKind::StatefulSet => "",
@@ -62,8 +87,8 @@ pub(super) fn conflict(kind: ChildKind, name: &str) -> String {
         }
     };
     format!(
-        "the {} {name} exists and does not belong to this resource, so it is left as it is; {PREFIX}, or move one of the \
-         two to another namespace{delete}",
+        "the {} {name} exists and {whose}, so it is left as it is; {PREFIX}, or move one of the two to another \
+         namespace{delete}",
         kind.api().1
     )
 }
@@ -97,7 +122,7 @@ mod tests {
     #[test]
     fn nobody_is_told_to_delete_keys_or_nodes_nor_to_add_a_prefix() {
         for kind in ChildKind::ALL {
-            let words = conflict(kind, "name");
+            let words = conflict(kind, "name", "does not belong to this resource");
             let harmless = !matches!(kind, ChildKind::Secret | ChildKind::StatefulSet);
             assert_eq!(words.contains("delete"), harmless, "{words}");
             assert!(words.contains("make a new resource with a namePrefix"), "{words}");

@@ -26,9 +26,12 @@ pub fn to_file(path: &Path) -> std::io::Result<()> {
 /// Installs the subscriber: logs on standard error, spans to `provider`.
 pub(super) fn init(provider: Option<&SdkTracerProvider>) {
     let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL));
-    // Whatever RUST_LOG says: on an answer that it cannot read, kube's client logs the whole of it, keys included.
-    if let Ok(never) = "kube_client=off".parse() {
-        filter = filter.add_directive(never);
+    // Whatever RUST_LOG says: on an answer that it cannot read, kube's client logs the whole of it, keys included; and what
+    // watches files logs each write to the log, where that is in a folder that it watches.
+    for never in ["kube_client=off", "notify=off"] {
+        if let Ok(never) = never.parse() {
+            filter = filter.add_directive(never);
+        }
     }
     let logs = if std::io::stderr().is_terminal() {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).boxed()

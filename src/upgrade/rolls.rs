@@ -6,7 +6,7 @@
 use crate::fleet::Upgrade;
 use crate::observed::{NodeView, ResourceView, RoleView};
 use crate::polkadot::{Grant, Role};
-use crate::version::not_newer;
+use crate::version::{ClientVersion, not_newer, or_later};
 
 use super::chart::{Chart, nodes};
 use super::survey::PROGRESS_DEADLINE;
@@ -117,11 +117,20 @@ pub fn downgrade(owner: Option<&Upgrade>, chart: &Chart, resource: &ResourceView
     let wanted = resource.client_version.as_deref()?;
     let nodes = resource.roles.iter().flat_map(RoleView::outdated);
     let others = nodes.filter(|node| node.version.as_deref() != Some(wanted));
-    others.filter_map(|node| chart.running(resource, node)).find_map(|running| {
-        let how = not_newer(wanted, running)?;
-        Some(format!(
-            "{wanted} {how} {running}, which runs; set spec.clientVersion to {running} or later, or let an upgrade \
-             with allowDowngrade: true own this resource"
-        ))
-    })
+    others.filter_map(|node| Some((node.version.as_deref()?, chart.running(resource, node)?))).find_map(
+        |(tag, running)| {
+            let how = not_newer(wanted, running)?;
+            let (what, instead) = if running == tag {
+                (format!("{running}, which runs"), or_later(running))
+            } else {
+                let line = ClientVersion::parse(running).line();
+                let line = line.map(|line| format!(" (of the line {line})")).unwrap_or_default();
+                (format!("{running}{line}, as which {tag} reports itself"), "a release after that".into())
+            };
+            Some(format!(
+                "{wanted} {how} {what}; set spec.clientVersion to {instead}, or let an upgrade with allowDowngrade: true \
+                 own this resource"
+            ))
+        },
+    )
 }

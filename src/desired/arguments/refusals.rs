@@ -29,7 +29,7 @@ const DATA: Instead = Never("chain, keystore and node key are where the volume i
 
 /// Flags that polkafleet sets or leaves out on purpose. Those that may be given several times (`--reserved-nodes`,
 /// `--bootnodes`) are not among them: more of them do no harm.
-const OURS: [(&str, Instead); 44] = [
+const OURS: [(&str, Instead); 45] = [
     ("base-path", DATA),
     ("tmp", DATA),
     ("keystore-path", DATA),
@@ -38,6 +38,7 @@ const OURS: [(&str, Instead); 44] = [
     ("node-key-file", KEYS),
     ("node-key-type", KEYS),
     ("unsafe-force-node-key-generation", KEYS),
+    ("password", Never("whoever sees the process or the pod would read it; use --password-filename")),
     ("port", PORTS),
     ("listen-addr", PORTS),
     ("rpc-port", PORTS),

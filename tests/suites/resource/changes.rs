@@ -21,6 +21,7 @@ const NEW: &str = "stable2503-7";
 in_both_worlds! {
     fault_02_every_field_of_the_resource_reaches_the_pods_with_a_permitted_roll,
     fault_03_an_image_that_somebody_edits_is_put_back_and_nothing_restarts,
+    fault_03_pods_that_run_an_image_which_somebody_wrote_are_made_anew,
     fault_04_after_a_change_objects_keep_their_owner_and_what_others_wrote_on_them,
     fault_06_services_follow_the_resource,
     an_object_that_lost_the_label_by_which_it_is_found_is_repaired_as_any_other,
@@ -107,6 +108,34 @@ async fn fault_03_an_image_that_somebody_edits_is_put_back_and_nothing_restarts(
     eventually("the image is put back", PATIENCE, async || (image().await == right).then_some(())).await;
     member.settles_at(OLD).await;
     assert_eq!(uids(member).await, before);
+}
+
+async fn fault_03_pods_that_run_an_image_which_somebody_wrote_are_made_anew(place: Place) {
+    let (world, daemon) = settled(place, 0xbc, json!({})).await;
+    let member = &world.members[0];
+    drop(daemon);
+    let evil = json!({"spec": {
+        "updateStrategy": {"rollingUpdate": {"partition": 0}},
+        "template": {"spec": {"containers": [{"name": "polkadot", "image": "evil/img:1"}]}},
+    }});
+    let by = PatchParams { field_manager: Some("kubectl-edit".into()), ..PatchParams::default() };
+    sets(member, &world).patch("sentry-sset", &by, &Patch::Strategic(evil)).await.unwrap();
+    let image = async || {
+        let pod = member.pods().await.remove("sentry-sset-0")?;
+        pod.spec?.containers[0].image.clone()
+    };
+    eventually("the pod runs it", PATIENCE, async || {
+        (image().await.as_deref() == Some("evil/img:1")).then_some(())
+    })
+    .await;
+    let _daemon = world.daemon();
+    eventually("the pod runs what it should", PATIENCE, async || {
+        image().await.filter(|image| image.ends_with(OLD)).map(drop)
+    })
+    .await;
+    member.settles_at(OLD).await;
+    let strategy = sets(member, &world).get("sentry-sset").await.unwrap().spec.unwrap().update_strategy;
+    assert_eq!(strategy.unwrap().rolling_update.unwrap().partition, Some(1), "nothing restarts unasked");
 }
 
 async fn fault_04_after_a_change_objects_keep_their_owner_and_what_others_wrote_on_them(place: Place) {

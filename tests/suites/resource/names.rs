@@ -2,8 +2,9 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
+use polkafleet::polkadot::Polkadot;
 use serde_json::json;
 
 use crate::support::world::{Place, World, sample};
@@ -13,6 +14,7 @@ const VERSION: &str = "stable2503-6";
 
 in_both_worlds! {
     fault_01_a_second_resource_that_would_take_the_same_names_says_so_and_touches_nothing_until_it_has_a_prefix,
+    of_two_resources_with_the_same_names_the_later_one_makes_nothing_and_is_quiet,
     objects_that_lost_their_owner_get_it_back_and_are_no_rivals,
     a_held_resource_is_left_exactly_as_it_is,
 }
@@ -33,7 +35,7 @@ async fn fault_01_a_second_resource_that_would_take_the_same_names_says_so_and_t
     second.metadata.name = Some("second".into());
     member.create(&second).await;
     let words = member.condition("second", "Stalled").await;
-    assert!(words.contains("sentry-node-keys") && words.contains("namePrefix"), "{words}");
+    assert!(words.contains("polkadot-cr is older") && words.contains("namePrefix"), "{words}");
     let after = sets.get("sentry-sset").await.unwrap();
     // Its controller may still write the status.
     assert_eq!((after.uid(), &after.spec), (before.uid(), &before.spec), "nothing was touched");
@@ -56,6 +58,41 @@ async fn fault_01_a_second_resource_that_would_take_the_same_names_says_so_and_t
     .await;
     let after = sets.get("sentry-sset").await.unwrap();
     assert_eq!((after.uid(), after.metadata.generation), (before.uid(), before.metadata.generation));
+}
+
+async fn of_two_resources_with_the_same_names_the_later_one_makes_nothing_and_is_quiet(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    let of_kind = |name: &str, kind: &str| -> Polkadot {
+        let mut value = serde_json::to_value(sample(VERSION, 0x64)).unwrap();
+        value["metadata"]["name"] = json!(name);
+        value["spec"]["kind"] = json!(kind);
+        value["spec"]["validator"]["nodeKey"] = json!(null);
+        serde_json::from_value(value).unwrap()
+    };
+    let _daemon = world.daemon();
+    // They share no role, only what every resource has.
+    member.create(&of_kind("one", "Sentry")).await;
+    member.create(&of_kind("two", "Validator")).await;
+    let stalled = eventually("one of them is stalled", PATIENCE, async || {
+        let all = member.polkadots().list(&ListParams::default()).await.unwrap();
+        all.into_iter().find(|one| {
+            let conditions = one.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|one| one.reason == "NameConflict")
+        })
+    })
+    .await;
+    tokio::time::sleep(world.quiet()).await;
+    let name = stalled.name_any();
+    let before = member.polkadots().get(&name).await.unwrap().resource_version();
+    tokio::time::sleep(world.quiet()).await;
+    assert_eq!(member.polkadots().get(&name).await.unwrap().resource_version(), before, "it is quiet");
+    let role = if name == "two" { "validator" } else { "sentry" };
+    let secrets: Api<Secret> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
+    assert!(secrets.get_opt(&format!("{role}-node-keys")).await.unwrap().is_none());
+    assert!(sets.get_opt(&format!("{role}-sset")).await.unwrap().is_none());
 }
 
 async fn a_held_resource_is_left_exactly_as_it_is(place: Place) {

@@ -225,13 +225,25 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
         (!member.pods().await.contains_key("validator-sset-0")).then_some(())
     })
     .await;
-    member.edit_spec(json!({"kind": "SentryAndValidator", "clientVersion": OLDER})).await;
+    // What a tag that moves stands for is not known to be newer.
+    member.edit_spec(json!({"kind": "SentryAndValidator", "clientVersion": "latest"})).await;
     let words = member.condition("polkadot-cr", "DowngradeRefused").await;
-    assert!(words.contains(VERSION) && words.contains(OLDER) && words.contains(claim), "{words}");
+    assert!(words.contains("latest cannot be compared") && words.contains(VERSION), "{words}");
+    member.edit_spec(json!({"clientVersion": OLDER})).await;
+    let words = eventually("the older release is refused, too", PATIENCE, async || {
+        let words = member.condition("polkadot-cr", "DowngradeRefused").await;
+        words.contains(OLDER).then_some(words)
+    })
+    .await;
+    assert!(words.contains(VERSION) && words.contains(claim), "{words}");
     tokio::time::sleep(world.quiet()).await;
     assert!(!member.pods().await.contains_key("validator-sset-0"));
     member.edit_spec(json!({"clientVersion": VERSION})).await;
     world.write_fleet(1, &upgrade(VERSION, "0s"));
+    eventually("the upgrade is there again", PATIENCE, async || {
+        daemon.said().contains("upgrade polkadot is new").then_some(())
+    })
+    .await;
     member.settles_at(VERSION).await;
     no_upgrade(2).await;
     // A spec that is older than what runs is not rolled out either, the resource says so itself, and a pod that is drained
