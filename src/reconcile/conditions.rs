@@ -200,9 +200,10 @@ fn roll_pending(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
         false => "Granted",
     };
     if let Some(last) = waiting.last_mut() {
-        last.push_str(match is_refused {
-            true => ", which is refused (see DowngradeRefused)",
-            false => " (polkafleet plan says what for)",
+        last.push_str(if is_refused {
+            ", which is refused (see DowngradeRefused)"
+        } else {
+            " (polkafleet plan says what for)"
         });
     }
     if granted.is_empty() && found.trouble.is_some() {

@@ -272,12 +272,21 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Every cluster's name that holds a slot in a stage, without `except`.
+    /// Every cluster's name that holds a slot in a stage, without `except`; where that one is in flight itself, without
+    /// those that wait for it. (Of two that are in flight beyond the width, as after a pause, one goes on and the other
+    /// waits: the one that took the last step goes first.)
     pub fn slots_taken(&self, upgrade: &'a Upgrade, stage: usize, except: &Cluster) -> BTreeSet<&'a str> {
+        let last_step = |cluster: &'a Cluster| {
+            let owned = self.owned(upgrade, cluster).filter(|(one, _)| is_stepped(upgrade, &one.view));
+            (owned.filter_map(|(one, _)| one.active).max(), &cluster.name)
+        };
+        let own = self.fleet.cluster(&except.name).filter(|own| self.is_in_flight(upgrade, own));
+        let own = own.map(last_step);
         self.clusters_of(upgrade, stage)
             .into_iter()
             .filter(|cluster| cluster.name != except.name && !cluster.paused && !cluster.lost)
             .filter(|cluster| self.is_in_flight(upgrade, cluster))
+            .filter(|cluster| own.is_none_or(|own| last_step(cluster) > own))
             .map(|cluster| cluster.name.0.as_str())
             .collect()
     }

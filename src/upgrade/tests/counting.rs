@@ -143,20 +143,33 @@ fn of_two_that_reserve_their_validators_from_each_other_the_one_that_began_later
         let resource = &model.board.clusters[&ClusterName::from(cluster)].resources[&place(cluster).1];
         resource.roles.iter().all(|role| role.nodes[0].version.as_deref() == Some(NEW))
     };
-    let play_until = |done: &dyn Fn(&Model) -> bool, model: &mut Model| {
-        for _ in 0..200 {
-            if done(model) {
-                return;
-            }
-            let made = planned(model);
-            model.act(&made);
-            model.pass(20);
-        }
-        panic!("{:#?}", planned(model).waits);
-    };
-    play_until(&|model| model.steps.contains_key(&place("c1")), &mut model);
+    model.play_until(|model| model.steps.contains_key(&place("c1")));
     // The first had failed by then; with more time it is on its way again, and its validator's turn is still to come.
     model.fleet.upgrades[0].progress_deadline = SignedDuration::from_hours(12);
-    play_until(&|model| runs_new(model, "c1"), &mut model);
+    model.play_until(|model| runs_new(model, "c1"));
     assert!(!runs_new(&model, "c0"));
+}
+
+#[test]
+fn of_two_clusters_that_are_half_way_beyond_the_width_the_one_that_took_the_last_step_goes_on() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Sentry, Kind::Sentry]), (0, vec![Kind::Sentry, Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    });
+    let place = |cluster: &str, name: &str| {
+        (ClusterName::from(cluster), ResourceId { namespace: "n".into(), name: name.into() })
+    };
+    let is_stepped =
+        |model: &Model, cluster: &str, name: &str| model.steps.contains_key(&place(cluster, name));
+    model.play_until(|model| is_stepped(model, "c0", "r0"));
+    // While one is paused the other one takes its turn.
+    model.fleet.clusters[0].paused = true;
+    model.play_until(|model| is_stepped(model, "c1", "r0"));
+    model.fleet.clusters[0].paused = false;
+    model.play_until(|model| is_stepped(model, "c1", "r1"));
+    assert!(!is_stepped(&model, "c0", "r1"));
+    model.play_until(|model| is_stepped(model, "c0", "r1"));
 }

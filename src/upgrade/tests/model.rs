@@ -297,6 +297,19 @@ impl Model {
         }
     }
 
+    /// Plans and acts, every twenty seconds, until it is so.
+    pub(super) fn play_until(&mut self, done: impl Fn(&Self) -> bool) {
+        for _ in 0..200 {
+            if done(self) {
+                return;
+            }
+            let made = planned(self);
+            self.act(&made);
+            self.pass(20);
+        }
+        panic!("{:#?}", planned(self).waits);
+    }
+
     pub(super) fn views(&self) -> impl Iterator<Item = (&ClusterName, &ResourceView)> {
         self.board
             .clusters

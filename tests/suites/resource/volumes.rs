@@ -9,11 +9,13 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::support::daemon::Daemon;
 use crate::support::planes;
 use crate::support::world::{Member, Place, World, sample, upgrade};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 const VERSION: &str = "stable2503-6";
+const OLDER: &str = "stable2503-5";
 
 in_both_worlds! {
     larger_volumes_grow_and_their_pods_and_claims_stay,
@@ -23,6 +25,7 @@ in_both_worlds! {
     a_volume_that_is_renamed_is_refused_in_words_and_no_pod_goes_for_it,
     a_volume_whose_storage_class_cannot_grow_is_refused_in_words_and_nothing_is_touched,
     a_role_that_comes_back_is_not_started_older_than_what_last_used_its_volume,
+    a_spec_older_than_what_runs_is_not_rolled_out_and_reaches_no_pod_that_is_drained,
 }
 
 fn persistence(size: &str) -> Value {
@@ -191,63 +194,51 @@ async fn a_validators_volume_is_not_switched_off_under_its_keystore(place: Place
     assert_eq!(spec.volume_claim_templates.unwrap().len(), 1, "the next pod has it, too");
 }
 
-async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_volume(place: Place) {
-    const OLDER: &str = "stable2503-5";
+/// A settled resource whose validator has a volume, with the version noted on it; nothing follows but what a person sets.
+async fn with_a_noted_volume(place: Place, key: u8) -> (World, Daemon) {
     let world = World::new(place, 1).await;
     let member = &world.members[0];
-    world.write_fleet(1, &upgrade(VERSION, "0s"));
-    let mut value = serde_json::to_value(sample(VERSION, 0x84)).unwrap();
+    world.write_fleet(1, &json!({}));
+    let mut value = serde_json::to_value(sample(VERSION, key)).unwrap();
     value["spec"]["validator"]["dataPersistenceSupport"] = persistence("1Gi");
     member.create(&serde_json::from_value(value).unwrap()).await;
     let daemon = world.daemon();
     member.settles_at(VERSION).await;
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(member.admin.clone(), &world.namespace);
-    let claim = "chain-validator-sset-0";
-    let noted = async || {
-        let claim = claims.get(claim).await.unwrap();
-        claim.annotations().get("polkadot.swisscomblockchain.com/last-client-version").cloned()
-    };
     eventually("what uses the volume is noted on it", PATIENCE, async || {
-        (noted().await.as_deref() == Some(VERSION)).then_some(())
+        let claim = claims.get("chain-validator-sset-0").await.unwrap();
+        let noted = claim.annotations().get("polkadot.swisscomblockchain.com/last-client-version");
+        (noted.map(String::as_str) == Some(VERSION)).then_some(())
     })
     .await;
-    // Without an upgrade nothing follows but what a person sets.
-    let no_upgrade = async |times: usize| {
-        world.write_fleet(1, &json!({}));
-        eventually("the upgrade is removed", PATIENCE, async || {
-            (daemon.said().matches("upgrade polkadot is removed").count() == times).then_some(())
+    (world, daemon)
+}
+
+async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_volume(place: Place) {
+    let (world, _daemon) = with_a_noted_volume(place, 0x84).await;
+    let member = &world.members[0];
+    member.edit_spec(json!({"kind": "Sentry"})).await;
+    let is_there = async || member.pods().await.contains_key("validator-sset-0");
+    eventually("the validator is gone", PATIENCE, async || (!is_there().await).then_some(())).await;
+    // What a tag that moves stands for is not known to be newer.
+    for older in ["latest", OLDER] {
+        member.edit_spec(json!({"kind": "SentryAndValidator", "clientVersion": older})).await;
+        let words = eventually(&format!("{older} is refused"), PATIENCE, async || {
+            let words = member.condition("polkadot-cr", "DowngradeRefused").await;
+            words.contains(older).then_some(words)
         })
         .await;
-    };
-    no_upgrade(1).await;
-    member.edit_spec(json!({"kind": "Sentry"})).await;
-    eventually("the validator is gone", PATIENCE, async || {
-        (!member.pods().await.contains_key("validator-sset-0")).then_some(())
-    })
-    .await;
-    // What a tag that moves stands for is not known to be newer.
-    member.edit_spec(json!({"kind": "SentryAndValidator", "clientVersion": "latest"})).await;
-    let words = member.condition("polkadot-cr", "DowngradeRefused").await;
-    assert!(words.contains("latest cannot be compared") && words.contains(VERSION), "{words}");
-    member.edit_spec(json!({"clientVersion": OLDER})).await;
-    let words = eventually("the older release is refused, too", PATIENCE, async || {
-        let words = member.condition("polkadot-cr", "DowngradeRefused").await;
-        words.contains(OLDER).then_some(words)
-    })
-    .await;
-    assert!(words.contains(VERSION) && words.contains(claim), "{words}");
+        assert!(words.contains(VERSION) && words.contains("chain-validator-sset-0"), "{words}");
+    }
     tokio::time::sleep(world.quiet()).await;
-    assert!(!member.pods().await.contains_key("validator-sset-0"));
+    assert!(!is_there().await);
     member.edit_spec(json!({"clientVersion": VERSION})).await;
-    world.write_fleet(1, &upgrade(VERSION, "0s"));
-    eventually("the upgrade is there again", PATIENCE, async || {
-        daemon.said().contains("upgrade polkadot is new").then_some(())
-    })
-    .await;
-    member.settles_at(VERSION).await;
-    no_upgrade(2).await;
-    // A spec that is older than what runs is not rolled out either, the resource says so itself, and a pod that is drained
-    // comes back as it was.
+    eventually("the validator is back", PATIENCE, async || is_there().await.then_some(())).await;
+}
+
+async fn a_spec_older_than_what_runs_is_not_rolled_out_and_reaches_no_pod_that_is_drained(place: Place) {
+    let (world, _daemon) = with_a_noted_volume(place, 0x86).await;
+    let member = &world.members[0];
     member.edit_spec(json!({"clientVersion": OLDER})).await;
     let words = member.condition("polkadot-cr", "DowngradeRefused").await;
     assert!(words.contains("allowDowngrade") && words.contains(VERSION), "{words}");
