@@ -72,7 +72,14 @@ pub(super) async fn apply(
         let controller = found.owner_references().iter().find(|owner| owner.controller == Some(true));
         let controller = controller.map(|controller| controller.uid.as_str());
         let uid = polkadot.uid().unwrap_or_default();
-        if !names::is_of(&uid, &polkadot.name_any(), controller, found.labels(), found.managed_fields()) {
+        if !names::is_of(
+            child.kind,
+            &uid,
+            &polkadot.name_any(),
+            controller,
+            found.labels(),
+            found.managed_fields(),
+        ) {
             let whose = names::whose(found.owner_references(), found.labels(), found.managed_fields());
             return Ok(Err(Taken { kind: child.kind, name: child.name.clone(), whose }));
         }

@@ -126,8 +126,12 @@ fn described(node: &NodeView) -> String {
 
 /// Whether something is on its way that will come by waiting.
 fn progressing(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
-    let coming: Vec<_> =
-        down(found).filter(|node| node.stuck.is_none()).map(|node| node.pod.clone()).collect();
+    // Of what is refused no pod is made.
+    let is_refused = |node: &NodeView| node.hash.is_none() && is_refused(found);
+    let coming: Vec<_> = down(found)
+        .filter(|node| node.stuck.is_none() && !is_refused(node))
+        .map(|node| node.pod.clone())
+        .collect();
     if found.trouble.is_none() && !coming.is_empty() {
         return Verdict::holds(
             status::PROGRESSING,
@@ -193,7 +197,7 @@ fn roll_pending(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
             },
         ));
     }
-    let is_refused = found.warnings.iter().any(|warning| warning.type_ == "DowngradeRefused");
+    let is_refused = is_refused(found);
     let reason = match granted.is_empty() {
         true if is_refused => "DowngradeRefused",
         true => "WaitingForGrant",
@@ -219,6 +223,10 @@ fn roll_pending(polkadot: &Polkadot, found: &Findings<'_>) -> Verdict {
     } else {
         Verdict::holds(status::ROLL_PENDING, reason, granted.join("; "))
     }
+}
+
+fn is_refused(found: &Findings<'_>) -> bool {
+    found.warnings.iter().any(|warning| warning.type_ == "DowngradeRefused")
 }
 
 fn held(polkadot: &Polkadot) -> Option<Verdict> {

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt as _;
 
 use crate::desired::{self, Keys};
-use crate::polkadot::{Names, Polkadot, Role};
+use crate::polkadot::{INSTANCE_LABEL, Names, Polkadot, Role};
 
 use super::observe::Observed;
 
@@ -58,7 +58,7 @@ pub(super) fn wanted(
             let known = desired::given_key(polkadot, role, ordinal).or_else(read);
             match known {
                 Some(key) => drop(wanted.keys.insert((role, ordinal), key)),
-                None if ordinal < existing => return Err(gone(&names, role, ordinal)),
+                None if ordinal < existing => return Err(gone(polkadot, role, ordinal)),
                 None => wanted.missing.push((role, ordinal)),
             }
         }
@@ -67,7 +67,8 @@ pub(super) fn wanted(
 }
 
 /// What to say of a key that must be there, and how to do without it: nothing that stops another node.
-fn gone(names: &Names, role: Role, ordinal: i32) -> String {
+fn gone(polkadot: &Polkadot, role: Role, ordinal: i32) -> String {
+    let names = Names::of(polkadot);
     let (pod, secret) = (names.pod(role, ordinal), names.secret(role));
     let new = if ordinal == 0 {
         format!("put a new key into a Secret of your own and name it in spec.{role}.nodeKeySecretRef")
@@ -75,8 +76,10 @@ fn gone(names: &Names, role: Role, ordinal: i32) -> String {
         format!("set spec.{role}.replicas to {ordinal}, wait until {pod} is gone, and set it back")
     };
     format!(
-        "the node key of {pod} is gone from the Secret {secret}: put it back there, as entry {pod} with the 64 hex digits; \
-         or, if it is lost, {new} (the node's peer ID will change)"
+        "the node key of {pod} is gone from the Secret {secret}: put it back there, as entry {pod} with the 64 hex digits (a \
+         Secret that you make anew needs the label {INSTANCE_LABEL}: {}); or, if it is lost, {new} (the node's peer ID will \
+         change)",
+        polkadot.name_any()
     )
 }
 

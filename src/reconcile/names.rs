@@ -11,25 +11,28 @@ use crate::polkadot::{INSTANCE_LABEL, Polkadot};
 use super::adopt;
 use super::observe::{LiveChild, Observed};
 
-/// Whether an object of one of our names is that of the resource with this `uid` and `name`: it says so, or it has no controller and we made it for this
-/// resource. (Whoever drops the owner must not turn a node's own objects into a stranger's.)
+/// Whether an object of one of our names is that of the resource with this `uid` and `name`: it says so, or it has no
+/// controller and we made it for this resource. (Whoever drops the owner must not turn a node's own objects into a
+/// stranger's.) A Secret that bears the resource's label is its own whoever made it: so a person puts lost keys back.
 #[must_use]
 pub fn is_of(
+    kind: ChildKind,
     uid: &str,
     name: &str,
     owner: Option<&str>,
     labels: &BTreeMap<String, String>,
     managed: &[ManagedFieldsEntry],
 ) -> bool {
+    let is_labelled = || labels.get(INSTANCE_LABEL).is_some_and(|of| of == name);
     let is_of_our_making =
-        || labels.get(INSTANCE_LABEL).is_some_and(|of| of == name) && managed.iter().any(adopt::is_ours);
+        || is_labelled() && (kind == ChildKind::Secret || managed.iter().any(adopt::is_ours));
     owner.map_or_else(is_of_our_making, |owner| owner == uid)
 }
 
 fn is_live_of(polkadot: &Polkadot, live: &LiveChild) -> bool {
     let labels = serde_json::from_value(live.value["metadata"]["labels"].clone()).unwrap_or_default();
     let uid = polkadot.uid().unwrap_or_default();
-    is_of(&uid, &polkadot.name_any(), live.owner.as_deref(), &labels, &live.managed)
+    is_of(live.kind, &uid, &polkadot.name_any(), live.owner.as_deref(), &labels, &live.managed)
 }
 
 /// Names that something else of the namespace has already; one of them is enough to touch nothing.
@@ -112,11 +115,15 @@ mod tests {
     fn an_object_that_lost_its_owner_is_still_ours_if_we_made_it_for_this_resource() {
         let of = |name: &str| BTreeMap::from([(INSTANCE_LABEL.to_owned(), name.to_owned())]);
         let (ours, theirs) = ([entry(FIELD_MANAGER)], [entry("somebody")]);
-        assert!(is_of("uid", "one", Some("uid"), &BTreeMap::new(), &theirs));
-        assert!(is_of("uid", "one", None, &of("one"), &ours));
-        assert!(!is_of("uid", "one", Some("other"), &of("one"), &ours), "somebody else's");
-        assert!(!is_of("uid", "one", None, &of("other"), &ours), "made for another");
-        assert!(!is_of("uid", "one", None, &of("one"), &theirs), "not made by us");
+        assert!(is_of(ChildKind::Service, "uid", "one", Some("uid"), &BTreeMap::new(), &theirs));
+        assert!(is_of(ChildKind::Service, "uid", "one", None, &of("one"), &ours));
+        assert!(
+            !is_of(ChildKind::Service, "uid", "one", Some("other"), &of("one"), &ours),
+            "somebody else's"
+        );
+        assert!(!is_of(ChildKind::Service, "uid", "one", None, &of("other"), &ours), "made for another");
+        assert!(!is_of(ChildKind::Service, "uid", "one", None, &of("one"), &theirs), "not made by us");
+        assert!(is_of(ChildKind::Secret, "uid", "one", None, &of("one"), &theirs), "keys that were put back");
     }
 
     #[test]

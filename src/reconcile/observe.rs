@@ -177,7 +177,14 @@ impl Whose<'_> {
             let controller = secret.owner_references().iter().find(|owner| owner.controller == Some(true));
             let owner = controller.map(|owner| owner.uid.as_str());
             secret.name_any() == self.names.secret(role)
-                && names::is_of(self.uid, &self.id.name, owner, secret.labels(), secret.managed_fields())
+                && names::is_of(
+                    ChildKind::Secret,
+                    self.uid,
+                    &self.id.name,
+                    owner,
+                    secret.labels(),
+                    secret.managed_fields(),
+                )
         };
         let of_role = |role| Some((role, all.iter().find(|secret| ours(secret, role))?.clone()));
         Role::ALL.into_iter().filter_map(of_role).collect()

@@ -1,8 +1,10 @@
 //! Node keys: from Secrets, and what happens when one is not there.
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
 use polkafleet::identity::NodeKey;
 use serde_json::json;
 
@@ -14,6 +16,7 @@ const VERSION: &str = "stable2503-6";
 in_both_worlds! {
     a_node_key_is_read_from_the_secret_that_the_resource_names_and_waited_for_until_it_is_there,
     a_key_that_moves_from_the_resource_into_a_secret_restarts_nothing,
+    a_key_that_is_lost_is_asked_for_and_taken_from_a_secret_that_a_person_makes,
     keys_of_replicas_that_were_scaled_away_outlive_a_label_that_somebody_removes,
     a_reserved_id_that_is_not_the_keys_is_a_condition_and_one_in_either_encoding_is_none,
 }
@@ -97,6 +100,40 @@ async fn a_reserved_id_that_is_not_the_keys_is_a_condition_and_one_in_either_enc
     member.edit_spec(json!({"sentry": {"reservedValidatorID": key.peer_id().replace('1', "2")}})).await;
     let words = member.condition("polkadot-cr", "ReservedIDMismatch").await;
     assert!(words.contains(&key.peer_id()), "{words}");
+}
+
+async fn a_key_that_is_lost_is_asked_for_and_taken_from_a_secret_that_a_person_makes(place: Place) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    world.write_fleet(1, &json!({}));
+    let mut polkadot = sample(VERSION, 0xa6);
+    polkadot.spec.sentry.as_mut().unwrap().node.node_key = None;
+    member.create(&polkadot).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    let pods = member.pods().await;
+    let secrets: Api<Secret> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let kept = secrets.get("sentry-node-keys").await.unwrap().data.unwrap().remove("sentry-sset-0").unwrap();
+    secrets.delete("sentry-node-keys", &DeleteParams::default()).await.unwrap();
+    let words = member.condition("polkadot-cr", "Stalled").await;
+    assert!(words.contains("instance: polkadot-cr") && words.contains("entry sentry-sset-0"), "{words}");
+    let again = json!({
+        "metadata": {
+            "name": "sentry-node-keys",
+            "labels": {"polkadot.swisscomblockchain.com/instance": "polkadot-cr"},
+        },
+        "stringData": {"sentry-sset-0": hex::encode(kept.0)},
+    });
+    secrets.create(&PostParams::default(), &serde_json::from_value(again).unwrap()).await.unwrap();
+    eventually("the key is taken, and the Secret is the resource's", PATIENCE, async || {
+        let secret = secrets.get("sentry-node-keys").await.unwrap();
+        let owners = secret.owner_references().len();
+        let stalled = member.get().await.status?.conditions.iter().any(|one| one.type_ == "Stalled");
+        (owners == 1 && !stalled).then_some(())
+    })
+    .await;
+    let uids = |pods: &BTreeMap<String, Pod>| pods.values().map(Pod::uid).collect::<Vec<_>>();
+    assert_eq!(uids(&member.pods().await), uids(&pods), "no pod restarts for it");
 }
 
 async fn keys_of_replicas_that_were_scaled_away_outlive_a_label_that_somebody_removes(place: Place) {

@@ -35,7 +35,7 @@ async fn fault_01_a_second_resource_that_would_take_the_same_names_says_so_and_t
     second.metadata.name = Some("second".into());
     member.create(&second).await;
     let words = member.condition("second", "Stalled").await;
-    assert!(words.contains("polkadot-cr is older") && words.contains("namePrefix"), "{words}");
+    assert!(words.contains("polkadot-cr") && words.contains("namePrefix"), "{words}");
     let after = sets.get("sentry-sset").await.unwrap();
     // Its controller may still write the status.
     assert_eq!((after.uid(), &after.spec), (before.uid(), &before.spec), "nothing was touched");
