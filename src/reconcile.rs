@@ -13,6 +13,7 @@ mod claims;
 pub mod compare;
 pub mod conditions;
 pub mod events;
+mod image;
 mod keys;
 mod last_client;
 mod make;
@@ -163,7 +164,7 @@ async fn change(
         prune(polkadot, observed, inputs, made).await?;
         delete_blocked(polkadot, observed, inputs, made).await?;
         try_version(polkadot, observed, inputs, made).await?;
-        for (claim, version) in last_client::to_note(observed, &inputs.settings.image) {
+        for (claim, version) in last_client::to_note(observed, &made.roles) {
             match apply::note_client(inputs.client, &ResourceId::of(polkadot), &claim, &version).await {
                 Err(error) if error.is_refusal() => made.warnings.push(Verdict::warning(
                     "ClaimNotNoted",
@@ -289,6 +290,7 @@ fn roles(polkadot: &Polkadot, observed: &Observed, templates: &[Template]) -> Ve
         let set = observed.stateful_sets.get(&names.stateful_set(template.role));
         let image = template.body["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
         altered::mark(&mut view, image, set.map(AsRef::as_ref), &observed.pods);
+        last_client::stand_in(&mut view, observed);
         view
     };
     templates.iter().map(view).collect()
@@ -331,7 +333,9 @@ async fn delete_blocked(
         if !set.is_some_and(|set| roll::comes_back_on(set, &role.hash, node.ordinal)) {
             continue;
         }
-        match apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, &role).await? {
+        let seen = observed.pods.iter().find(|pod| pod.name_any() == node.pod);
+        let Some(uid) = seen.and_then(|pod| pod.uid()) else { continue };
+        match apply::delete_blocked_pod(inputs.client, &ResourceId::of(polkadot), node, &role, &uid).await? {
             apply::Blocked::Deleted => made.did(Deed::Restarted, format!("Pod {}", node.pod)),
             apply::Blocked::HostNotReady(host) => made.warnings.push(Verdict::warning(
                 "PodBlocked",

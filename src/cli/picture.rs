@@ -10,7 +10,8 @@ const BAR: usize = 30;
 
 /// A node: what it runs, and how it does.
 pub(super) fn node(node: &NodeView) -> String {
-    let version = node.version.as_deref().unwrap_or("no pod");
+    let none = if node.hash.is_none() { "no pod" } else { "no version yet" };
+    let version = node.version.as_deref().unwrap_or(none);
     match (&node.stuck, node.ready_since) {
         (Some(why), _) => format!("{version}  STUCK: {why}"),
         (None, Some(_)) => format!("{version}  ready"),

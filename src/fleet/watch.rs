@@ -6,8 +6,8 @@
 //! file with fewer clusters in it.
 //!
 //! A kubeconfig that changes while the fleet file does not, or a certificate or key that it names, is news, too:
-//! [`Credentials`] says which. One that cannot be
-//! read takes nothing away that was good, be it the fleet file's other edits or the connections that exist.
+//! [`Credentials`] says which. One that cannot be read takes nothing away that was good, be it the fleet file's other edits
+//! or the connections that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -65,7 +65,8 @@ pub async fn follow(
         folders.watch(&follower.files);
         asked = tokio::select! {
             () = stop.cancelled() => return,
-            () = touched.notified() => false,
+            // Much may be written in the same folders, and read by us that is much more.
+            () = async { touched.notified().await; tokio::time::sleep(DEBOUNCE).await } => false,
             () = hung_up(&mut hangup) => true,
             () = tokio::time::sleep(POLL) => false,
         };

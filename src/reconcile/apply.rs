@@ -161,17 +161,19 @@ pub(super) async fn delete_blocked_pod(
     id: &ResourceId,
     node: &NodeView,
     role: &RoleView,
+    uid: &str,
 ) -> Result<Blocked> {
     use k8s_openapi::api::core::v1::Node;
     let api: Api<Pod> = Api::namespaced(client.clone(), &id.namespace);
     let failed = |source| Error::Api { what: format!("delete the blocked pod {}", node.pod), source };
     let found = in_time(api.get_opt(&node.pod)).await?.map_err(failed)?;
     let Some(pod) = found else { return Ok(Blocked::NoMore) };
-    // The cache may be behind: what is deleted is what is there now, if it still blocks.
-    let is_blocked = super::observe::node_view(node.pod.clone(), node.ordinal, Some(&pod));
+    // The cache may be behind: what is deleted is the pod that was seen (what it was made from does not change), if it
+    // still blocks.
+    let now = super::observe::node_view(node.pod.clone(), node.ordinal, Some(&pod));
     if pod.metadata.deletion_timestamp.is_some()
-        || !is_blocked.is_outdated(&role.hash)
-        || (is_blocked.ready_since.is_some() && !role.volumes_added)
+        || pod.metadata.uid.as_deref() != Some(uid)
+        || (now.ready_since.is_some() && !role.volumes_added)
     {
         return Ok(Blocked::NoMore);
     }

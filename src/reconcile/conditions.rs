@@ -333,8 +333,8 @@ fn floating_version(polkadot: &Polkadot) -> Option<Verdict> {
     let version = polkadot.spec.client_version.as_deref().filter(|tag| version::is_floating(tag))?;
     let words = format!(
         "{version} moves: two nodes with it may run different releases, and nothing is upgraded by it; set \
-         spec.clientVersion to the release that the nodes run (a client prints its version when it starts: kubectl logs), or \
-         to a later one"
+         spec.clientVersion to a release that is newer than what the nodes run (a client prints its version when it starts: \
+         kubectl logs), or to the same one with allowDowngrade: true in an upgrade that owns this resource"
     );
     Some(Verdict::warning("FloatingVersion", words))
 }

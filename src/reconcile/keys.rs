@@ -66,19 +66,14 @@ pub(super) fn wanted(
     Ok(wanted)
 }
 
-/// What to say of a key that must be there, and how to do without it: nothing that stops another node.
+/// What to say of a key that must be there, and how to do without it.
 fn gone(polkadot: &Polkadot, role: Role, ordinal: i32) -> String {
     let names = Names::of(polkadot);
     let (pod, secret) = (names.pod(role, ordinal), names.secret(role));
-    let new = if ordinal == 0 {
-        format!("put a new key into a Secret of your own and name it in spec.{role}.nodeKeySecretRef")
-    } else {
-        format!("set spec.{role}.replicas to {ordinal}, wait until {pod} is gone, and set it back")
-    };
     format!(
         "the node key of {pod} is gone from the Secret {secret}: put it back there, as entry {pod} with the 64 hex digits (a \
-         Secret that you make anew needs the label {INSTANCE_LABEL}: {}); or, if it is lost, {new} (the node's peer ID will \
-         change)",
+         Secret that you make anew needs the label {INSTANCE_LABEL}: {}). If it is lost, 64 new ones do (openssl rand -hex \
+         32), and the node is another one to its peers",
         polkadot.name_any()
     )
 }

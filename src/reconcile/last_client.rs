@@ -9,29 +9,48 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 
 use crate::desired::Template;
+use crate::observed::RoleView;
 use crate::polkadot::{Grant, LAST_CLIENT_ANNOTATION, Names, Polkadot, Role, Step, record};
 use crate::version::{is_floating, not_newer, or_later};
 
-use super::altered;
 use super::observe::{Observed, has_started, mounts, node_view};
 use super::volumes::Claim;
 
 /// Claims on which a version is to be noted: the first time and with a newer one as soon as its client has started, with an
 /// older one when that has come up.
-pub(super) fn to_note(observed: &Observed, image: &str) -> Vec<(Claim, String)> {
+pub(super) fn to_note(observed: &Observed, roles: &[RoleView]) -> Vec<(Claim, String)> {
     let of_pod = |pod: &Pod| {
-        let node = node_view(pod.name_any(), 0, Some(pod));
-        let version = version(pod, image)?;
+        let version = version(pod, roles)?;
         let claim = observed.claims.iter().find(|claim| mounts(pod, &claim.name_any()))?;
-        let is_newer = |noted: &String| not_newer(&version, noted).is_none();
+        let is_ready = || node_view(pod.name_any(), 0, Some(pod)).ready_since.is_some();
         let news = match noted(claim) {
-            None => has_started(pod),
-            Some(noted) if *noted == version => false,
-            Some(noted) => node.ready_since.is_some() || (has_started(pod) && is_newer(noted)),
+            _ if !has_started(pod) => false,
+            None => true,
+            Some(noted) => *noted != version && (is_ready() || not_newer(&version, noted).is_none()),
         };
         news.then(|| (Claim::of(claim), version))
     };
     observed.pods.iter().filter_map(|pod| of_pod(pod)).collect()
+}
+
+/// The version that a pod runs; `None` where nobody knows.
+fn version(pod: &Pod, roles: &[RoleView]) -> Option<String> {
+    let mut nodes = roles.iter().flat_map(|role| &role.nodes);
+    match nodes.find(|node| node.pod == pod.name_any()) {
+        Some(node) => node.version.clone(),
+        None => node_view(pod.name_any(), 0, Some(pod)).version,
+    }
+}
+
+/// A pod that has not started runs no version: what counts is which one its volume has seen.
+pub(super) fn stand_in(view: &mut RoleView, observed: &Observed) {
+    for node in &mut view.nodes {
+        let Some(pod) = observed.pods.iter().find(|pod| pod.name_any() == node.pod) else { continue };
+        if !has_started(pod) {
+            let claim = observed.claims.iter().find(|claim| mounts(pod, &claim.name_any()));
+            node.version = claim.and_then(|claim| noted(claim)).cloned();
+        }
+    }
 }
 
 /// Why a template is not permitted.
@@ -46,43 +65,38 @@ pub(super) struct Refusal {
 pub(super) fn refusal(
     polkadot: &Polkadot,
     observed: &Observed,
+    roles: &[RoleView],
     template: &Template,
-    image: &str,
 ) -> Option<Refusal> {
-    let wanted = polkadot.spec.client_version.as_deref()?;
     let role = template.role;
-    if is_permitted(polkadot, role, &template.hash, wanted) {
+    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+    if grant.is_some_and(|grant| grant.role == role && grant.hash == template.hash) {
         return None;
     }
     let names = Names::of(polkadot);
     let pods: Vec<String> = (0..polkadot.replicas(role)).map(|ordinal| names.pod(role, ordinal)).collect();
-    let runs = pods.iter().find_map(|name| running(observed, name, wanted, image));
+    let runs = pods.iter().find_map(|name| running(polkadot, observed, roles, name));
     let left = || {
-        let words = pods.iter().find_map(|name| left_behind(polkadot, observed, role, name, wanted));
+        let words = pods.iter().find_map(|name| left_behind(polkadot, observed, role, name));
         words.map(|words| Refusal { words: Some(words) })
     };
     runs.or_else(left)
 }
 
-/// By the planner: for this template, or by a step back, which it takes only with `allowDowngrade`.
-fn is_permitted(polkadot: &Polkadot, role: Role, hash: &str, wanted: &str) -> bool {
-    let grant: Option<Grant> = record::read(polkadot.annotations(), record::GRANT_ANNOTATION);
+/// How the version of the spec stands to `other`, where it is not known to be newer; `None` where it is, or where the
+/// planner took the step from just that one to it, which it does only with `allowDowngrade`.
+fn goes_back(polkadot: &Polkadot, other: &str) -> Option<&'static str> {
+    let wanted = polkadot.spec.client_version.as_deref()?;
     let step: Option<Step> = record::read(polkadot.annotations(), record::STEP_ANNOTATION);
-    let is_back = |step: &Step| step.previous.as_ref().is_some_and(|from| not_newer(wanted, from).is_some());
-    grant.is_some_and(|grant| grant.role == role && grant.hash == hash)
-        || step.is_some_and(|step| step.target == wanted && is_back(&step))
+    let is_step = |step: &Step| step.target == wanted && step.previous.as_deref() == Some(other);
+    not_newer(wanted, other).filter(|_| !step.as_ref().is_some_and(is_step))
 }
 
-/// The version that a pod runs; `None` for an image of somebody else's, whose tag says nothing of the client.
-fn version(pod: &Pod, ours: &str) -> Option<String> {
-    let image = altered::image(pod.spec.as_ref()?)?;
-    altered::tag(image).filter(|_| !altered::is_foreign(image, ours)).map(str::to_owned)
-}
-
-fn running(observed: &Observed, name: &str, wanted: &str, image: &str) -> Option<Refusal> {
+fn running(polkadot: &Polkadot, observed: &Observed, roles: &[RoleView], name: &str) -> Option<Refusal> {
+    let wanted = polkadot.spec.client_version.as_deref()?;
     let pod = observed.pods.iter().find(|pod| pod.name_any() == name && has_started(pod))?;
-    let runs = version(pod, image)?;
-    let how = not_newer(wanted, &runs)?;
+    let runs = version(pod, roles)?;
+    let how = goes_back(polkadot, &runs)?;
     let words = format!(
         "{wanted} {how} {runs}, which {name} runs, and a client does not open the database of a newer one: it is not rolled \
          out, unless an upgrade with allowDowngrade: true owns this resource; set spec.clientVersion to {}",
@@ -93,16 +107,11 @@ fn running(observed: &Observed, name: &str, wanted: &str, image: &str) -> Option
     Some(Refusal { words: (!may_be_newer).then_some(words) })
 }
 
-fn left_behind(
-    polkadot: &Polkadot,
-    observed: &Observed,
-    role: Role,
-    name: &str,
-    wanted: &str,
-) -> Option<String> {
+fn left_behind(polkadot: &Polkadot, observed: &Observed, role: Role, name: &str) -> Option<String> {
+    let wanted = polkadot.spec.client_version.as_deref()?;
     let claim = format!("{}-{name}", polkadot.claim(role)?.metadata.name);
     let last = noted(observed.claims.iter().find(|found| found.name_any() == claim)?)?;
-    let how = not_newer(wanted, last)?;
+    let how = goes_back(polkadot, last)?;
     Some(format!(
         "{wanted} {how} {last}, which last used the volume of {claim}, and a client does not open the database of a newer \
          one: set spec.clientVersion to {}. To start {wanted} on it all the same, remove the claim's annotation \

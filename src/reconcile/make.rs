@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 
 use crate::desired::{self, Basis, Child, ChildKind, Keys, Template};
 use crate::observed::RoleView;
-use crate::polkadot::{Grant, Polkadot, ResourceId, Role, record};
+use crate::polkadot::{ADOPTED_ANNOTATION, Grant, Polkadot, ResourceId, Role, record};
 use crate::version::ClientVersion;
 
 use super::apply::{Applied, Taken};
@@ -71,7 +71,7 @@ pub(super) async fn make(
     let steps = claims::steps(polkadot, observed, made, &mut children);
     made.wanted = children.iter().map(|child| (child.kind, child.name.clone())).collect();
     for template in &templates {
-        if let Some(refusal) = last_client::refusal(polkadot, observed, template, &inputs.settings.image) {
+        if let Some(refusal) = last_client::refusal(polkadot, observed, &made.roles, template) {
             made.warnings.extend(refusal.words.map(|words| Verdict::warning("DowngradeRefused", words)));
             keep_out(&basis.names().stateful_set(template.role), observed, &mut children);
         }
@@ -118,6 +118,10 @@ fn keep_out(name: &str, observed: &Observed, children: &mut Vec<Child>) {
             let kept: &[&str] = if is_one { &["template"] } else { &["template", "updateStrategy"] };
             for field in kept {
                 child.body["spec"][*field] = live.value["spec"][*field].clone();
+            }
+            // Since when it is kept, or it would count as taken over only now.
+            if let Some(since) = live.value["metadata"]["annotations"].get(ADOPTED_ANNOTATION) {
+                child.body["metadata"]["annotations"][ADOPTED_ANNOTATION] = since.clone();
             }
         }
         _ => children.retain(|child| !is_set(child)),

@@ -41,11 +41,13 @@ pub(super) fn taken(polkadot: &Polkadot, observed: &Observed, children: &[Child]
     let mut others = live.filter(|live| !is_live_of(polkadot, live));
     if let Some(rival) = &observed.elder {
         return others.next().map(|live| {
-            format!(
-                "{rival} is older and uses the same names, the {} {} among them; {PREFIX}, or move it to another namespace",
-                live.kind.api().1,
-                live.name
-            )
+            let whose = match live.owner {
+                Some(_) => whose_live(live),
+                None => {
+                    format!("is taken over by the Polkadot {rival}, which is older and uses the same names")
+                }
+            };
+            conflict(live.kind, &live.name, &whose)
         });
     }
     // What the old operator made and then lost is taken over.

@@ -23,7 +23,7 @@ use crate::polkadot::{
     TEMPLATE_HASH_ANNOTATION,
 };
 
-use super::{adopt, altered, names};
+use super::{adopt, image, names};
 
 /// The watch caches of one cluster, or of one namespace of it.
 #[derive(Clone)]
@@ -357,12 +357,12 @@ pub(super) fn node_view(pod_name: String, ordinal: i32, pod: Option<&Pod>) -> No
         .and_then(|conditions| conditions.iter().find(|condition| condition.type_ == "Ready"))
         .filter(|condition| condition.status == "True");
     let (client, container) = pod.map_or((None, None), client);
-    let image = client.and_then(|container| container.image.as_deref());
+    let client = client.and_then(|container| container.image.as_deref());
     NodeView {
         pod: pod_name,
         ordinal,
         hash: pod.map(|pod| pod.annotations().get(TEMPLATE_HASH_ANNOTATION).cloned().unwrap_or_default()),
-        version: image.and_then(altered::tag).map(str::to_owned),
+        version: client.map(|image| image::tag(image).to_owned()),
         ready_since: ready.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0),
         stuck: status.and_then(has_no_machine).or_else(|| container.and_then(waits_for)).or_else(|| {
             let crash_loops = status.zip(container).is_some_and(|(status, one)| crash_loops(status, one));

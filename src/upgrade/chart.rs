@@ -220,15 +220,15 @@ impl Chart {
         nodes(resource).filter_map(|(_, node)| last(node)).max()
     }
 
-    /// The version that a node runs: its image's tag, or what it reports where that moves.
+    /// The version that a node runs: its image's tag, or what it reports where that moves or says nothing.
     #[must_use]
     pub fn running<'a>(&'a self, resource: &ResourceView, node: &'a NodeView) -> Option<&'a str> {
-        let tag = node.version.as_deref()?;
-        if !is_floating(tag) {
-            return Some(tag);
+        let tag = node.version.as_deref();
+        if tag.is_some_and(|tag| !is_floating(tag)) {
+            return tag;
         }
         let reported = self.of(resource, node).and_then(NodeHealth::version);
-        Some(reported.map_or(tag, |version| version.split('-').next().unwrap_or(version)))
+        reported.map(|version| version.split('-').next().unwrap_or(version)).or(tag)
     }
 }
 

@@ -117,15 +117,16 @@ pub fn downgrade(owner: Option<&Upgrade>, chart: &Chart, resource: &ResourceView
     let wanted = resource.client_version.as_deref()?;
     let nodes = resource.roles.iter().flat_map(RoleView::outdated);
     let others = nodes.filter(|node| node.version.as_deref() != Some(wanted));
-    others.filter_map(|node| Some((node.version.as_deref()?, chart.running(resource, node)?))).find_map(
-        |(tag, running)| {
+    others.filter_map(|node| Some((node, chart.running(resource, node)?))).find_map(
+        |(node, running)| {
             let how = not_newer(wanted, running)?;
-            let (what, instead) = if running == tag {
-                (format!("{running}, which runs"), or_later(running))
+            let pod = &node.pod;
+            let (what, instead) = if node.version.as_deref() == Some(running) {
+                (format!("{running}, which {pod} runs or ran last"), or_later(running))
             } else {
                 let line = ClientVersion::parse(running).line();
                 let line = line.map(|line| format!(" (of the line {line})")).unwrap_or_default();
-                (format!("{running}{line}, as which {tag} reports itself"), "a release after that".into())
+                (format!("{running}{line}, as which {pod} reports itself"), "a release after that".into())
             };
             Some(format!(
                 "{wanted} {how} {what}; set spec.clientVersion to {instead}, or let an upgrade with allowDowngrade: true \

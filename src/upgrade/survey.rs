@@ -272,21 +272,22 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Every cluster's name that holds a slot in a stage, without `except`; where that one is in flight itself, without
-    /// those that wait for it. (Of two that are in flight beyond the width, as after a pause, one goes on and the other
-    /// waits: the one that took the last step goes first.)
+    /// Every cluster's name that holds a slot in a stage, without `except`; where that one has begun itself, without those
+    /// that wait for it. (Of two that have begun beyond the width, as after a pause, the one that took the last step goes on
+    /// and the other waits.)
     pub fn slots_taken(&self, upgrade: &'a Upgrade, stage: usize, except: &Cluster) -> BTreeSet<&'a str> {
         let last_step = |cluster: &'a Cluster| {
             let owned = self.owned(upgrade, cluster).filter(|(one, _)| is_stepped(upgrade, &one.view));
-            (owned.filter_map(|(one, _)| one.active).max(), &cluster.name)
+            (owned.filter_map(|(one, _)| Some(one.view.step.as_ref()?.at)).max(), &cluster.name)
         };
-        let own = self.fleet.cluster(&except.name).filter(|own| self.is_in_flight(upgrade, own));
-        let own = own.map(last_step);
+        let own = self.fleet.cluster(&except.name).filter(|own| self.has_begun(upgrade, own)).map(last_step);
+        let waits =
+            |cluster| own.is_some_and(|own| self.has_begun(upgrade, cluster) && last_step(cluster) < own);
         self.clusters_of(upgrade, stage)
             .into_iter()
             .filter(|cluster| cluster.name != except.name && !cluster.paused && !cluster.lost)
             .filter(|cluster| self.is_in_flight(upgrade, cluster))
-            .filter(|cluster| own.is_none_or(|own| last_step(cluster) > own))
+            .filter(|cluster| !waits(cluster))
             .map(|cluster| cluster.name.0.as_str())
             .collect()
     }

@@ -376,6 +376,30 @@ async fn a_chain_that_stalls_stands_still_in_every_cluster_and_no_node_calls_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_somebody_wrote_and_that_is_nowhere_is_replaced_and_so_is_a_slip_of_the_pen() {
+    let (world, daemon) = World::settled(Place::Sandbox, 1, VERSION).await;
+    let member = &world.members[0];
+    let nowhere = ["1", "stable2503-99"].map(|tag| (tag.to_owned(), VersionFault::NoImage));
+    cluster(member).set_faults(|faults| faults.versions = nowhere.into());
+    drop(daemon);
+    let evil = json!({"spec": {
+        "updateStrategy": {"rollingUpdate": {"partition": 0}},
+        "template": {"spec": {"containers": [{"name": "polkadot", "image": "evil/img:1"}]}},
+    }});
+    let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
+    sets.patch("sentry-sset", &PatchParams::default(), &Patch::Strategic(evil)).await.unwrap();
+    let waits = |container: &Value| container["state"]["waiting"].is_object();
+    container_of(&world, SENTRY, "the sentry has no image", waits).await;
+    let _daemon = world.daemon();
+    member.settles_at(VERSION).await;
+    // A version that there is none of; what never ran has written to no database.
+    member.edit_spec(json!({"clientVersion": "stable2503-99"})).await;
+    container_of(&world, SENTRY, "the sentry has no image again", waits).await;
+    member.edit_spec(json!({"clientVersion": VERSION})).await;
+    member.settles_at(VERSION).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_pod_on_a_machine_that_is_not_ready_stays_until_the_machine_is_back() {
     const BROKEN: &str = "stable2503-7";
     let (world, _daemon) = World::settled(Place::Sandbox, 1, VERSION).await;

@@ -28,8 +28,9 @@ pub fn read(fleet: &Fleet) -> Credentials {
     credentials
 }
 
-/// The digest of a file; `None` where there is none to be read. Blocks.
+/// The digest of a file; `None` where there is none to be read (a pipe would be waited for). Blocks.
 pub(super) fn digest(file: &Path) -> Option<[u8; 32]> {
+    std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
     std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into())
 }
 

@@ -14,6 +14,7 @@ use crate::support::{PATIENCE, eventually, in_both_worlds};
 in_both_worlds! {
     what_the_old_operator_made_is_taken_over_without_a_restart_and_its_leftovers_go_with_the_first_permitted_roll,
     a_live_old_operator_shows_as_contested_and_is_not_fought,
+    what_the_old_operator_ran_as_latest_goes_to_a_release_that_a_person_sets_once_that_is_permitted,
 }
 
 const VERSION: &str = "stable2503-6";
@@ -66,8 +67,8 @@ fn old_service(role: &str, owner: &Value) -> Value {
     })
 }
 
-async fn old_operators_objects(member: &Member, world: &World, key: u8) {
-    member.create(&sample(VERSION, key)).await;
+async fn old_operators_objects(member: &Member, world: &World, key: u8, version: &str) {
+    member.create(&sample(version, key)).await;
     let owner = json!({
         "apiVersion": "polkadot.swisscomblockchain.com/v1alpha1", "kind": "Polkadot", "name": "polkadot-cr",
         "uid": member.get().await.uid(), "controller": true, "blockOwnerDeletion": true,
@@ -75,8 +76,8 @@ async fn old_operators_objects(member: &Member, world: &World, key: u8) {
     let by = PostParams { field_manager: Some(OLD_OPERATOR.into()), ..PostParams::default() };
     let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
     // An update of the old operator drops the owner: here the validator had one.
-    let sentry = old_set("sentry", &format!("{:0>64}", 13), Some(&owner), VERSION);
-    let validator = old_set("validator", &format!("{key:02x}").repeat(32), None, VERSION);
+    let sentry = old_set("sentry", &format!("{:0>64}", 13), Some(&owner), version);
+    let validator = old_set("validator", &format!("{key:02x}").repeat(32), None, version);
     for set in [sentry, validator] {
         sets.create(&by, &serde_json::from_value(set).unwrap()).await.unwrap();
     }
@@ -114,7 +115,7 @@ async fn what_the_old_operator_made_is_taken_over_without_a_restart_and_its_left
 ) {
     let world = World::new(place, 1).await;
     let member = &world.members[0];
-    old_operators_objects(member, &world, 0x90).await;
+    old_operators_objects(member, &world, 0x90, VERSION).await;
     let pods = uids(member).await;
     // An upgrade at its target already owns the resource: a roll would be permitted at once, also that of the validator,
     // whose old pod has no volume.
@@ -168,10 +169,34 @@ async fn what_the_old_operator_made_is_taken_over_without_a_restart_and_its_left
     .await;
 }
 
+async fn what_the_old_operator_ran_as_latest_goes_to_a_release_that_a_person_sets_once_that_is_permitted(
+    place: Place,
+) {
+    let world = World::new(place, 1).await;
+    let member = &world.members[0];
+    old_operators_objects(member, &world, 0x92, "latest").await;
+    let pods = uids(member).await;
+    world.write_fleet(1, &json!({}));
+    let _daemon = world.daemon();
+    member.condition("polkadot-cr", "LegacyTemplate").await;
+    member.edit_spec(json!({"clientVersion": VERSION})).await;
+    // Whether it is newer is not known: nothing restarts, and the change is not forgotten.
+    let words = member.condition("polkadot-cr", "RollPending").await;
+    assert!(words.contains("validator-sset-0") && words.contains("sentry-sset-0"), "{words}");
+    tokio::time::sleep(world.quiet()).await;
+    member.condition("polkadot-cr", "RollPending").await;
+    assert_eq!(uids(member).await, pods, "no pod was restarted");
+    let mut fleet = upgrade(VERSION, "0s");
+    fleet["upgrades"][0]["allowDowngrade"] = json!(true);
+    fleet["upgrades"][0]["allowEphemeral"] = json!(true);
+    world.write_fleet(1, &fleet);
+    member.settles_at(VERSION).await;
+}
+
 async fn a_live_old_operator_shows_as_contested_and_is_not_fought(place: Place) {
     let world = World::new(place, 1).await;
     let member = &world.members[0];
-    old_operators_objects(member, &world, 0x91).await;
+    old_operators_objects(member, &world, 0x91, VERSION).await;
     world.write_fleet(1, &json!({}));
     let _daemon = world.daemon();
     let sets: Api<StatefulSet> = Api::namespaced(member.admin.clone(), &world.namespace);
