@@ -10,8 +10,8 @@ const BAR: usize = 30;
 
 /// A node: what it runs, and how it does.
 pub(super) fn node(node: &NodeView) -> String {
-    let none = if node.hash.is_none() { "no pod" } else { "no version yet" };
-    let version = node.version.as_deref().unwrap_or(none);
+    let absent = if node.hash.is_none() { "no pod" } else { "no version yet" };
+    let version = node.version.as_deref().unwrap_or(absent);
     match (&node.stuck, node.ready_since) {
         (Some(why), _) => format!("{version}  STUCK: {why}"),
         (None, Some(_)) => format!("{version}  ready"),
