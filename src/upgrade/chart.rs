@@ -227,7 +227,12 @@ impl Chart {
         if tag.is_some_and(|tag| !is_floating(tag)) {
             return tag;
         }
-        let reported = self.of(resource, node).and_then(NodeHealth::version);
+        // What a pod of the same name said before says nothing of one that has not started.
+        let said = self.of(resource, node).filter(|health| {
+            let last = health.samples.back().map(|sample| sample.at);
+            tag.is_some() || node.ready_since.is_some_and(|since| last >= Some(since))
+        });
+        let reported = said.and_then(NodeHealth::version);
         reported.map(|version| version.split('-').next().unwrap_or(version)).or(tag)
     }
 }

@@ -21,10 +21,10 @@ in_both_worlds! {
     the_old_readmes_resources_apply_unchanged_become_ready_and_go_away_whole,
     a_role_that_goes_and_comes_back_is_the_same_node,
     drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request,
-    an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_step,
-    a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted,
-    a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_comes_back,
-    a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validator_at_a_time,
+    i01_i10_an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_step,
+    i08_a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted,
+    i05_a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_comes_back,
+    i03_i04_a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validator_at_a_time,
     an_upgrade_is_one_trace_that_reaches_into_the_reconciles_it_caused,
 }
 
@@ -136,7 +136,7 @@ async fn drift_is_repaired_sentries_scale_and_an_idle_fleet_sends_no_request(pla
     assert_eq!(member.busy_requests(), quiet, "{}", member.last_requests());
 }
 
-async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_step(place: Place) {
+async fn i01_i10_an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_step(place: Place) {
     let (world, daemon) = World::settled(place, 3, OLD).await;
     let (canary, production) = (&world.members[0], &world.members[1..]);
     world.write_fleet(3, &upgrade(NEW, "4s"));
@@ -171,7 +171,7 @@ async fn an_upgrade_goes_canary_soak_production_and_a_killed_daemon_repeats_no_s
     }
 }
 
-async fn a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted(place: Place) {
+async fn i08_a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted(place: Place) {
     let world = World::new(place, 4).await;
     let daemon = world.settles(3, OLD).await;
     let before: Vec<_> = world.members[..3].iter().map(Member::watches_started).collect();
@@ -193,7 +193,7 @@ async fn a_fourth_cluster_joins_by_an_edit_and_no_other_watch_is_restarted(place
     .await;
 }
 
-async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_comes_back(place: Place) {
+async fn i05_a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_comes_back(place: Place) {
     let world = World::new(place, 3).await;
     world.members[2].gate.set(Mode::Refuse);
     world.write_fleet(3, &json!({}));
@@ -224,7 +224,9 @@ async fn a_cluster_that_is_down_or_hangs_holds_up_no_other_and_joins_when_it_com
     .await;
 }
 
-async fn a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validator_at_a_time(place: Place) {
+async fn i03_i04_a_changed_setting_restarts_nothing_without_a_grant_and_then_one_validator_at_a_time(
+    place: Place,
+) {
     let (world, daemon) = World::settled(place, 3, OLD).await;
     // An upgrade that is at its target already: it owns the resources, for a short stableFor.
     world.write_fleet(3, &upgrade(OLD, "0s"));

@@ -3,6 +3,7 @@
 mod commands;
 mod health;
 mod history;
+mod invariants;
 mod kills;
 mod prepull;
 mod rehearse;

@@ -25,7 +25,7 @@ in_both_worlds! {
     a_volume_that_is_renamed_is_refused_in_words_and_no_pod_goes_for_it,
     a_volume_whose_storage_class_cannot_grow_is_refused_in_words_and_nothing_is_touched,
     a_role_that_comes_back_is_not_started_older_than_what_last_used_its_volume,
-    a_spec_older_than_what_runs_is_not_rolled_out_and_reaches_no_pod_that_is_drained,
+    i07_a_spec_older_than_what_runs_is_not_rolled_out_and_reaches_no_pod_that_is_drained,
 }
 
 fn persistence(size: &str) -> Value {
@@ -236,7 +236,7 @@ async fn a_role_that_comes_back_is_not_started_older_than_what_last_used_its_vol
     eventually("the validator is back", PATIENCE, async || is_there().await.then_some(())).await;
 }
 
-async fn a_spec_older_than_what_runs_is_not_rolled_out_and_reaches_no_pod_that_is_drained(place: Place) {
+async fn i07_a_spec_older_than_what_runs_is_not_rolled_out_and_reaches_no_pod_that_is_drained(place: Place) {
     let (world, _daemon) = with_a_noted_volume(place, 0x86).await;
     let member = &world.members[0];
     member.edit_spec(json!({"clientVersion": OLDER})).await;

@@ -13,8 +13,8 @@ use crate::support::{PATIENCE, eventually};
 
 in_both_worlds! {
     plan_names_the_waves_to_come_and_changes_nothing,
-    approve_lets_a_stage_begin_for_exactly_one_version,
-    pause_starts_nothing_until_resume_and_retry_raises_the_attempt,
+    i11_approve_lets_a_stage_begin_for_exactly_one_version,
+    i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt,
     a_wrong_name_is_told_with_those_that_there_are,
 }
 
@@ -122,7 +122,7 @@ async fn plan_names_the_waves_to_come_and_changes_nothing(place: Place) {
     }
 }
 
-async fn approve_lets_a_stage_begin_for_exactly_one_version(place: Place) {
+async fn i11_approve_lets_a_stage_begin_for_exactly_one_version(place: Place) {
     let (world, _daemon) = World::settled(place, 2, OLD).await;
     // A command goes by the machine's clock, which lags behind that of a simulated fleet.
     let is_real = matches!(place, Place::Real(_));
@@ -158,7 +158,7 @@ async fn approve_lets_a_stage_begin_for_exactly_one_version(place: Place) {
     assert_eq!(version(&world, 1).await.as_deref(), Some(NEW));
 }
 
-async fn pause_starts_nothing_until_resume_and_retry_raises_the_attempt(place: Place) {
+async fn i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt(place: Place) {
     let (world, _daemon) = World::settled(place, 1, OLD).await;
     world.write_fleet(1, &upgrade(OLD, "0s"));
     let (code, said) = run(&world, &["pause", "polkadot", "--reason", "it is Friday"]).await;

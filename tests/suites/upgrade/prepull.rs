@@ -8,7 +8,7 @@ use crate::support::world::{Gate, Place, World, upgrade};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 in_both_worlds! {
-    a_version_that_cannot_be_pulled_fails_before_a_pod_was_touched_and_halts_with_image_and_machine,
+    i14_a_version_that_cannot_be_pulled_fails_before_a_pod_was_touched_and_halts_with_image_and_machine,
     a_version_that_runs_is_tried_first_and_leaves_no_pod_behind,
     nothing_is_tried_where_the_upgrade_says_so,
 }
@@ -36,7 +36,7 @@ async fn nodes(world: &World) -> Vec<(String, Option<String>)> {
     pods.into_iter().filter(|(name, _)| !is_trial(name)).map(|(name, pod)| (name, pod.uid())).collect()
 }
 
-async fn a_version_that_cannot_be_pulled_fails_before_a_pod_was_touched_and_halts_with_image_and_machine(
+async fn i14_a_version_that_cannot_be_pulled_fails_before_a_pod_was_touched_and_halts_with_image_and_machine(
     place: Place,
 ) {
     let (world, _daemon) = World::settled(place, 1, OLD).await;
