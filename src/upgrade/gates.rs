@@ -125,8 +125,18 @@ fn failures(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> 
     }
 }
 
-/// Why the upgrade is halted, if it is.
+/// Why the upgrade is halted, if it is. No step of this plan changes that, so it is found out once.
 pub fn halted(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
+    let known = &survey.known.halted;
+    if let Some(halted) = known.borrow().get(&upgrade.name) {
+        return halted.clone();
+    }
+    let halted = failures_of(survey, upgrade);
+    known.borrow_mut().insert(upgrade.name.clone(), halted.clone());
+    halted
+}
+
+fn failures_of(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
     let owned = || survey.fleet.clusters.iter().flat_map(|cluster| survey.owned(upgrade, cluster));
     let failed: Vec<_> = owned()
         .filter_map(|(resource, standing)| match standing {
@@ -167,8 +177,19 @@ fn order(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
 /// Whether a stage has passed, or why not.
 ///
 /// At least one resource in it has soaked, and so have all others in scope, except failed ones (the budget for those
-/// is another gate's) and, under `skip`, those in unreachable clusters.
+/// is another gate's) and, under `skip`, those in unreachable clusters. A step of this plan makes none pass, nor takes
+/// one's passing away: so it is found out once.
 pub fn passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<(), String> {
+    let (known, key) = (&survey.known.passed, (upgrade.name.clone(), stage));
+    if let Some(passed) = known.borrow().get(&key) {
+        return passed.clone();
+    }
+    let passed = has_passed(survey, upgrade, stage);
+    known.borrow_mut().insert(key, passed.clone());
+    passed
+}
+
+fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<(), String> {
     let rules = &upgrade.stages[stage];
     let mut soaked = 0;
     for cluster in survey.fleet.clusters.iter().filter(|cluster| is_in_stage(upgrade, cluster, stage)) {

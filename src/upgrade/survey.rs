@@ -3,6 +3,7 @@
 //! The gates ask the survey; every action that passes them is noted in it, so that the next candidate of the same
 //! plan sees it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -49,6 +50,15 @@ pub struct Owner<'a> {
     pub standing: Standing,
 }
 
+/// Answers of gates that look at the whole fleet, kept for the other candidates of the plan.
+#[derive(Default)]
+pub struct Known {
+    /// By upgrade.
+    pub halted: RefCell<BTreeMap<String, Option<String>>>,
+    /// By upgrade and stage.
+    pub passed: RefCell<BTreeMap<(String, usize), Result<(), String>>>,
+}
+
 /// The whole fleet at one instant.
 pub struct Survey<'a> {
     /// The fleet.
@@ -57,6 +67,8 @@ pub struct Survey<'a> {
     pub resources: BTreeMap<Place, Surveyed<'a>>,
     /// Now.
     pub now: Timestamp,
+    /// What was found out of it already.
+    pub known: Known,
     chains: Chains,
     board: &'a Board,
     ground: &'a Ground,
@@ -80,7 +92,7 @@ impl<'a> Survey<'a> {
                 resources.insert(place, Surveyed { cluster, view, owner, chart, rolling, active });
             }
         }
-        Self { fleet, resources, now, chains, board, ground }
+        Self { fleet, resources, now, known: Known::default(), chains, board, ground }
     }
 
     /// How the resource's chain fares.

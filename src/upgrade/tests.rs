@@ -1,5 +1,6 @@
 //! Plans, carried out on a model of the clusters.
 
+mod bench;
 mod counting;
 mod health;
 mod model;
