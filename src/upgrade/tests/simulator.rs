@@ -87,6 +87,7 @@ impl Simulation {
     /// Everything is mended and approved; every upgrade comes to its end.
     fn ends(&mut self) -> Result<(), String> {
         self.world.faults.clear();
+        self.world.trials.clear();
         self.world.chain_goes_on();
         self.world.mend();
         (self.daemon.latency, self.daemon.loses_answers) = (0, false);

@@ -14,7 +14,7 @@ use super::daemon::Daemon;
 use super::world::{DEADLINE, STABLE, World, apply};
 use crate::fleet::{Cluster, ClusterName, Count, Unreachable, Upgrade};
 use crate::observed::health::DIP;
-use crate::observed::{NodeView, ResourceView, RoleView};
+use crate::observed::{NodeView, ResourceView, RoleView, Tried};
 use crate::polkadot::{Grant, Role, Step};
 use crate::upgrade::{Action, Place, Write};
 use crate::version::{ClientVersion, Order};
@@ -113,7 +113,8 @@ impl Ledger {
         let broken = match &action.write {
             Write::Step(step) => look.step(step),
             Write::Grant(grant) => look.grant(grant),
-            Write::Health(_) | Write::Epoch(_) | Write::Revoke | Write::Rollback(_) => look.open(),
+            Write::Rollback(step) => look.rollback(step),
+            Write::Health(_) | Write::Epoch(_) | Write::Revoke => look.open(),
         };
         for what in broken {
             self.broken.entry(what).or_insert_with(|| {
@@ -203,6 +204,20 @@ fn in_words((cluster, id): &Place, view: &ResourceView) -> String {
         .collect();
     let (step, grant) = (&view.step, &view.grant);
     format!("{cluster} {}: {:?} {step:?} {grant:?} {nodes:?}", id.name, view.client_version)
+}
+
+/// The trials of the step's version on machines where it is still to come, if it has to be tried.
+fn trials<'a>(view: &'a ResourceView) -> impl Iterator<Item = Option<&'a Tried>> {
+    let step = view.step.as_ref().filter(|step| step.prepull && step.rolled_back.is_none());
+    let target = step.map(|step| &step.target).filter(|target| view.client_version.as_ref() == Some(*target));
+    let to_come = nodes(view).filter(move |(role, node)| {
+        node.is_outdated(&role.hash) && target.is_some_and(|target| node.version.as_ref() != Some(target))
+    });
+    to_come.filter_map(|(_, node)| node.machine.as_ref()).map(|machine| view.prepulls.get(machine))
+}
+
+fn trial_failed(view: &ResourceView) -> bool {
+    trials(view).any(|tried| matches!(tried, Some(Tried::Failed(_))))
 }
 
 fn is_stuck(view: &ResourceView) -> bool {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::Simulation;
 use super::world::{FIRST, Fault, Shape, version};
+use crate::observed::Tried;
 use crate::polkadot::{Kind, Role};
 use crate::upgrade::Place;
 
@@ -24,6 +25,8 @@ pub(super) enum Event {
     Crash(u16, bool),
     /// The next restart goes wrong.
     Fault(Fault),
+    /// The next trial of a version ends so.
+    Trial(Tried),
     /// Everything that is wrong with nodes is mended.
     Mend,
     Cluster(u16, ClusterEvent),
@@ -77,8 +80,9 @@ fn shapes() -> impl Strategy<Value = Shape> {
     let kind = prop_oneof![Just(Kind::Sentry), Just(Kind::Validator), Just(Kind::SentryAndValidator)];
     let cluster = (0..3_usize, prop::collection::vec((kind, 1..3_u8), 1..4));
     let clusters = prop_oneof![
-        12 => prop::collection::vec(cluster.clone(), 1..6),
-        1 => prop::collection::vec(cluster, 6..24),
+        480 => prop::collection::vec(cluster.clone(), 1..6),
+        40 => prop::collection::vec(cluster.clone(), 6..24),
+        1 => prop::collection::vec(cluster, 24..200),
     ];
     let soak = prop_oneof![Just(0_i64), Just(300), Just(900)];
     let stages = prop::collection::vec((1..3_u32, soak, prop::bool::weighted(0.2)), 1..4);
@@ -91,13 +95,14 @@ fn shapes() -> impl Strategy<Value = Shape> {
         any::<bool>(),
         prop::collection::vec(5..240_i64, 1..6),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(mut clusters, stages, nodes, budget, max_failures, skip, delays, two)| {
+        .prop_map(|(mut clusters, stages, nodes, budget, max_failures, skip, delays, two, prepull)| {
             for (stage, _) in &mut clusters {
                 *stage %= stages.len();
             }
             clusters[0].0 = 0;
-            Shape { clusters, stages, nodes, budget, max_failures, skip, delays, two }
+            Shape { clusters, stages, nodes, budget, max_failures, skip, delays, two, prepull }
         })
 }
 
@@ -131,6 +136,8 @@ fn events() -> impl Strategy<Value = Event> {
         4 => (any::<u16>(), any::<bool>()).prop_map(|(who, sick)| Event::Sicken(who, sick)),
         3 => (any::<u16>(), any::<bool>()).prop_map(|(who, back)| Event::Crash(who, back)),
         2 => fault.prop_map(Event::Fault),
+        4 => prop_oneof![Just(Tried::Failed("no image".into())), Just(Tried::Unable("a quota".into()))]
+            .prop_map(Event::Trial),
         3 => Just(Event::Mend),
         6 => (any::<u16>(), cluster).prop_map(|(who, what)| Event::Cluster(who, what)),
         4 => (any::<u16>(), upgrade).prop_map(|(who, what)| Event::Upgrade(who, what)),
@@ -165,6 +172,7 @@ impl Simulation {
                 }
             }
             Event::Fault(fault) => self.world.faults.push(*fault),
+            Event::Trial(tried) => self.world.trials.push(tried.clone()),
             Event::Mend => self.world.mend(),
             Event::Cluster(who, what) => self.cluster(*who, what),
             Event::Upgrade(who, what) => self.upgrade(*who, what),

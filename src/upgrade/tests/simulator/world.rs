@@ -1,5 +1,6 @@
 //! The clusters as they really are: what kubelets, workers and people do to them. The planner cannot bend it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +9,7 @@ use crate::fleet::{
     Cluster, ClusterName, Connection, Count, Fleet, Guard, Health, Settings, Stage, Telemetry, Unreachable,
     Upgrade, Validators,
 };
-use crate::observed::{NodeView, ResourceView, RoleView, Sample, Stuck};
+use crate::observed::{NodeView, ResourceView, RoleView, Sample, Stuck, Tried};
 use crate::polkadot::{Kind, ResourceId, Role};
 use crate::upgrade::tests::model;
 use crate::upgrade::{Place, Write};
@@ -39,6 +40,8 @@ pub(super) struct Shape {
     pub(super) delays: Vec<i64>,
     /// Two upgrades side by side instead of one.
     pub(super) two: bool,
+    /// Whether a version is tried before a pod restarts for it.
+    pub(super) prepull: bool,
 }
 
 /// What goes wrong with the pods that restart.
@@ -60,6 +63,8 @@ pub(super) struct Truth {
     pub(super) lags: u32,
     pub(super) resources: BTreeMap<ResourceId, ResourceView>,
     fates: BTreeMap<(ResourceId, Role, i32), Fate>,
+    /// The step for which a version was tried last.
+    tried: BTreeMap<ResourceId, Timestamp>,
     edits: BTreeMap<ResourceId, u32>,
 }
 
@@ -79,6 +84,8 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     /// What goes wrong with the next restarts.
     pub(super) faults: Vec<Fault>,
+    /// How the next trials of a version end: well, if nothing is said.
+    pub(super) trials: Vec<Tried>,
     /// Since when the chain stands still.
     pub(super) chain_stands: Option<Timestamp>,
     stood: SignedDuration,
@@ -123,7 +130,7 @@ pub(super) fn fleet(shape: &Shape) -> Fleet {
         progress_deadline: SignedDuration::from_secs(DEADLINE),
         unreachable: if shape.skip { Unreachable::Skip } else { Unreachable::Wait },
         health: Health { stable_for: SignedDuration::from_secs(STABLE), ..Health::default() },
-        prepull: false,
+        prepull: shape.prepull,
     };
     Fleet {
         home: ClusterName::from("c0"),
@@ -146,7 +153,7 @@ fn resource(kind: Kind, sentries: u8, index: usize, now: Timestamp) -> ResourceV
         version: Some(version(FIRST)),
         ready_since: Some(now),
         stuck: None,
-        machine: None,
+        machine: Some(format!("m{index}-{role}-{ordinal}")),
     };
     let count = |role: Role| if role == Role::Sentry { i32::from(sentries) } else { 1 };
     let role = |role: Role| RoleView {
@@ -171,6 +178,7 @@ impl World {
             clusters: BTreeMap::new(),
             now: Timestamp::from_second(1_000_000).unwrap(),
             faults: vec![],
+            trials: vec![],
             chain_stands: None,
             stood: SignedDuration::ZERO,
             resumed: None,
@@ -258,6 +266,8 @@ impl World {
         for truth in self.clusters.values_mut() {
             for (id, view) in &mut truth.resources {
                 edited(view, |view| {
+                    // What could not be had can be had now, and its trial goes on by itself.
+                    view.prepulls.values_mut().for_each(|tried| *tried = Tried::Succeeded);
                     for role in &mut view.roles {
                         for node in &mut role.nodes {
                             let fate = truth.fates.entry((id.clone(), role.role, node.ordinal)).or_default();
@@ -332,6 +342,7 @@ impl World {
                 edited(view, |view| {
                     if view.held.is_none() && !paused.contains(name) {
                         restarted = reconcile(view, edits);
+                        try_version(view, truth.tried.entry(id.clone()), &mut self.trials);
                     }
                     settle(view, now);
                 });
@@ -438,6 +449,23 @@ fn reconcile(view: &mut ResourceView, edits: u32) -> Vec<(Role, i32)> {
         }
     }
     restarted
+}
+
+/// Tries the version of the step where it has to be tried; another step is another trial.
+fn try_version(view: &mut ResourceView, last: Entry<'_, ResourceId, Timestamp>, outcomes: &mut Vec<Tried>) {
+    let Some(at) = view.step.as_ref().map(|step| step.at) else { return };
+    let last = last.or_insert(at);
+    if std::mem::replace(last, at) != at {
+        view.prepulls.clear();
+    }
+    let untried = view.trials().filter(|(_, tried)| matches!(tried, Tried::Pending | Tried::Unable(_)));
+    let machines: Vec<String> = untried.map(|(machine, _)| machine.to_owned()).collect();
+    for machine in machines {
+        let known = view.prepulls.get(&machine).cloned();
+        // It takes its time.
+        let next = known.map_or(Tried::Pending, |_| outcomes.pop().unwrap_or(Tried::Succeeded));
+        view.prepulls.insert(machine, next);
+    }
 }
 
 /// As the worker's status has it, but that every dip counts.

@@ -84,6 +84,18 @@ impl Look<'_> {
         broken
     }
 
+    /// I14: only what was tried in vain, and restarted nothing.
+    pub(super) fn rollback(&self, step: &Step) -> Vec<&'static str> {
+        let mut broken = self.open();
+        let untouched = nodes(self.view)
+            .all(|(_, node)| node.version != Some(step.target.clone()) || node.version == step.previous);
+        let permitted = self.view.grant.as_ref().is_some_and(|grant| grant.at >= step.at);
+        if !trial_failed(self.view) || !untouched || permitted {
+            broken.push("I14: a version is taken back that may have run");
+        }
+        broken
+    }
+
     pub(super) fn grant(&self, grant: &Grant) -> Vec<&'static str> {
         let mut broken = self.open();
         let mut expect = |holds: bool, what: &'static str| {
@@ -101,6 +113,10 @@ impl Look<'_> {
             .filter_map(|(_, node)| node.version.as_deref())
             .any(|running| running != wanted && order(wanted, running) != Order::Newer);
         expect(allowed || !self.has_run() || !is_older, "I7: a roll to an older version");
+        expect(
+            trials(self.view).all(|tried| tried == Some(&Tried::Succeeded)),
+            "a restart for an untried version",
+        );
         let target = role.nodes.iter().find(|node| node.ordinal == grant.ordinal);
         let is_broken = target.is_some_and(|node| node.ready_since.is_none());
         let (world, place) = (self.world, self.place);
@@ -192,6 +208,7 @@ impl Look<'_> {
             && !late
             && !is_edited
             && !is_stuck(view)
+            && !trial_failed(view)
             && !self.ledger.is_done(place, view, STABLE, self.world.now)
     }
 
@@ -322,6 +339,9 @@ impl Look<'_> {
                 && step.attempt == upgrade.attempt
         };
         let Some(step) = view.step.as_ref().filter(current) else { return false };
+        if step.rolled_back.is_some() && view.client_version == step.previous && view.held.is_none() {
+            return true;
+        }
         // What came up after its step and is edited has its own time.
         let edited = view
             .grant
@@ -349,7 +369,7 @@ impl Look<'_> {
             && (view.keystore_kept || upgrade.allow_ephemeral)
             && self.daemon.is_ready(&place.0)
             && !self.world.stood_lately()
-            && ((late && down) || nodes(view).any(stuck_there))
+            && ((late && down) || nodes(view).any(stuck_there) || trial_failed(view))
     }
 
     fn earlier_passed(&self, upgrade: &Upgrade, stage: usize) -> bool {
@@ -386,6 +406,7 @@ impl Look<'_> {
             || (order(&upgrade.client_version, version) != Order::Newer && version != upgrade.client_version)
             || step.is_some_and(late)
             || is_stuck(view)
+            || trial_failed(view)
     }
 }
 
