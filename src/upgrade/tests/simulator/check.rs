@@ -207,7 +207,7 @@ fn in_words((cluster, id): &Place, view: &ResourceView) -> String {
 }
 
 /// The trials of the step's version on machines where it is still to come, if it has to be tried.
-fn trials<'a>(view: &'a ResourceView) -> impl Iterator<Item = Option<&'a Tried>> {
+fn trials(view: &ResourceView) -> impl Iterator<Item = Option<&Tried>> {
     let step = view.step.as_ref().filter(|step| step.prepull && step.rolled_back.is_none());
     let target = step.map(|step| &step.target).filter(|target| view.client_version.as_ref() == Some(*target));
     let to_come = nodes(view).filter(move |(role, node)| {
