@@ -1,5 +1,8 @@
 //! How long a plan takes: figures for `scripts/bench plan`, compared within one run because machines differ.
 
+// Figures are there to be printed.
+#![allow(clippy::print_stderr)]
+
 use std::time::{Duration, Instant};
 
 use super::model::{Model, Shape, planned};
