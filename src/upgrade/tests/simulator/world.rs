@@ -399,6 +399,10 @@ impl World {
 
 /// Applies a write of the planner to a view.
 pub(super) fn apply(view: &mut ResourceView, write: &Write) {
+    if matches!(write, Write::Step(_) | Write::Rollback(_)) {
+        // Those were of an earlier attempt.
+        view.prepulls.clear();
+    }
     match write.clone() {
         Write::Step(step) => {
             view.client_version = Some(step.target.clone());
