@@ -339,8 +339,9 @@ impl Look<'_> {
                 && step.attempt == upgrade.attempt
         };
         let Some(step) = view.step.as_ref().filter(current) else { return false };
-        if step.rolled_back.is_some() && view.client_version == step.previous && view.held.is_none() {
-            return true;
+        let counts = view.held.is_none() && (view.keystore_kept || upgrade.allow_ephemeral);
+        if step.rolled_back.is_some() && view.client_version == step.previous {
+            return counts;
         }
         // What came up after its step and is edited has its own time.
         let edited = view
@@ -364,9 +365,8 @@ impl Look<'_> {
                 && node.version == view.client_version
         };
         at_target
-            && view.held.is_none()
+            && counts
             && self.world.chain_stands.is_none()
-            && (view.keystore_kept || upgrade.allow_ephemeral)
             && self.daemon.is_ready(&place.0)
             && !self.world.stood_lately()
             && ((late && down) || nodes(view).any(stuck_there) || trial_failed(view))
