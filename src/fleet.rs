@@ -6,6 +6,7 @@
 
 pub mod diff;
 pub mod file;
+pub mod kubeconfig;
 pub mod problem;
 mod raw;
 mod shape;

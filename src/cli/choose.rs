@@ -101,7 +101,7 @@ fn kubeconfig() -> Option<Found> {
     let files = crate::fleet::watch::usual_kubeconfigs();
     // `Kubeconfig::read` does not say whether a file is missing or wrong.
     files.iter().any(|file| file.exists()).then(|| {
-        let read = Kubeconfig::read().map_err(|error| error.to_string())?;
+        let read = Kubeconfig::read().map_err(|error| crate::fleet::kubeconfig::in_words(&error))?;
         Ok((read.current_context, read.contexts.into_iter().map(|context| context.name).collect()))
     })
 }

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use super::choose::FleetArgs;
 use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::fleet::file::Sources;
-use crate::fleet::validate::load;
+use crate::fleet::validate::load_alone;
 use crate::fleet::{Fleet, Upgrade};
 use crate::home::control::{Attempt, Control, Decision};
 use crate::home::kept::{CONTROL, Error, decide};
@@ -55,7 +55,8 @@ pub(super) enum What {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode {
-    let fleet = match load(sources) {
+    // A kubeconfig that cannot be read is no reason not to reach the other clusters.
+    let fleet = match load_alone(sources) {
         Ok(fleet) => fleet,
         Err(problems) => return super::refuse(&problems),
     };

@@ -13,7 +13,7 @@ use super::look::{Instant, Leader, Look};
 use super::picture;
 use super::plan::{Format, waiting, waits};
 use crate::fleet::file::Sources;
-use crate::fleet::validate::load;
+use crate::fleet::validate::load_alone;
 use crate::observed::ClusterState;
 
 /// A picture is drawn again at most so often.
@@ -45,7 +45,8 @@ pub(super) struct StatusArgs {
 
 #[allow(clippy::print_stdout)]
 pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
-    let fleet = match load(sources) {
+    // A kubeconfig that cannot be read is no reason not to reach the other clusters.
+    let fleet = match load_alone(sources) {
         Ok(fleet) => fleet,
         Err(problems) => return super::refuse(&problems),
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::StreamExt as _;
+use kube::Client;
 
 use super::choose::FleetArgs;
 use crate::cluster::connect::{self, Kubernetes};
@@ -12,6 +13,7 @@ use crate::cluster::rights::{self, Missing};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
 use crate::fleet::{Cluster, ClusterName, Connection, Fleet};
+use crate::polkadot::Polkadot;
 
 /// Clusters that are asked at once.
 const AT_ONCE: usize = 16;
@@ -102,7 +104,22 @@ async fn ask(fleet: &Fleet, cluster: &Cluster) -> Result<(String, Rights), Strin
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {} s", ANSWER_BOUND.as_secs())),
     };
+    if !cluster.settings.install_crd && !knows_polkadots(&client).await {
+        return Err(
+            "the Polkadot CRD is not installed there; kubectl apply --server-side -f deploy/crd.yaml, or \
+                    installCrd: true in the fleet file"
+                .into(),
+        );
+    }
     Ok((version, rights))
+}
+
+/// Whether the cluster has our CRD; it may also not tell us.
+async fn knows_polkadots(client: &Client) -> bool {
+    let api_version = <Polkadot as kube::Resource>::api_version(&());
+    let asking = client.list_api_group_resources(&api_version);
+    let answer = tokio::time::timeout(ANSWER_BOUND, asking).await;
+    !matches!(answer, Ok(Err(kube::Error::Api(status))) if status.code == 404)
 }
 
 /// Prints what is missing; whether that is nothing that the daemon cannot do without.

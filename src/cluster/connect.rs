@@ -12,6 +12,7 @@ use super::exec;
 use super::limits::Limits;
 use super::trouble::{self, Trouble};
 use crate::fleet::Connection;
+use crate::fleet::kubeconfig;
 
 /// Until a connection is there, with its TLS; two lost packets are made up for within it. Shorter than what a heartbeat
 /// may take, so that the cause is told rather than that there was no answer.
@@ -23,7 +24,7 @@ const BUILD_BOUND: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kubeconfig cannot be read, or has no such context.
-    #[error("the kubeconfig cannot be used: {0}")]
+    #[error("the kubeconfig cannot be used: {}", kubeconfig::in_words(.0))]
     Kubeconfig(#[from] kube::config::KubeconfigError),
     /// Not running in a pod.
     #[error("there are no in-cluster credentials: {0}")]

@@ -264,6 +264,7 @@ impl Worker {
         let mut missed = 0;
         let mut held = self.hold.follow();
         let mut renewals = signs.renewed.clone();
+        use ClusterState::{Forbidden, NoCrd, Unauthorized};
         let mut installing = Installing { again: Instant::now(), failed: None };
         let established_by = Instant::now() + ANSWER_BOUND;
         loop {
@@ -275,9 +276,13 @@ impl Worker {
                 state = self.install(&mut installing, signs).await;
             }
             if self.board.set_state(&self.name, &state) {
-                info!(cluster = %self.name, %state, "The cluster's state changed.");
+                if matches!(state, Unauthorized(_) | Forbidden(_) | NoCrd(_)) {
+                    warn!(cluster = %self.name, %state, "The cluster's state changed.");
+                } else {
+                    info!(cluster = %self.name, %state, "The cluster's state changed.");
+                }
             }
-            if matches!(state, ClusterState::Unauthorized(_)) {
+            if matches!(state, Unauthorized(_)) {
                 signs.unauthorized.notify_one();
             }
             if state != ClusterState::Syncing {

@@ -36,6 +36,13 @@ pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
             new.home, new.home_namespace, new.lease
         ));
     }
+    if old.home != new.home {
+        lines.push(format!(
+            "what was decided by polkafleet pause, approve and retry stays behind in {}, with the history: decide it anew, \
+             or change home back",
+            old.home
+        ));
+    }
     if old.telemetry != new.telemetry || old.admin != new.admin {
         lines.push("telemetry or admin changed: that takes effect at the next start of the daemon".into());
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use kube::config::Kubeconfig;
 
 use super::file::{self, Sources, Written, within};
+use super::kubeconfig;
 use super::problem::Problem;
 use super::raw::RawFleet;
 use super::shape;
@@ -67,8 +68,9 @@ pub(super) fn load_all(sources: &Sources, running: &[Connection]) -> Loaded {
 
 /// The contexts of a real kubeconfig.
 fn contexts(path: Option<&Path>) -> Result<Vec<String>, String> {
-    let kubeconfig =
-        path.map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(|error| error.to_string())?;
+    let kubeconfig = path
+        .map_or_else(Kubeconfig::read, Kubeconfig::read_from)
+        .map_err(|error| kubeconfig::in_words(&error))?;
     Ok(kubeconfig.contexts.into_iter().map(|context| context.name).collect())
 }
 

@@ -73,7 +73,8 @@ fn gone(polkadot: &Polkadot, role: Role, ordinal: i32) -> String {
     format!(
         "the node key of {pod} is gone from the Secret {secret}: put it back there, as entry {pod} with the 64 hex digits (a \
          Secret that you make anew needs the label {INSTANCE_LABEL}: {}). If it is lost, 64 new ones do (openssl rand -hex \
-         32), and the node is another one to its peers",
+         32), and the node is another one to its peers, of \
+         which those that know it by name restart",
         polkadot.name_any()
     )
 }

@@ -12,8 +12,9 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use super::traces;
 
-// kube's client says ERROR for every connection that fails; a cluster that is down is said once, by its worker.
-const USUAL: &str = "info,kube_client=off,kube_runtime=warn,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
+// kube's client says ERROR for every connection that fails, and its watches warn of every try; a cluster that is down is said
+// once, by its worker.
+const USUAL: &str = "info,kube_client=off,kube_runtime=off,opentelemetry_sdk=warn,opentelemetry_otlp=warn";
 
 /// Installs a subscriber that writes JSON to a file, for a program whose terminal is used otherwise.
 pub fn to_file(path: &Path) -> std::io::Result<()> {

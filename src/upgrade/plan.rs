@@ -131,7 +131,7 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if let Some(words) = rolls::downgrade(owner, chart, view) {
         return Err((Code::DowngradeRefused, words));
     }
-    if let Some(words) = owner.and_then(|upgrade| prepull::untried(upgrade, view)) {
+    if let Some(words) = prepull::untried(owner, view) {
         return Err((Code::Prepull, words));
     }
     if rolls::is_outstanding(chart, view) {

@@ -135,7 +135,7 @@ fn since_step(
             && !was_well(resource, chart, deadline) =>
         {
             let within = format!("not healthy within {:#}", upgrade.progress_deadline);
-            Standing::Failed(match (prepull::untried(upgrade, resource), chart.ill(resource)) {
+            Standing::Failed(match (prepull::untried(Some(upgrade), resource), chart.ill(resource)) {
                 (Some(words), _) => format!("{within}: {words}"),
                 (_, Some((pod, why))) => format!("{within}: {pod}: {why}"),
                 _ => within,
