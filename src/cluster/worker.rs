@@ -249,6 +249,16 @@ impl Worker {
         tasks.lease.spawn(keeping.in_current_span());
     }
 
+    fn tell(&self, state: &ClusterState) {
+        // Those wait for a person.
+        use ClusterState::{Forbidden, NoCrd, Unauthorized};
+        if matches!(state, Unauthorized(_) | Forbidden(_) | NoCrd(_)) {
+            warn!(cluster = %self.name, %state, "The cluster's state changed.");
+        } else {
+            info!(cluster = %self.name, %state, "The cluster's state changed.");
+        }
+    }
+
     /// Keeps the state on the Board true while the session lasts.
     async fn attend(
         &self,
@@ -264,7 +274,6 @@ impl Worker {
         let mut missed = 0;
         let mut held = self.hold.follow();
         let mut renewals = signs.renewed.clone();
-        use ClusterState::{Forbidden, NoCrd, Unauthorized};
         let mut installing = Installing { again: Instant::now(), failed: None };
         let established_by = Instant::now() + ANSWER_BOUND;
         loop {
@@ -276,13 +285,9 @@ impl Worker {
                 state = self.install(&mut installing, signs).await;
             }
             if self.board.set_state(&self.name, &state) {
-                if matches!(state, Unauthorized(_) | Forbidden(_) | NoCrd(_)) {
-                    warn!(cluster = %self.name, %state, "The cluster's state changed.");
-                } else {
-                    info!(cluster = %self.name, %state, "The cluster's state changed.");
-                }
+                self.tell(&state);
             }
-            if matches!(state, Unauthorized(_)) {
+            if matches!(state, ClusterState::Unauthorized(_)) {
                 signs.unauthorized.notify_one();
             }
             if state != ClusterState::Syncing {
