@@ -89,6 +89,7 @@ const IO: &[&str] = &[
     "leader/keep.rs",
     "reconcile.rs",
     "reconcile/apply.rs",
+    "reconcile/begin.rs",
     "reconcile/claims.rs",
     "reconcile/make.rs",
     "reconcile/tell.rs",
