@@ -47,6 +47,7 @@ pub(super) fn wanted(
 ) -> Result<Wanted, String> {
     let names = Names::of(polkadot);
     let mut wanted = Wanted { keys: Keys::new(), missing: vec![] };
+    let mut lost: BTreeMap<Role, Vec<String>> = BTreeMap::new();
     for role in Role::ALL {
         let existing =
             existing_replicas(observed.stateful_sets.get(&names.stateful_set(role)).map(AsRef::as_ref));
@@ -58,23 +59,25 @@ pub(super) fn wanted(
             let known = desired::given_key(polkadot, role, ordinal).or_else(read);
             match known {
                 Some(key) => drop(wanted.keys.insert((role, ordinal), key)),
-                None if ordinal < existing => return Err(gone(polkadot, role, ordinal)),
+                None if ordinal < existing => lost.entry(role).or_default().push(names.pod(role, ordinal)),
                 None => wanted.missing.push((role, ordinal)),
             }
         }
     }
-    Ok(wanted)
+    let words: Vec<String> = lost.iter().map(|(role, pods)| gone(polkadot, *role, pods)).collect();
+    if words.is_empty() { Ok(wanted) } else { Err(words.join("; ")) }
 }
 
-/// What to say of a key that must be there, and how to do without it.
-fn gone(polkadot: &Polkadot, role: Role, ordinal: i32) -> String {
-    let names = Names::of(polkadot);
-    let (pod, secret) = (names.pod(role, ordinal), names.secret(role));
+/// What to say of keys that must be there, and how to do without them.
+fn gone(polkadot: &Polkadot, role: Role, pods: &[String]) -> String {
+    let secret = Names::of(polkadot).secret(role);
+    let entries: Vec<String> = pods.iter().map(|pod| format!("entry {pod}")).collect();
     format!(
-        "the node key of {pod} is gone from the Secret {secret}: put it back there, as entry {pod} with the 64 hex digits (a \
-         Secret that you make anew needs the label {INSTANCE_LABEL}: {}). If it is lost, 64 new ones do (openssl rand -hex \
-         32), and the node is another one to its peers, of \
-         which those that know it by name restart",
+        "the node key of {} is gone from the Secret {secret}: put it back there, as {} with its 64 hex digits (a Secret that \
+         you make anew needs the label {INSTANCE_LABEL}: {}). If it is lost, 64 new ones do (openssl rand -hex 32), and the \
+         node is another one to its peers, of which those that know it by name restart",
+        pods.join(", "),
+        entries.join(" and "),
         polkadot.name_any()
     )
 }

@@ -146,7 +146,7 @@ impl Look<'_> {
 
     /// Whether the daemon must know that the chain stands still: it has looked for long at nodes that nobody touched.
     fn is_known_to_stand(&self) -> bool {
-        let long = |since| self.world.now.duration_since(since) > SignedDuration::from_mins(30);
+        let long = |since| self.world.now.duration_since(since) > SignedDuration::from_mins(15);
         let is_well = |name: &ClusterName| {
             let truth = &self.world.clusters[name];
             truth.up && truth.lags == 0 && !truth.deaf
