@@ -134,8 +134,11 @@ async fn fault_03_pods_that_run_an_image_which_somebody_wrote_are_made_anew(plac
     })
     .await;
     member.settles_at(OLD).await;
-    let strategy = sets(member, &world).get("sentry-sset").await.unwrap().spec.unwrap().update_strategy;
-    assert_eq!(strategy.unwrap().rolling_update.unwrap().partition, Some(1), "nothing restarts unasked");
+    eventually("nothing restarts unasked any more", PATIENCE, async || {
+        let set = sets(member, &world).get("sentry-sset").await.unwrap();
+        (set.spec?.update_strategy?.rolling_update?.partition == Some(1)).then_some(())
+    })
+    .await;
 }
 
 async fn fault_04_after_a_change_objects_keep_their_owner_and_what_others_wrote_on_them(place: Place) {
