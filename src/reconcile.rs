@@ -290,7 +290,7 @@ fn roles(polkadot: &Polkadot, observed: &Observed, templates: &[Template]) -> Ve
         let set = observed.stateful_sets.get(&names.stateful_set(template.role));
         let image = template.body["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
         altered::mark(&mut view, image, set.map(AsRef::as_ref), &observed.pods);
-        last_client::stand_in(&mut view, observed);
+        last_client::stand_in(&mut view, &observed.pods, &observed.claims);
         view
     };
     templates.iter().map(view).collect()

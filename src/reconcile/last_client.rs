@@ -5,6 +5,8 @@
 //! template that is older than either is kept from the StatefulSet altogether: a pod that is drained behind a partition
 //! comes back from it as soon as the controller has taken it for the current one.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 
@@ -42,13 +44,14 @@ fn version(pod: &Pod, roles: &[RoleView]) -> Option<String> {
     }
 }
 
-/// A pod that has not started runs no version: what counts is which one its volume has seen.
-pub(super) fn stand_in(view: &mut RoleView, observed: &Observed) {
+/// A pod that has not started runs no version: what counts is which one its volume has seen. Where that is not noted, its tag
+/// stays: what has used the volume before is not known.
+pub(super) fn stand_in(view: &mut RoleView, pods: &[Arc<Pod>], claims: &[Arc<PersistentVolumeClaim>]) {
     for node in &mut view.nodes {
-        let Some(pod) = observed.pods.iter().find(|pod| pod.name_any() == node.pod) else { continue };
+        let Some(pod) = pods.iter().find(|pod| pod.name_any() == node.pod) else { continue };
         if !has_started(pod) {
-            let claim = observed.claims.iter().find(|claim| mounts(pod, &claim.name_any()));
-            node.version = claim.and_then(|claim| noted(claim)).cloned();
+            let claim = claims.iter().find(|claim| mounts(pod, &claim.name_any()));
+            node.version = claim.and_then(|claim| noted(claim).cloned().or(node.version.take()));
         }
     }
 }
@@ -123,4 +126,39 @@ fn left_behind(polkadot: &Polkadot, observed: &Observed, role: Role, name: &str)
 
 fn noted(claim: &PersistentVolumeClaim) -> Option<&String> {
     claim.annotations().get(LAST_CLIENT_ANNOTATION)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The version of a pod that has not started, by the note on its claim; without a claim, if that is null.
+    fn seen(annotations: &serde_json::Value) -> Option<String> {
+        let pod = json!({
+            "metadata": {"name": "sentry-sset-0"},
+            "spec": {
+                "containers": [{"name": "polkadot", "image": "parity/polkadot:stable2503-99"}],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-sentry-sset-0"}}],
+            },
+        });
+        let pod: Arc<Pod> = Arc::new(serde_json::from_value(pod).unwrap());
+        let claim = json!({"metadata": {"name": "data-sentry-sset-0", "annotations": annotations}});
+        let claims =
+            if annotations.is_null() { vec![] } else { vec![serde_json::from_value(claim).unwrap()] };
+        let node = node_view("sentry-sset-0".into(), 0, Some(&pod));
+        let mut view =
+            RoleView { role: Role::Sentry, hash: "new".into(), nodes: vec![node], volumes_added: false };
+        stand_in(&mut view, &[pod], &claims.into_iter().map(Arc::new).collect::<Vec<_>>());
+        view.nodes.remove(0).version
+    }
+
+    #[test]
+    fn what_never_started_counts_as_what_its_volume_has_seen_and_as_its_tag_where_that_is_not_noted() {
+        let noted = json!({LAST_CLIENT_ANNOTATION: "stable2503-7"});
+        assert_eq!(seen(&noted).as_deref(), Some("stable2503-7"));
+        assert_eq!(seen(&json!({})).as_deref(), Some("stable2503-99"));
+        assert_eq!(seen(&serde_json::Value::Null), None, "there is no database");
+    }
 }
