@@ -20,7 +20,7 @@ use crate::polkadot::{GROUP, KEY_SOURCE_ANNOTATION, Names, Polkadot, ResourceId,
 
 use super::{Basis, Child, ChildKind, Labels, Template, instance, selector};
 
-/// Everything that should exist besides the Secrets, in the order in which it is applied.
+/// Everything that should exist besides the Secrets, in the order in which it is applied: the headless Service first.
 ///
 /// `partitions` holds, per role, the lowest ordinal whose pods may be restarted.
 #[must_use]

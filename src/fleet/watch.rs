@@ -10,7 +10,7 @@
 //! or the connections that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -296,27 +296,17 @@ fn replace(fleet: &watch::Sender<Arc<Fleet>>, new: Fleet) {
 }
 
 async fn content(files: BTreeSet<PathBuf>) -> Content {
-    let read = move || {
-        files
-            .into_iter()
-            .map(|file| (credentials::digest(&file), file))
-            .map(|(digest, file)| (file, digest))
-            .collect()
-    };
-    // A panic there would be one of the standard library; no content is then unlike any other.
-    spawn_blocking(read).await.unwrap_or_default()
+    of_each(files, credentials::digest).await
 }
 
 async fn named(kubeconfigs: BTreeSet<PathBuf>) -> Named {
-    let read = move || {
-        kubeconfigs
-            .into_iter()
-            .map(|file| (credentials::named_in(&file), file))
-            .map(|(named, file)| (file, named))
-            .collect()
-    };
-    // As above.
-    spawn_blocking(read).await.unwrap_or_default()
+    of_each(kubeconfigs, credentials::named_in).await
+}
+
+async fn of_each<T: Send + 'static>(files: BTreeSet<PathBuf>, read: fn(&Path) -> T) -> BTreeMap<PathBuf, T> {
+    let reading = spawn_blocking(move || files.into_iter().map(|file| (file.clone(), read(&file))).collect());
+    // A panic there would be one of the standard library; no content is then unlike any other.
+    reading.await.unwrap_or_default()
 }
 
 #[cfg(test)]

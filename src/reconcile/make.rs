@@ -244,8 +244,7 @@ fn children(basis: &Basis<'_>, observed: &Observed, templates: &[Template], made
         let keys = keys::of_role(template.role, &made.keys, &made.stored);
         desired::secret(polkadot, template.role, &keys)
     });
-    let mut others = desired::build(basis, templates, &partitions);
-    let headless = others.iter().position(|child| child.name == names.headless_service());
-    let first: Vec<Child> = headless.map(|index| others.remove(index)).into_iter().collect();
-    first.into_iter().chain(secrets).chain(others).collect()
+    let mut others = desired::build(basis, templates, &partitions).into_iter();
+    let headless = others.next();
+    headless.into_iter().chain(secrets).chain(others).collect()
 }
