@@ -205,6 +205,9 @@ pub struct Stuck {
     pub since: Option<Timestamp>,
 }
 
+/// The scheduler's reason for a pod that fits on no machine.
+pub const UNSCHEDULABLE: &str = "Unschedulable";
+
 /// Reasons of a kubelet for a container that waiting alone will not start.
 const HOPELESS: [&str; 6] = [
     "ErrImagePull",
@@ -220,6 +223,15 @@ impl Stuck {
     #[must_use]
     pub fn is_hopeless(&self) -> bool {
         HOPELESS.contains(&self.reason.as_str())
+    }
+
+    /// What is worth remembering of it: whether waiting helps, and since when not; of a pull, which is tried again and
+    /// again, one reason.
+    #[must_use]
+    pub fn lasting(self) -> Option<Self> {
+        let counts = self.is_hopeless() || self.reason == UNSCHEDULABLE;
+        let reason = if self.reason == "ErrImagePull" { "ImagePullBackOff".into() } else { self.reason };
+        counts.then_some(Self { reason, words: None, since: self.since })
     }
 }
 

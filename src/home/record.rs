@@ -3,7 +3,7 @@
 //! A daemon that starts while a member is down knows from here which validators it has, at which versions, and what
 //! failed there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::fleet::{ClusterName, Fleet};
-use crate::observed::{Board, ClusterState, ClusterView, Healths, ResourceView};
+use crate::observed::{Board, ClusterState, ClusterView, Healths, ResourceView, Stuck, Tried};
 
 use super::history::{self, Entry};
 
@@ -61,16 +61,26 @@ fn readable<'de, D: Deserializer<'de>>(history: D) -> Result<Vec<Entry>, D::Erro
     Ok(entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect())
 }
 
-/// A resource without what changes from one moment to the next: remembered, it is not known to run.
+/// A resource without what changes from one moment to the next: remembered, it is not known to run. Why it failed to
+/// start is kept, as far as that counts as a failure; the words for it, which change with every try, are not.
 fn lasting(resource: &ResourceView) -> ResourceView {
     let mut resource = resource.clone();
     resource.resource_version = String::new();
     resource.trouble = None;
-    resource.prepulls.clear();
-    for node in resource.roles.iter_mut().flat_map(|role| &mut role.nodes) {
-        node.ready_since = None;
-        node.stuck = None;
-        node.machine = None;
+    resource.prepulls.retain(|_, tried| matches!(tried, Tried::Failed(_)));
+    let failed = resource.prepulls.iter_mut().map(|(machine, tried)| {
+        *tried =
+            Tried::Failed(format!("it could not be started on machine {machine} when it was tried there"));
+        machine
+    });
+    let failed: BTreeSet<_> = failed.collect();
+    for role in &mut resource.roles {
+        for node in &mut role.nodes {
+            node.ready_since = None;
+            node.machine.take_if(|machine| !failed.contains(machine));
+            let is_outdated = node.is_outdated(&role.hash);
+            node.stuck = node.stuck.take().filter(|_| !is_outdated).and_then(Stuck::lasting);
+        }
     }
     resource
 }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Upgrade;
 use crate::observed::health::DIP;
-use crate::observed::{NodeView, ResourceView, RoleView, Stuck};
+use crate::observed::{NodeView, ResourceView, RoleView, Stuck, UNSCHEDULABLE};
 use crate::polkadot::{Role, Step, Stretch};
 use crate::version::{ClientVersion, Order, is_floating};
 
@@ -150,7 +150,7 @@ fn since_step(
 
 /// From when the deadline counts: from the step, until all of it came up. What restarts after that does so for somebody's
 /// edit, in its own time; and while that waits for permission nothing can be late, unless a node is sick.
-fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &Chain) -> Option<Timestamp> {
+pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &Chain) -> Option<Timestamp> {
     let Some(reached) = resource.reached.filter(|at| *at >= step.at) else { return Some(step.at) };
     let is_sick = |(role, node)| chart.is_sick(resource, role, node, chain.resumed);
     if resource.roll_pending() && !rolls::is_outstanding(chart, resource) && !nodes(resource).any(is_sick) {
@@ -242,7 +242,7 @@ fn hopeless<'a>(resource: &'a ResourceView, step: &Step) -> Option<(Timestamp, &
     let hopeless = nodes.filter_map(|(role, node)| {
         let why = node.stuck.as_ref().filter(|_| node.hash.as_deref() == Some(&role.hash))?;
         let since = match why.reason.as_str() {
-            "Unschedulable" => why.since?.max(step.at) + ADDING_A_MACHINE,
+            UNSCHEDULABLE => why.since?.max(step.at) + ADDING_A_MACHINE,
             _ if why.is_hopeless() && retries => step.at + TRIED_AGAIN,
             _ if why.is_hopeless() => Timestamp::MIN,
             _ => return None,

@@ -84,9 +84,10 @@ impl<'a> Survey<'a> {
             for (id, resource) in &view.resources {
                 let place = (cluster.name.clone(), id.clone());
                 let chart = Chart::new(upgrade_of(fleet, resource), cluster, view, now);
-                let owner = owner(fleet, cluster, resource, &chart, chains.of(&resource.chain));
+                let chain = chains.of(&resource.chain);
+                let owner = owner(fleet, cluster, resource, &chart, chain);
                 let unsettled = ground.unsettled.contains(&place);
-                let rolling = unsettled || is_rolling(owner.as_ref(), resource, &chart);
+                let rolling = unsettled || is_rolling(owner.as_ref(), resource, &chart, chain);
                 let active = if unsettled { Some(Timestamp::MAX) } else { last_active(resource) };
                 let view = Arc::clone(resource);
                 resources.insert(place, Surveyed { cluster, view, owner, chart, rolling, active });
@@ -359,12 +360,12 @@ fn last_active(view: &ResourceView) -> Option<Timestamp> {
 }
 
 /// Whether a roll is under way: a step not yet healthy, a permission not yet used up, or pods still to come.
-fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart) -> bool {
+fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     let stepped =
         matches!(owner.map(|owner| &owner.standing), Some(Standing::InFlight { deadline: Some(_) }));
     stepped
         || super::rolls::is_under_way(owner.map(|owner| owner.upgrade), chart, view)
-        || superseded(owner, view, chart)
+        || superseded(owner, view, chart, chain)
 }
 
 /// Whether it is not at the target, and may be on its way to another one; what is held goes nowhere.
@@ -376,13 +377,15 @@ fn is_elsewhere(standing: &Standing) -> bool {
     }
 }
 
-/// Another target of an upgrade, on its way when this one was set: it counts until healthy or re-targeted.
-fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart) -> bool {
+/// Another target of an upgrade, on its way when this one was set: it counts until healthy, re-targeted or late, but not
+/// for an edit that waits for its turn.
+fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     let (Some(owner), Some(step)) = (owner, &view.step) else { return false };
     let current = view.client_version.as_deref() == Some(&step.target);
     let healthy = super::standing::healthy_at(view, chart).is_some_and(|(at, _)| at <= chart.now);
     is_elsewhere(&owner.standing)
         && current
         && !healthy
-        && chart.now < step.at + owner.upgrade.progress_deadline
+        && super::standing::counts_from(view, step, chart, chain)
+            .is_some_and(|from| chart.now < from + owner.upgrade.progress_deadline)
 }

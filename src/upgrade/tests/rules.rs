@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::model::{Model, NEW, OLD, Shape, code_of, one_canary, planned, resource};
+use super::model::{Model, NEW, OLD, STABLE, Shape, code_of, one_canary, planned, resource};
 use crate::fleet::ClusterName;
 use crate::observed::{Blocked, ClusterState, ClusterView, NodeHealth, NodeView, ResourceView, Stuck};
 use crate::polkadot::{Grant, Kind, ResourceId, Role};
@@ -13,6 +13,7 @@ use crate::upgrade::chains::Chain;
 use crate::upgrade::chart::Chart;
 use crate::upgrade::rolls::{Next, is_outstanding, next};
 use crate::upgrade::standing::{Standing, standing};
+use crate::upgrade::survey::Survey;
 use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
 
 type Edit = Box<dyn Fn(&mut Model)>;
@@ -271,4 +272,33 @@ fn what_does_not_start_fails_again_after_a_retry_only_once_the_kubelet_has_tried
     assert!(!is_halted(&model), "its image may be there now");
     model.now += SignedDuration::from_mins(10);
     assert!(is_halted(&model));
+}
+
+#[test]
+fn an_edit_of_what_came_up_at_an_earlier_target_waits_for_its_turn_and_holds_up_nobody() {
+    let mut model = one_canary();
+    for _ in 0..2 {
+        let made = planned(&model);
+        model.act(&made);
+    }
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let now = model.now + SignedDuration::from_secs(STABLE / 2);
+    model.now = now;
+    model.edit(&name, &id, |view| {
+        let node = &mut view.roles[0].nodes[0];
+        (node.hash, node.version) = (Some(NEW.into()), Some(NEW.into()));
+        (node.ready_since, view.settled_since, view.reached) = (Some(now), Some(now), Some(now));
+        view.roles[0].hash = NEW.into();
+    });
+    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    let rolls = |model: &Model| {
+        let ground = Ground::default();
+        let survey = Survey::new(&model.fleet, &model.board, &ground, model.now);
+        survey.resources[&(name.clone(), id.clone())].rolling
+    };
+    assert!(rolls(&model), "it has not been healthy for long enough yet");
+    model.edit(&name, &id, |view| {
+        (view.roles[0].hash, view.settled_since) = ("edited".into(), None);
+    });
+    assert!(!rolls(&model));
 }

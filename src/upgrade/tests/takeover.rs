@@ -1,9 +1,13 @@
 //! After a take-over, and by what home says: what is written before any step, and where nothing is.
 
-use super::model::{Model, Shape};
-use crate::fleet::ClusterName;
-use crate::polkadot::Kind;
-use crate::upgrade::{self, Action, Code, Ground, Write};
+use std::sync::Arc;
+
+use super::model::{Model, NEW, Shape};
+use crate::fleet::{ClusterName, Unreachable};
+use crate::home::record::{Record, Remembered, remembered};
+use crate::observed::{ClusterState, ResourceView, Stuck, Tried};
+use crate::polkadot::{Kind, ResourceId};
+use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
 
 /// Two clusters with a validator each, all at the old version.
 fn two_clusters() -> Model {
@@ -63,4 +67,68 @@ fn who_does_not_lead_writes_nothing_and_says_why() {
     assert!(plan.actions.is_empty());
     assert_eq!(plan.waits.len(), 2);
     assert!(plan.waits.iter().all(|wait| wait.code == Code::Standby));
+}
+
+/// What a daemon that starts while a member is down makes of what its predecessor wrote down of it.
+fn after_a_restart(model: &Model, gone: &ClusterName) -> Plan {
+    let view = &model.board.clusters[gone];
+    let record = Arc::new(Record::of(view, None, model.now));
+    assert!(record.agrees_with(view), "it is written down once");
+    let known = [(gone.clone(), Remembered { version: "1".into(), record })].into();
+    let mut board = model.board.clone();
+    Arc::make_mut(board.clusters.get_mut(gone).unwrap()).state = ClusterState::Unreachable("refused".into());
+    Arc::make_mut(board.clusters.get_mut(gone).unwrap()).seen = false;
+    Arc::make_mut(board.clusters.get_mut(gone).unwrap()).resources.clear();
+    upgrade::plan(&model.fleet, &remembered(&board, &model.fleet, &known), &Ground::default(), model.now)
+}
+
+#[test]
+fn i06_what_failed_in_a_member_that_is_down_still_halts_after_a_restart() {
+    let tried: fn(&mut ResourceView) = |view| {
+        view.step.as_mut().unwrap().prepull = true;
+        view.roles[0].nodes[0].machine = Some("m1".into());
+        let words = "x:1 cannot be started on machine m1: back-off 10s".to_owned();
+        view.prepulls = [("m1".to_owned(), Tried::Failed(words))].into();
+    };
+    let pulls: fn(&mut ResourceView) = |view| {
+        let node = &mut view.roles[0].nodes[0];
+        node.hash = Some(NEW.into());
+        node.ready_since = None;
+        let words = Some("back-off 10s".to_owned());
+        node.stuck = Some(Stuck { reason: "ErrImagePull".into(), words, since: None });
+    };
+    for fails in [tried, pulls] {
+        let mut model = two_clusters();
+        model.fleet.home = ClusterName::from("c1");
+        model.fleet.upgrades[0].unreachable = Unreachable::Skip;
+        model.fleet.upgrades[0].prepull = true;
+        model.fleet.validators.max_unavailable = 5;
+        let place = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+        let plan = upgrade::plan(&model.fleet, &model.board, &Ground::default(), model.now);
+        let first = plan.actions.iter().find(|action| action.place == place).unwrap().clone();
+        model.act(&Plan { actions: vec![first], ..Plan::default() });
+        let plan = after_a_restart(&model, &place.0);
+        assert!(plan.progress[0].halted.is_none());
+        assert!(plan.actions.iter().any(|action| matches!(action.write, Write::Step(_))), "{:?}", plan.waits);
+        model.edit(&place.0, &place.1, fails);
+        let plan = after_a_restart(&model, &place.0);
+        assert!(plan.progress[0].halted.is_some(), "{:?}", plan.progress);
+        assert!(plan.actions.is_empty(), "{:?}", plan.actions);
+    }
+}
+
+#[test]
+fn a_change_of_words_alone_is_not_written_down_again() {
+    let mut model = two_clusters();
+    let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let pulls = |reason: &str, words: &str| {
+        let stuck = Some(Stuck { reason: reason.into(), words: Some(words.into()), since: None });
+        move |view: &mut ResourceView| view.roles[0].nodes[0].stuck = stuck
+    };
+    model.edit(&name, &id, pulls("ErrImagePull", "not found"));
+    let record = Record::of(&model.board.clusters[&name], None, model.now);
+    model.edit(&name, &id, pulls("ImagePullBackOff", "back-off 20s"));
+    assert!(record.agrees_with(&model.board.clusters[&name]));
+    model.edit(&name, &id, |view| view.roles[0].nodes[0].stuck = None);
+    assert!(!record.agrees_with(&model.board.clusters[&name]));
 }
