@@ -4,6 +4,7 @@ mod choose;
 mod crd;
 mod decide;
 mod history;
+mod leader;
 mod look;
 mod picture;
 mod plan;
@@ -20,6 +21,8 @@ use clap::{Parser, Subcommand};
 
 use self::choose::{FleetArgs, NoFleet};
 use self::decide::{ApproveArgs, DecideArgs, What};
+use crate::cluster::trouble::in_words;
+use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::fleet::problem::Problem;
 
@@ -119,12 +122,12 @@ fn refuse(problems: &[Problem]) -> ExitCode {
 }
 
 /// Why home refuses a command, in the server's own words, and who may grant what is missing.
-fn home_in_words(error: &kube::Error) -> String {
+fn home_in_words(error: &kube::Error, home: &ClusterName) -> String {
+    let words = in_words(error, &format!("the home cluster {home}"));
     match error {
         kube::Error::Api(status) if status.code == 403 => {
-            format!("{}; a command needs the Role polkafleet-home of deploy/rbac.yaml", status.message)
+            format!("{words}; a command needs the Role polkafleet-home of deploy/rbac.yaml")
         }
-        kube::Error::Api(status) => status.message.clone(),
-        error => error.to_string(),
+        _ => words,
     }
 }

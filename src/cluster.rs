@@ -13,7 +13,7 @@ mod reconciler;
 mod renew;
 pub mod rights;
 mod swap;
-mod trouble;
+pub mod trouble;
 mod watches;
 mod worker;
 

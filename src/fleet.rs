@@ -9,6 +9,7 @@ pub mod file;
 pub mod kubeconfig;
 pub mod problem;
 mod raw;
+pub mod remarks;
 mod shape;
 mod upgrade;
 pub mod validate;

@@ -1,10 +1,11 @@
 //! The home cluster: it keeps the few small things that cannot live in the cluster they are about.
 //!
-//! [`record`] is what is remembered of every member, with the [`history`] of what was done to it, [`control`] what people decided at the command line; both are
-//! `ConfigMaps`, kept by [`kept`]. [`lead`] holds the planner's Lease and says whether steps may be taken. Everything
-//! else goes on without home.
+//! [`record`] is what is remembered of every member, with the [`history`] of what was done to it, [`control`] what people
+//! decided at the command line; both are `ConfigMaps`, kept by [`kept`]. [`lead`] holds the planner's Lease, with what is
+//! [`followed`] in it, and says whether steps may be taken. Everything else goes on without home.
 
 pub mod control;
+pub mod followed;
 pub mod history;
 pub mod kept;
 pub mod lead;

@@ -20,6 +20,9 @@ pub const PLANNER_LEASE: &str = "polkafleet-planner";
 /// The Lease that the active daemon holds in every member.
 pub const MEMBER_LEASE: &str = "polkafleet";
 
+/// The annotation of the planner's Lease in which its holder says what it follows.
+pub const FOLLOWS: &str = "polkadot.swisscomblockchain.com/follows";
+
 /// So long after it was given up, a write may still be made: an API server waits up to 30 s for its webhooks, and up to
 /// a minute in all.
 const ON_ITS_WAY: Duration = Duration::from_secs(60);

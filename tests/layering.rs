@@ -54,6 +54,7 @@ const IO: &[&str] = &[
     "cli/crd.rs",
     "cli/decide.rs",
     "cli/history.rs",
+    "cli/leader.rs",
     "cli/look.rs",
     "cli/plan.rs",
     "cli/play.rs",

@@ -34,6 +34,12 @@ pub(super) enum NoFleet {
          give --fleet FILE, or --context CONTEXT with a kubeconfig (KUBECONFIG, or ~/.kube/config)"
     )]
     Nothing,
+    /// Somebody means the cluster of a pod that we are not in.
+    #[error(
+        "no fleet: --in-cluster is for a pod, and this is none (KUBERNETES_SERVICE_HOST is not set); \
+         give --context CONTEXT or --fleet FILE"
+    )]
+    NoPod,
     /// There is a kubeconfig, and it is of no use.
     #[error("no fleet: the kubeconfig cannot be read: {0}; mend it, set KUBECONFIG, or give --fleet FILE")]
     Unreadable(String),
@@ -58,15 +64,14 @@ impl FleetArgs {
     pub(super) fn sources(self) -> Result<Sources, NoFleet> {
         // A flag wins over the environment, also where it names a cluster instead of a file.
         let named = self.context.is_some() || self.in_cluster;
+        let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
         let file = self.fleet.or_else(|| if named { None } else { file_of_environment() });
         let cluster = match (&file, self.context, self.in_cluster) {
             (Some(_), _, _) => None,
             (None, Some(context), _) => Some(of_context(&context)),
-            (None, None, true) => Some(of_pod()),
-            (None, None, false) => {
-                let in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-                Some(usual(in_pod, kubeconfig())?)
-            }
+            (None, None, true) if in_pod => Some(of_pod()),
+            (None, None, true) => return Err(NoFleet::NoPod),
+            (None, None, false) => Some(usual(in_pod, kubeconfig())?),
         };
         let flags = cluster.map(|cluster| json!({"version": 1, "clusters": [cluster]}));
         Ok(Sources { file, env: std::env::vars().collect(), flags })

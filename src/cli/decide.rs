@@ -10,15 +10,22 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::choose::FleetArgs;
+use super::leader::Leader;
 use crate::cluster::connect::{Connect as _, Kubernetes};
+use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load_alone;
-use crate::fleet::{Fleet, Upgrade};
 use crate::home::control::{Attempt, Control, Decision};
+use crate::home::followed::{self, Followed};
 use crate::home::kept::{CONTROL, Error, decide};
 
 /// What home may take.
 const BOUND: Duration = Duration::from_secs(20);
+
+/// So long it is waited for that the daemon reads a file which was just edited.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+/// How often it is asked meanwhile.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Which upgrade, and why.
 #[derive(Args)]
@@ -53,76 +60,147 @@ pub(super) enum What {
     Retry,
 }
 
+/// Why nothing was decided.
+enum Refused {
+    /// What is asked for is not there.
+    Wrong(String),
+    /// It could not be written.
+    Failed(String),
+}
+
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode {
     // A kubeconfig that cannot be read is no reason not to reach the other clusters.
     let fleet = match load_alone(sources) {
         Ok(fleet) => fleet,
-        Err(problems) => return super::refuse(&problems),
-    };
-    let upgrade = match chosen(&fleet, what, &args.upgrade) {
-        Ok(upgrade) => upgrade,
-        Err(why) => {
-            eprintln!("error: {why}");
-            return ExitCode::from(2);
+        Err(problems) => {
+            let code = super::refuse(&problems);
+            eprintln!(
+                "Without the file it can be decided with --context CONTEXT, the home cluster's (and POLKAFLEET__HOMENAMESPACE, \
+                 if that is not polkafleet), for what the daemon that leads follows."
+            );
+            return code;
         }
     };
+    let in_file = sources.file.as_ref().map(|_| followed::of(&fleet));
+    if let Some(Err(why)) = in_file.as_ref().map(|all| chosen(all, "the fleet file", what, &args.upgrade)) {
+        eprintln!("error: {why}");
+        return ExitCode::from(2);
+    }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let done = runtime.block_on(async {
-        let deciding = write(&fleet, upgrade, what, &args.reason);
+        let deciding = decide_at_home(&fleet, in_file.as_deref(), what, args);
         let late = || format!("the home cluster {} does not answer within {} s", fleet.home, BOUND.as_secs());
-        tokio::time::timeout(BOUND, deciding).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(BOUND, deciding).await.unwrap_or_else(|_| Err(Refused::Failed(late())))
     });
     match done {
         Ok(said) => {
             println!("{said}");
             ExitCode::SUCCESS
         }
-        Err(why) => {
+        Err(Refused::Failed(why)) => {
             eprintln!("error: {why}; nothing was decided");
             ExitCode::FAILURE
+        }
+        Err(Refused::Wrong(why)) => {
+            eprintln!("error: {why}; nothing was decided");
+            ExitCode::from(2)
         }
     }
 }
 
-fn chosen<'a>(fleet: &'a Fleet, what: &What, name: &str) -> Result<&'a Upgrade, String> {
-    let names: Vec<&str> = fleet.upgrades.iter().map(|upgrade| upgrade.name.as_str()).collect();
-    let upgrade = fleet.upgrades.iter().find(|upgrade| upgrade.name == name);
-    let upgrade = upgrade.ok_or_else(|| {
-        format!("there is no upgrade {name:?} in the fleet file; there are: {}", names.join(", "))
-    })?;
+/// The upgrade that is meant, if it is there and what is decided can be decided about it. `whose` says of what.
+fn chosen<'a>(all: &'a [Followed], whose: &str, what: &What, name: &str) -> Result<&'a Followed, String> {
+    let upgrade = followed::named(all, name).map_err(|words| format!("{whose} {words}"))?;
     if let What::Approve(stage) = what {
         let stages: Vec<&str> = upgrade.stages.iter().map(|stage| stage.name.as_str()).collect();
         let found = upgrade.stages.iter().find(|known| known.name == *stage);
-        let found = found
-            .ok_or_else(|| format!("there is no stage {stage:?} in it; there are: {}", stages.join(", ")))?;
-        if !found.approval_required {
+        let found = found.ok_or_else(|| {
+            format!("there is no stage {stage:?} in it; there are: {} (in {whose})", stages.join(", "))
+        })?;
+        if !found.approval {
             return Err(format!("stage {stage} needs no approval (approval: required is not set)"));
         }
     }
     Ok(upgrade)
 }
 
-async fn write(fleet: &Fleet, upgrade: &Upgrade, what: &What, reason: &str) -> Result<String, String> {
-    let home = fleet.cluster(&fleet.home).ok_or("home is no member of the fleet")?;
-    let client = Kubernetes.connect(&home.connection).await.map_err(|error| error.to_string())?.client;
+/// What is decided about: the upgrade as the daemon that leads has it. Of a file that says otherwise it would be for
+/// nothing, or, as an approval or a retry of another version, take the place of what counts.
+async fn agreed(
+    client: &Client,
+    fleet: &Fleet,
+    in_file: Option<&[Followed]>,
+    what: &What,
+    name: &str,
+) -> Result<(Followed, Option<Leader>), Refused> {
+    let until = tokio::time::Instant::now() + READ_AGAIN;
+    loop {
+        let leader = Leader::read(client, fleet).await;
+        let leader =
+            leader.map_err(|why| Refused::Failed(format!("which daemon leads is not known: {why}")))?;
+        let ours = in_file.map(|all| chosen(all, "the fleet file", what, name)).transpose();
+        let ours = ours.map_err(Refused::Wrong)?.cloned();
+        let Some(theirs) = leader.follows() else {
+            // Nobody follows anything, or says so: the file is what there is.
+            let none = || Refused::Wrong(format!("{leader}; give --fleet FILE to decide without it"));
+            return Ok((ours.ok_or_else(none)?, Some(leader)));
+        };
+        let whose = format!("the daemon that leads ({})", leader.name().unwrap_or_default());
+        let disagrees = match (chosen(theirs, &whose, what, name), ours) {
+            (Err(why), _) => why,
+            (Ok(theirs), Some(ours))
+                if matches!(what, What::Approve(_) | What::Retry)
+                    && theirs.client_version != ours.client_version =>
+            {
+                format!(
+                    "{whose} takes upgrade {name} to {}, the fleet file given here says {}",
+                    theirs.client_version, ours.client_version
+                )
+            }
+            (Ok(theirs), _) => return Ok((theirs.clone(), None)),
+        };
+        // It may be about to read the file again.
+        if in_file.is_none() {
+            return Err(Refused::Wrong(disagrees));
+        }
+        if tokio::time::Instant::now() > until {
+            return Err(Refused::Wrong(format!(
+                "{disagrees}; give the file that it follows, or see in its log why it has not taken this one"
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn decide_at_home(
+    fleet: &Fleet,
+    in_file: Option<&[Followed]>,
+    what: &What,
+    args: &DecideArgs,
+) -> Result<String, Refused> {
+    let home = fleet.cluster(&fleet.home);
+    let home = home.ok_or_else(|| Refused::Failed("home is no member of the fleet".into()))?;
+    let client = Kubernetes.connect(&home.connection).await;
+    let client = client.map_err(|error| Refused::Failed(error.to_string()))?.client;
+    let name = &args.upgrade;
+    let (upgrade, leader) = agreed(&client, fleet, in_file, what, name).await?;
     let by = user(&client).await;
     let (target, at) = (upgrade.client_version.clone(), Timestamp::now());
-    let decision = Decision { version: Some(target.clone()), by: by.clone(), at, reason: reason.to_owned() };
-    let change = |control: &mut Control| change(control, upgrade, what, &decision);
+    let decision =
+        Decision { version: Some(target.clone()), by: by.clone(), at, reason: args.reason.clone() };
+    let change = |control: &mut Control| change(control, &upgrade, what, &decision);
     let control = decide(&client, &fleet.home_namespace, change).await.map_err(|error| {
-        format!(
-            "the ConfigMap {CONTROL} in {} of cluster {}: {}",
-            fleet.home_namespace,
-            home.name,
-            match &error {
-                Error::Api(error) => super::home_in_words(error),
-                error => error.to_string(),
-            }
-        )
+        let why = match &error {
+            Error::Api(error) => super::home_in_words(error, &home.name),
+            error => error.to_string(),
+        };
+        Refused::Failed(format!(
+            "the ConfigMap {CONTROL} in {} of cluster {}: {why}",
+            fleet.home_namespace, home.name
+        ))
     })?;
-    let name = &upgrade.name;
-    Ok(match what {
+    let said = match what {
         What::Approve(stage) => format!("{by} approved {target} for stage {stage} of upgrade {name}."),
         What::Pause => format!("{by} paused upgrade {name}: what is in flight finishes, nothing new begins."),
         What::Resume if upgrade.paused => {
@@ -133,10 +211,12 @@ async fn write(fleet: &Fleet, upgrade: &Upgrade, what: &What, reason: &str) -> R
             let attempt = control.attempts.get(name).map_or(upgrade.attempt, |attempt| attempt.number);
             format!("{by} wants attempt {attempt} of upgrade {name}: what failed at {target} is tried again.")
         }
-    })
+    };
+    // It counts from then on.
+    Ok(leader.map_or_else(|| said.clone(), |leader| format!("{said}\n{leader}.")))
 }
 
-fn change(control: &mut Control, upgrade: &Upgrade, what: &What, decision: &Decision) {
+fn change(control: &mut Control, upgrade: &Followed, what: &What, decision: &Decision) {
     let name = upgrade.name.clone();
     match what {
         What::Approve(stage) => {

@@ -59,7 +59,7 @@ async fn read(fleet: &Fleet) -> Result<History, String> {
     let (_, client) = connect::ask(&Kubernetes, &home.connection, BOUND).await?;
     let reading = tokio::time::timeout(BOUND, records(&client, &fleet.home_namespace)).await;
     let late = |_| format!("no answer within {} s; look at its API server", BOUND.as_secs());
-    let found = reading.map_err(late)?.map_err(|error| super::home_in_words(&error))?;
+    let found = reading.map_err(late)?.map_err(|error| super::home_in_words(&error, &fleet.home))?;
     let mut history = History { entries: vec![], unreadable: vec![] };
     for (cluster, record) in found {
         match record {

@@ -1,15 +1,12 @@
 //! Looks at a whole fleet as the daemon that leads does, and changes nothing: the workers watch, none takes a Lease.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::leader::Leader;
 use crate::clock::Clock;
 use crate::cluster::board::BoardWriter;
 use crate::cluster::connect::Kubernetes;
@@ -18,7 +15,6 @@ use crate::fleet::Fleet;
 use crate::home::control::Control;
 use crate::home::kept::Kept;
 use crate::home::record::remembered;
-use crate::leader::PLANNER_LEASE;
 use crate::leader::lease::Wish;
 use crate::observed::{Board, ClusterState};
 use crate::upgrade::waves::by_readiness;
@@ -50,52 +46,6 @@ pub(super) struct Instant {
     pub(super) plan: Plan,
     /// Who leads.
     pub(super) leader: Leader,
-}
-
-/// The daemon that leads, by its Lease in home.
-#[derive(Clone, Debug)]
-pub(super) enum Leader {
-    /// This one, which has spoken of late.
-    Is(String),
-    /// This one did, and has fallen silent, if its clock and ours agree.
-    Was(String, Timestamp),
-    /// None: the Lease was let go, or never held.
-    None,
-    /// It cannot be read.
-    Unknown(String),
-}
-
-impl Leader {
-    /// Its name, if there is one.
-    pub(super) fn name(&self) -> Option<&str> {
-        match self {
-            Self::Is(name) => Some(name),
-            _ => None,
-        }
-    }
-
-    fn of(lease: Option<Lease>, now: Timestamp) -> Self {
-        let spec = lease.and_then(|lease| lease.spec).unwrap_or_default();
-        let (Some(name), Some(spoke)) = (spec.holder_identity, spec.renew_time) else { return Self::None };
-        // Another machine's clock is good enough to tell a person.
-        let seconds = i64::from(spec.lease_duration_seconds.unwrap_or_default());
-        let silent = now.duration_since(spoke.0) > SignedDuration::from_secs(2 * seconds);
-        if silent { Self::Was(name, spoke.0) } else { Self::Is(name) }
-    }
-}
-
-impl fmt::Display for Leader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Is(name) => write!(f, "daemon {name} leads"),
-            Self::Was(name, spoke) => write!(
-                f,
-                "NO DAEMON IS ACTIVE: {name} led and was last heard of at {spoke:.0}; start one with polkafleet run"
-            ),
-            Self::None => f.write_str("NO DAEMON IS ACTIVE; start one with polkafleet run"),
-            Self::Unknown(why) => write!(f, "which daemon leads is not known: {why}"),
-        }
-    }
 }
 
 impl Look {
@@ -144,11 +94,9 @@ impl Look {
         let Some(client) = self.clients.get(&self.fleet.home).map(|lent| lent.unfenced.clone()) else {
             return Leader::Unknown(format!("the home cluster {} is not connected", self.fleet.home));
         };
-        let leases: Api<Lease> = Api::namespaced(client, &self.fleet.home_namespace);
-        match tokio::time::timeout(BOUND, leases.get_opt(PLANNER_LEASE)).await {
-            Ok(Ok(lease)) => Leader::of(lease, Clock::machine().now()),
-            Ok(Err(kube::Error::Api(status))) => Leader::Unknown(status.message.clone()),
-            Ok(Err(error)) => Leader::Unknown(error.to_string()),
+        match tokio::time::timeout(BOUND, Leader::read(&client, &self.fleet)).await {
+            Ok(Ok(leader)) => leader,
+            Ok(Err(why)) => Leader::Unknown(why),
             Err(_) => Leader::Unknown("home does not answer".into()),
         }
     }

@@ -8,6 +8,7 @@ use tracing::warn;
 use super::choose;
 use crate::cluster::connect::Kubernetes;
 use crate::fleet::file::Sources;
+use crate::fleet::remarks::remarks;
 use crate::fleet::validate::load;
 use crate::{daemon, telemetry};
 
@@ -30,6 +31,9 @@ pub(super) fn run(sources: Sources, is_named: bool) -> ExitCode {
     }
     for line in fleet.without_effect() {
         warn!("Without effect in this version: {line}.");
+    }
+    for line in remarks(&fleet) {
+        warn!("In the fleet file: {line}.");
     }
     let ended = runtime.block_on(daemon::run(fleet, sources, Arc::new(Kubernetes)));
     guard.flush();

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use super::choose::FleetArgs;
 use super::history;
-use super::look::{Instant, Leader, Look};
+use super::leader::Leader;
+use super::look::{Instant, Look};
 use super::picture;
 use super::plan::{Format, waiting, waits};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load_alone;
+use crate::home::followed::differences;
 use crate::observed::ClusterState;
 
 /// A picture is drawn again at most so often.
@@ -83,7 +85,7 @@ fn is_well(seen: &Instant) -> bool {
         !cluster.lost && view.is_none_or(|view| view.state != ClusterState::Ready)
     });
     !away
-        && matches!(seen.leader, Leader::Is(_))
+        && matches!(seen.leader, Leader::Is(..))
         && seen.plan.progress.iter().all(|progress| progress.halted.is_none() && progress.is_complete())
 }
 
@@ -111,6 +113,9 @@ fn as_value(seen: &Instant) -> Value {
 
 fn as_text(seen: &Instant) -> String {
     let mut text = format!("{}\n", seen.leader);
+    for difference in seen.leader.follows().into_iter().flat_map(|theirs| differences(theirs, &seen.fleet)) {
+        let _ = writeln!(text, "  IT FOLLOWS ANOTHER FLEET FILE THAN THIS ONE: {difference}");
+    }
     for progress in &seen.plan.progress {
         let _ = writeln!(
             text,

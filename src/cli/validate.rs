@@ -11,6 +11,7 @@ use super::choose::FleetArgs;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::cluster::rights::{self, Missing};
 use crate::fleet::file::Sources;
+use crate::fleet::remarks::remarks;
 use crate::fleet::validate::load;
 use crate::fleet::{Cluster, ClusterName, Connection, Fleet};
 use crate::polkadot::Polkadot;
@@ -45,6 +46,9 @@ pub(super) fn run(sources: &Sources, connect: bool) -> ExitCode {
     );
     for line in fleet.without_effect() {
         println!("without effect in this version: {line}");
+    }
+    for line in remarks(&fleet) {
+        println!("is this meant? {line}");
     }
     if !connect {
         return ExitCode::SUCCESS;

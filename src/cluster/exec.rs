@@ -2,6 +2,7 @@
 //! three times for each client, and waits for ever.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::config::{AuthInfo, ExecConfig};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -107,6 +109,8 @@ fn run(exec: &ExecConfig, name: &str, bound: Duration) -> Result<Vec<u8>, Error>
     let info = json!({"apiVersion": exec.api_version, "kind": "ExecCredential", "spec": spec});
     command.env("KUBERNETES_EXEC_INFO", info.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A group of its own: what it has started ends with it.
+    command.process_group(0);
     let hint = exec.install_hint.as_ref().map_or_else(String::new, |hint| format!(" ({})", hint.trim()));
     let mut child = command.spawn().map_err(|error| Error::Start(name.to_owned(), error, hint.clone()))?;
     let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
@@ -129,11 +133,20 @@ fn wait(child: &mut Child, bound: Duration) -> std::io::Result<Option<std::proce
             return Ok(Some(ended));
         }
         if begun.elapsed() > bound {
-            child.kill()?;
+            kill_group(child)?;
             child.wait()?;
             return Ok(None);
         }
         thread::sleep(LOOK);
+    }
+}
+
+/// Kills a plugin that has not been waited for yet, and all that it has started: its number is still its own.
+fn kill_group(child: &mut Child) -> std::io::Result<()> {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    match group.map(|group| kill_process_group(group, Signal::KILL)) {
+        Some(Ok(())) => Ok(()),
+        _ => child.kill(),
     }
 }
 

@@ -89,10 +89,7 @@ impl Trouble {
         match self {
             Self::NoCrd => ClusterState::NoCrd(None),
             Self::Forbidden(right) => ClusterState::Forbidden(format!("{right}, at {at}")),
-            Self::Unauthorized(message) => ClusterState::Unauthorized(format!(
-                "{at} does not accept our credentials (401 {message}); put new ones into the kubeconfig: it is read again \
-                 by itself"
-            )),
+            Self::Unauthorized(message) => ClusterState::Unauthorized(unauthorized(&message, at)),
             other => ClusterState::Unreachable(Outage { since, why: other.words(at) }),
         }
     }
@@ -130,11 +127,24 @@ impl Trouble {
                 "{at} answers {code} ({message}); the network is well, the API server is not: ask it for /readyz?verbose"
             ),
             Self::Other(why) => format!("{why}, at {at}"),
-            // These have states of their own.
-            Self::Unauthorized(why) | Self::Forbidden(why) => why.clone(),
+            Self::Unauthorized(message) => unauthorized(message, at),
+            Self::Forbidden(right) => format!("{right}, at {at}"),
+            // It has a state of its own.
             Self::NoCrd => String::new(),
         }
     }
+}
+
+fn unauthorized(message: &str, at: &str) -> String {
+    format!(
+        "{at} does not accept our credentials (401 {message}); put new ones into the kubeconfig: it is read again by itself"
+    )
+}
+
+/// What is wrong with a request that failed `at` a place, and what to do: kube's own words name the outermost layer.
+#[must_use]
+pub fn in_words(error: &kube::Error, at: &str) -> String {
+    Trouble::of(error).words(at)
 }
 
 /// Why the CRD could not be installed, and what to do.

@@ -243,6 +243,8 @@ impl Worker {
             name: MEMBER_LEASE,
             me: self.leases.me.clone(),
             duration: self.lease.duration,
+            words: |error| trouble::in_words(error, "the cluster"),
+            says: None,
         };
         let (hold, wish) = (self.hold.clone(), self.leases.wish.clone());
         let keeping = keep(client.clone(), keeping, hold, wish, tasks.let_go.clone());

@@ -2,6 +2,7 @@
 
 use super::{ClusterName, Fleet};
 
+mod clusters;
 mod upgrades;
 
 /// The difference in words, one line per cluster and upgrade that changed, and one for each other part of the file.
@@ -10,13 +11,7 @@ pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
     for cluster in &new.clusters {
         lines.extend(match old.cluster(&cluster.name) {
             None => Some(format!("cluster {} joins", cluster.name)),
-            Some(known)
-                if known.connection != cluster.connection || known.namespaces != cluster.namespaces =>
-            {
-                Some(format!("cluster {} is connected anew", cluster.name))
-            }
-            Some(known) if known != cluster => Some(format!("cluster {} has other settings", cluster.name)),
-            Some(_) => None,
+            Some(known) => clusters::difference(known, cluster),
         });
     }
     let gone = |name: &ClusterName| new.cluster(name).is_none();

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::raw::RawFleet;
 
 mod environment;
+mod parse;
 mod plain;
 
 /// Where the fleet comes from.
@@ -89,33 +90,15 @@ pub(super) fn read(sources: &Sources) -> Result<Written, Problem> {
         // Flags alone make the fleet.
         None => "{}".to_owned(),
     };
-    parse(&text).map_err(|(what, remedy)| unreadable(what, remedy))?;
+    let text = parse::without_mark(&text);
+    parse::parse(text).map_err(|(what, remedy)| unreadable(what, remedy))?;
     let (from_env, by_env) = environment::overlay(&sources.env);
     let merged = Figment::new()
-        .merge(Yaml::string(&text))
+        .merge(Yaml::string(text))
         .merge(Serialized::defaults(from_env))
         .merge(Serialized::defaults(sources.flags.clone().unwrap_or_else(|| json!({}))));
     let value = merged.extract::<Value>().map_err(|error| {
         unreadable(format!("is not YAML of the right form ({error})"), "mend the YAML there")
     })?;
     Ok(Written { value, source, by_env })
-}
-
-/// Whether the text is a mapping in YAML, no key twice. Figment alone would take the last of two equal keys, and so a
-/// second `clusters:` further down would silently replace the first.
-fn parse(text: &str) -> Result<(), (String, &'static str)> {
-    use serde_yaml::Value::{Mapping, Null};
-    match serde_yaml::from_str(text) {
-        Ok(Mapping(_)) => Ok(()),
-        Ok(Null) => Err(("is empty".into(), "begin with `version: 1` and `clusters:`")),
-        Ok(_) => {
-            Err(("is not a mapping of keys to values".into(), "begin with `version: 1` and `clusters:`"))
-        }
-        Err(error) => {
-            let place = error.location().map_or_else(String::new, |place| {
-                format!(" at line {}, column {}", place.line(), place.column())
-            });
-            Err((format!("cannot be parsed as YAML{place}: {error}"), "mend the YAML there"))
-        }
-    }
 }

@@ -25,6 +25,7 @@ use self::folders::Folders;
 use self::reminder::Reminder;
 use super::file::Sources;
 use super::problem::Problem;
+use super::remarks::remarks;
 use super::validate::{Loaded, load_all};
 use super::{Connection, Fleet, diff};
 
@@ -189,7 +190,9 @@ impl Follower {
                 if !std::mem::take(&mut self.rejected).is_empty() {
                     info!("The fleet file is valid again.");
                 }
-                replace(&self.fleet, new);
+                if !replace(&self.fleet, new) && asked {
+                    info!("The fleet file was read again: it says what it said.");
+                }
             }
             Err(problems) => {
                 // The same mistakes again are news only to who asked.
@@ -282,7 +285,8 @@ fn kubeconfigs(fleet: &Fleet) -> BTreeSet<Option<PathBuf>> {
         .collect()
 }
 
-fn replace(fleet: &watch::Sender<Arc<Fleet>>, new: Fleet) {
+/// Puts a fleet in force; returns whether it is another one.
+fn replace(fleet: &watch::Sender<Arc<Fleet>>, new: Fleet) -> bool {
     fleet.send_if_modified(|current| {
         if **current == new {
             return false;
@@ -290,9 +294,13 @@ fn replace(fleet: &watch::Sender<Arc<Fleet>>, new: Fleet) {
         for change in diff::lines(current, &new) {
             info!(change, "The fleet file changed.");
         }
+        let known = remarks(current);
+        for remark in remarks(&new).iter().filter(|remark| !known.contains(remark)) {
+            warn!("In the fleet file: {remark}.");
+        }
         *current = Arc::new(new);
         true
-    });
+    })
 }
 
 async fn content(files: BTreeSet<PathBuf>) -> Content {

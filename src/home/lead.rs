@@ -17,12 +17,14 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::clock::Clock;
 use crate::cluster::Clients;
+use crate::cluster::trouble::in_words;
 use crate::fleet::{ClusterName, Fleet};
 use crate::leader::keep::{Keeping, keep};
 use crate::leader::lease::Wish;
 use crate::leader::{Hold, PLANNER_LEASE, State};
 use crate::observed::{Board, ClusterState, ClusterView};
 
+use super::followed;
 use super::kept::Kept;
 use super::{HomeView, NoSteps};
 
@@ -99,8 +101,8 @@ impl Lead {
             let fleet = self.fleet.borrow();
             (fleet.home_namespace.clone(), fleet.lease.unsigned_abs() / self.lease_divisor)
         };
-        let keeping =
-            Keeping { namespace: namespace.clone(), name: PLANNER_LEASE, me: self.me.clone(), duration };
+        let says = watch::Sender::new(followed::written(&self.fleet.borrow()));
+        let keeping = self.keeping(&namespace, duration, &says);
         let let_go = stop.child_token();
         let wants = watch::Sender::new(Wish::Have);
         let keeper = keep(client.clone(), keeping, self.hold.clone(), wants.subscribe(), let_go.clone());
@@ -122,6 +124,7 @@ impl Lead {
             if moved || !same || stop.is_cancelled() {
                 break;
             }
+            say(&says, followed::written(&current));
             held.mark_unchanged();
             let state = self.hold.state();
             let seen = self.board.borrow_and_update().clone();
@@ -157,6 +160,19 @@ impl Lead {
         while records.writes.join_next().await.is_some() {}
         let_go.cancel();
         let _ = keeper.await;
+    }
+}
+
+impl Lead {
+    fn keeping(&self, namespace: &str, duration: Duration, says: &watch::Sender<String>) -> Keeping {
+        Keeping {
+            namespace: namespace.to_owned(),
+            name: PLANNER_LEASE,
+            me: self.me.clone(),
+            duration,
+            words: |error| in_words(error, "the home cluster"),
+            says: Some(says.subscribe()),
+        }
     }
 }
 
@@ -244,6 +260,15 @@ fn publish(
         true
     });
     wishes.send_if_modified(|known| std::mem::replace(known, wish) != wish);
+}
+
+/// Says something in the Lease, if it is news.
+fn say(says: &watch::Sender<String>, words: String) {
+    says.send_if_modified(|known| {
+        let is_news = *known != words;
+        *known = words;
+        is_news
+    });
 }
 
 async fn until(moment: Option<Instant>) {

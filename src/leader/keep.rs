@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::lease::{Move, Seen, Wish, next};
-use super::{Hold, Ours, State};
+use super::{FOLLOWS, Hold, Ours, State};
 
 /// The annotation by which a daemon asks for a Lease.
 const WANTED_BY: &str = "polkadot.swisscomblockchain.com/wanted-by";
@@ -36,6 +36,10 @@ pub struct Keeping {
     pub me: String,
     /// How long it counts as held after its last renewal.
     pub duration: Duration,
+    /// What is wrong where a request fails, in words.
+    pub words: fn(&kube::Error) -> String,
+    /// What its holder says in it, under [`FOLLOWS`].
+    pub says: Option<watch::Receiver<String>>,
 }
 
 /// Keeps it until `stop`, then lets it go. Returns when it is let go.
@@ -55,6 +59,7 @@ pub async fn keep(
     };
     let pause = keeper.keeping.duration / RENEWALS;
     let mut told = false;
+    let mut says = keeper.keeping.says.clone();
     loop {
         let wanted = *wish.borrow_and_update();
         let bound = tokio::time::timeout(pause, keeper.turns(wanted));
@@ -86,11 +91,20 @@ pub async fn keep(
             () = stop.cancelled() => break,
             () = tokio::time::sleep(pause) => {}
             changed = wish.changed() => if changed.is_err() { break },
+            Ok(()) = changes(&mut says) => {}
         }
     }
     // Who cannot be told in time finds out when the Lease runs out.
     let _ = tokio::time::timeout(pause.min(RELEASE_BOUND), keeper.turn(Wish::Yield)).await;
     keeper.hold.set(State::Unknown);
+}
+
+/// Waits for another word to say; for ever, where none is to come.
+async fn changes(says: &mut Option<watch::Receiver<String>>) -> Result<(), watch::error::RecvError> {
+    match says {
+        Some(says) => says.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A Lease as it was last seen.
@@ -146,7 +160,7 @@ impl Keeper {
                     status.message
                 )
             }
-            other => other.to_string(),
+            other => (self.keeping.words)(other),
         }
     }
 
@@ -176,7 +190,11 @@ impl Keeper {
             }
             Move::Create => {
                 let lease = Lease {
-                    metadata: ObjectMeta { name: Some(self.keeping.name.into()), ..ObjectMeta::default() },
+                    metadata: ObjectMeta {
+                        name: Some(self.keeping.name.into()),
+                        annotations: self.says().map(|says| [(FOLLOWS.to_owned(), says)].into()),
+                        ..ObjectMeta::default()
+                    },
                     spec: Some(self.spec(None)),
                 };
                 let made = match self.api.create(&PostParams::default(), &lease).await {
@@ -279,6 +297,7 @@ impl Keeper {
                 return lease;
             }
             Move::Release => {
+                annotations.remove(FOLLOWS);
                 lease.spec.get_or_insert_default().holder_identity = None;
                 return lease;
             }
@@ -289,8 +308,15 @@ impl Keeper {
             }
             _ => drop(annotations.remove(WANTED_BY)),
         }
+        if let Some(says) = self.says() {
+            annotations.insert(FOLLOWS.into(), says);
+        }
         lease.spec = Some(self.spec(known.spec.as_ref()));
         lease
+    }
+
+    fn says(&self) -> Option<String> {
+        self.keeping.says.as_ref().map(|says| says.borrow().clone())
     }
 
     fn spec(&self, known: Option<&LeaseSpec>) -> LeaseSpec {

@@ -65,6 +65,27 @@ fn a_plugin_that_hangs_is_killed() {
 }
 
 #[test]
+fn what_a_plugin_that_hangs_has_started_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // Its end comes when the last who could write has gone.
+    let ended = read(Some(Later(pipe.clone())));
+    let exec = plugin(&format!("(exec sleep 600 > {}) & wait", pipe.display())).exec.unwrap();
+    assert!(matches!(run(&exec, "sh", Duration::from_millis(500)), Err(Error::Hung { .. })));
+    assert_eq!(ended.recv_timeout(Duration::from_secs(60)).unwrap(), b"");
+}
+
+/// A file that is opened when it is read: a pipe waits for its writer.
+struct Later(std::path::PathBuf);
+
+impl Read for Later {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        std::fs::read(&self.0).map(|said| said.len())
+    }
+}
+
+#[test]
 fn a_plugin_that_says_a_great_deal_does_not_block() {
     let mut auth = plugin("head -c 300000 /dev/zero | tr '\\0' x >&2; exit 1");
     assert!(resolve(&mut auth).unwrap_err().to_string().len() < 1000);

@@ -33,12 +33,37 @@ fn every_changed_cluster_has_one_line_and_the_others_have_none() {
     new.clusters[1].connection = Connection::Kubeconfig { path: None, context: "x".into() };
     new.clusters[1].paused = true;
     let expected = [
-        "cluster a has other settings",
-        "cluster b is connected anew",
+        "cluster a: paused, maxNodesInFlight 1 -> 7",
+        "cluster b: paused, reached by in-cluster credentials -> context x (connected anew)",
         "cluster e joins",
         "cluster d leaves; its nodes are left as they are",
     ];
     assert_eq!(lines(&old, &new), expected);
+}
+
+#[test]
+fn every_field_of_a_cluster_is_told_by_its_name() {
+    type Change = fn(&mut crate::fleet::Cluster);
+    let changes: [(Change, &str); 9] = [
+        (|one| one.lost = true, "cluster a: lost"),
+        (|one| one.namespaces = vec!["x".into(), "y".into()], "namespaces all -> x y (connected anew)"),
+        (|one| one.labels = [("stage".into(), "canary".into())].into(), "labels none -> stage=canary"),
+        (|one| one.settings.image = "x/y".into(), "image parity/polkadot -> x/y"),
+        (|one| one.settings.ports.ws = 1, "ws 9944 metrics 9615 -> p2p 30333 rpc 9933 ws 1 metrics 9615"),
+        (
+            |one| one.settings.probe.interval = SignedDuration::from_secs(9),
+            "probe every 1m within 5s -> every 9s",
+        ),
+        (|one| one.settings.metrics_from = vec!["10.0.0.0/8".into()], "metricsFrom none -> 10.0.0.0/8"),
+        (|one| one.settings.install_crd = true, "cluster a: installCrd"),
+        (|one| one.paused = true, "cluster a: paused"),
+    ];
+    for (change, words) in changes {
+        let (old, mut new) = (fleet(&["a"]), fleet(&["a"]));
+        change(&mut new.clusters[0]);
+        let lines = lines(&old, &new);
+        assert!(lines.len() == 1 && lines[0].contains(words), "{words:?} in {lines:?}");
+    }
 }
 
 #[test]

@@ -230,6 +230,8 @@ async fn a_lease_is_handed_over_on_request_and_no_write_passes_after_that(place:
             name: "handed-over",
             me: me.into(),
             duration: Duration::from_secs(6),
+            words: ToString::to_string,
+            says: None,
         };
         let wish = wishes.subscribe();
         tokio::spawn(keep(member.admin.clone(), keeping, hold.clone(), wish, stop.clone()));

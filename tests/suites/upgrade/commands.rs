@@ -3,6 +3,8 @@
 use std::process::Output;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
 use polkafleet::upgrade::Code;
 use serde_json::{Value, json};
 
@@ -16,6 +18,7 @@ in_both_worlds! {
     i11_approve_lets_a_stage_begin_for_exactly_one_version,
     i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt,
     a_wrong_name_is_told_with_those_that_there_are,
+    a_decision_is_about_what_the_daemon_follows_and_not_about_another_edition_of_the_file,
 }
 
 pub(super) const OLD: &str = "stable2503-6";
@@ -194,9 +197,66 @@ async fn a_wrong_name_is_told_with_those_that_there_are(place: Place) {
     let world = World::new(place, 1).await;
     world.write_fleet(1, &guarded());
     let (code, said) = run(&world, &["pause", "kusama"]).await;
-    assert!(code == 2 && said.contains("there are: polkadot"), "{said}");
+    assert!(code == 2 && said.contains("it has: polkadot"), "{said}");
     let (code, said) = run(&world, &["approve", "polkadot", "prod"]).await;
     assert!(code == 2 && said.contains("there are: canary, production"), "{said}");
     let (code, said) = run(&world, &["approve", "polkadot", "canary"]).await;
     assert!(code == 2 && said.contains("needs no approval"), "{said}");
+}
+
+async fn a_decision_is_about_what_the_daemon_follows_and_not_about_another_edition_of_the_file(place: Place) {
+    let (world, _daemon) = World::settled(place, 2, OLD).await;
+    world.write_fleet(2, &guarded());
+    world.members[0].settles_at(NEW).await;
+    let control: Api<ConfigMap> = Api::namespaced(world.members[0].admin.clone(), &world.namespace);
+    // Another edition, which the daemon does not read.
+    let text = std::fs::read_to_string(world.fleet_file()).unwrap();
+    let mut edition: Value = serde_yaml::from_str(&text).unwrap();
+    edition["upgrades"][0]["clientVersion"] = json!("stable2503-8");
+    let mut another = edition["upgrades"][0].clone();
+    another["name"] = json!("kusama");
+    edition["upgrades"].as_array_mut().unwrap().push(another);
+    let file = world.folder.path().join("edition.yaml");
+    std::fs::write(&file, edition.to_string()).unwrap();
+    let of_edition = ["--fleet".to_owned(), file.display().to_string()];
+    let status = ask(&["status"], &of_edition, &world).await.1;
+    for difference in
+        ["upgrade polkadot goes to stable2503-7 there, to stable2503-8 here", "no upgrade kusama"]
+    {
+        assert!(status.contains(difference), "{difference:?} in {status}");
+    }
+    for (command, why) in [
+        (
+            &["retry", "polkadot"][..],
+            "takes upgrade polkadot to stable2503-7, the fleet file given here says",
+        ),
+        (&["approve", "polkadot", "production"], "takes upgrade polkadot to stable2503-7"),
+        (&["pause", "kusama"], "has no upgrade \"kusama\"; it has: polkadot"),
+    ] {
+        let (code, said) = ask(command, &of_edition, &world).await;
+        assert!(code == 2 && said.contains(why) && said.contains("nothing was decided"), "{code} {said}");
+    }
+    assert_eq!(control.get_opt("polkafleet-control").await.unwrap(), None);
+    // A pause is about any version; and it needs no file.
+    let of_context = ["--context".to_owned(), world.members[0].name.clone()];
+    for arguments in [&of_edition, &of_context] {
+        for command in ["pause", "resume"] {
+            let (code, said) = ask(&[command, "polkadot"], arguments, &world).await;
+            assert_eq!(code, 0, "{said}");
+        }
+    }
+    let (code, said) = ask(&["approve", "polkadot", "production"], &of_context, &world).await;
+    assert_eq!((code, said.contains("approved stable2503-7")), (0, true), "{said}");
+    world.members[1].settles_at(NEW).await;
+}
+
+/// Runs a command on another fleet than the world's file says.
+async fn ask(command_line: &[&str], fleet: &[String], world: &World) -> (i32, String) {
+    let mut asked = command();
+    asked.args(command_line).args(fleet);
+    asked.env("KUBECONFIG", world.folder.path().join("kubeconfig"));
+    asked.env("POLKAFLEET__HOMENAMESPACE", &world.namespace);
+    let output = tokio::task::spawn_blocking(move || asked.output().unwrap()).await.unwrap();
+    let said = [output.stdout, output.stderr].map(|part| String::from_utf8_lossy(&part).into_owned());
+    (output.status.code().unwrap(), said.concat())
 }

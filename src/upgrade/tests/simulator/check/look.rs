@@ -242,8 +242,23 @@ impl Look<'_> {
             let grant = view.grant.as_ref().filter(|grant| !grant.mends);
             view.step.as_ref().map(|step| step.at).max(grant.map(|grant| grant.at))
         };
-        let has_begun = goes_on && self.is_rolling(self.place, self.view);
+        let has_begun = goes_on && (self.is_rolling(self.place, self.view) || self.is_sick_at_its_step());
         !has_begun || active(other) > active(self.view)
+    }
+
+    /// Whether it is sick at what its step gave it: then it is in flight again, also where it is edited as well.
+    fn is_sick_at_its_step(&self) -> bool {
+        let at_step = self.view.step.as_ref().is_some_and(|step| {
+            let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+            self.view.client_version.as_ref() == Some(&step.target) && !late
+        });
+        let is_sick = |(role, node): (&RoleView, &NodeView)| {
+            self.ledger
+                .nodes
+                .get(&(self.place.clone(), role.role, node.ordinal))
+                .is_some_and(|told| told.is_sick)
+        };
+        at_step && nodes(self.view).any(is_sick)
     }
 
     fn is_rolling(&self, place: &Place, view: &ResourceView) -> bool {

@@ -1,0 +1,106 @@
+//! What the daemon that leads follows, as it says in its Lease, so that whoever decides something at a command line
+//! decides it about just that, and not about another edition of the fleet file. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::{Fleet, Upgrade};
+
+/// An upgrade, as far as decisions are about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Followed {
+    /// Its name.
+    pub name: String,
+    /// Its target.
+    pub client_version: String,
+    /// The fleet file's attempt.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Whether the fleet file pauses it.
+    #[serde(default)]
+    pub paused: bool,
+    /// Its stages.
+    #[serde(default)]
+    pub stages: Vec<Stage>,
+}
+
+/// A stage of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// Whether it needs approval.
+    #[serde(default)]
+    pub approval: bool,
+}
+
+impl From<&Upgrade> for Followed {
+    fn from(upgrade: &Upgrade) -> Self {
+        let stages = upgrade.stages.iter();
+        Self {
+            name: upgrade.name.clone(),
+            client_version: upgrade.client_version.clone(),
+            attempt: upgrade.attempt,
+            paused: upgrade.paused,
+            stages: stages
+                .map(|stage| Stage { name: stage.name.clone(), approval: stage.approval_required })
+                .collect(),
+        }
+    }
+}
+
+/// All upgrades of a fleet.
+#[must_use]
+pub fn of(fleet: &Fleet) -> Vec<Followed> {
+    fleet.upgrades.iter().map(Followed::from).collect()
+}
+
+/// As it stands in the Lease.
+#[must_use]
+pub fn written(fleet: &Fleet) -> String {
+    // Text and numbers only: that cannot fail.
+    serde_json::to_string(&of(fleet)).unwrap_or_default()
+}
+
+/// What stands in the Lease; `None` where it cannot be read, as of another edition of polkafleet.
+#[must_use]
+pub fn read(text: &str) -> Option<Vec<Followed>> {
+    serde_json::from_str(text).ok()
+}
+
+/// Where the daemon that leads has other targets than this fleet file, each in words.
+#[must_use]
+pub fn differences(theirs: &[Followed], fleet: &Fleet) -> Vec<String> {
+    let ours = of(fleet);
+    let find = |all: &[Followed], name: &str| all.iter().find(|upgrade| upgrade.name == name).cloned();
+    let mut words = vec![];
+    for upgrade in &ours {
+        let name = &upgrade.name;
+        match find(theirs, name) {
+            None => words.push(format!("it has no upgrade {name}")),
+            Some(known) if known.client_version != upgrade.client_version => words.push(format!(
+                "upgrade {name} goes to {} there, to {} here",
+                known.client_version, upgrade.client_version
+            )),
+            Some(_) => {}
+        }
+    }
+    let more = theirs.iter().filter(|known| find(&ours, &known.name).is_none());
+    words.extend(more.map(|known| format!("it has upgrade {}, which is not in this one", known.name)));
+    words
+}
+
+/// The upgrade of that name; otherwise what there is instead, in words.
+///
+/// # Errors
+/// Where there is none of that name.
+pub fn named<'a>(all: &'a [Followed], name: &str) -> Result<&'a Followed, String> {
+    let instead = || {
+        let names: Vec<&str> = all.iter().map(|upgrade| upgrade.name.as_str()).collect();
+        if names.is_empty() { "it has none".to_owned() } else { format!("it has: {}", names.join(", ")) }
+    };
+    all.iter()
+        .find(|upgrade| upgrade.name == name)
+        .ok_or_else(|| format!("has no upgrade {name:?}; {}", instead()))
+}
