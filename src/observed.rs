@@ -73,10 +73,14 @@ impl fmt::Display for ClusterState {
             Self::Connecting => f.write_str("connecting"),
             Self::Syncing => f.write_str("syncing"),
             Self::Ready => f.write_str("ready"),
+            Self::Unreachable(outage) if outage.since.is_none() => write!(f, "unreachable: {}", outage.why),
             Self::Unreachable(outage) => write!(f, "unreachable {outage}"),
             Self::Unauthorized(why) => write!(f, "unauthorized: {why}"),
             Self::NoCrd(None) => {
-                f.write_str("the Polkadot CRD is not installed; kubectl apply -f deploy/crd.yaml")
+                f.write_str(
+                "the Polkadot CRD is not installed; kubectl apply --server-side -f deploy/crd.yaml (that is noticed within a \
+                 minute)",
+            )
             }
             Self::NoCrd(Some(why)) => write!(f, "the Polkadot CRD is not installed, and cannot be: {why}"),
             Self::Standby(why) => write!(f, "standby: {why}"),
@@ -105,7 +109,7 @@ impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.since {
             Some(since) => write!(f, "since {since:.0}: {}", self.why),
-            None => write!(f, "since polkafleet started: {}", self.why),
+            None => f.write_str(&self.why),
         }
     }
 }

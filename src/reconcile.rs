@@ -27,6 +27,7 @@ mod tell;
 pub use self::tell::tell;
 pub mod volumes;
 
+use kube::core::Status;
 use kube::{Client, ResourceExt as _};
 use tracing::{debug, warn};
 
@@ -75,6 +76,9 @@ impl Error {
     #[must_use]
     pub fn in_words(&self) -> String {
         let words = match self {
+            Self::Api { source: kube::Error::Api(status), .. } if is_missing_right(status) => {
+                format!("{self}: {}; grant it (deploy/rbac.yaml has all that is needed)", status.message)
+            }
             Self::Api { source: kube::Error::Api(status), .. } => format!("{self}: {}", status.message),
             Self::Api { source, .. } => format!("{self}: {source}"),
             Self::Timeout => self.to_string(),
@@ -99,6 +103,11 @@ impl Error {
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.code == 409)
     }
+}
+
+/// Whether it is RBAC that refuses, and not a quota, a policy or a webhook, which say what to do themselves.
+fn is_missing_right(status: &Status) -> bool {
+    status.code == 403 && status.message.contains("forbidden: User ")
 }
 
 type Result<T> = std::result::Result<T, Error>;

@@ -321,12 +321,12 @@ fn announce(before: &Plan, now: &Plan) {
         let stages: Vec<_> = progress
             .stages
             .iter()
-            .map(|stage| format!("{} {:?} {}/{}", stage.stage, stage.state, stage.healthy, stage.total))
+            .map(|one| format!("{} {}, {} of {} healthy", one.stage, one.state, one.healthy, one.total))
             .collect();
         info!(
             upgrade = progress.upgrade,
             target = progress.target,
-            stages = stages.join(", "),
+            stages = stages.join("; "),
             "Upgrade progress."
         );
     }

@@ -351,8 +351,9 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
                 }
             }
             stage.state = match () {
-                () if passed && all_passed => StageState::Passed,
+                // What failed beyond what is tolerated is not passed over.
                 () if halted.is_some() && stage.failed > 0 && stage.in_flight == 0 => StageState::Halted,
+                () if passed && all_passed => StageState::Passed,
                 () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
                 () if stage.in_flight + stage.healthy + stage.failed > 0 => StageState::Rolling,
                 () if stage.total == 0 && is_seen_empty(survey, upgrade, index) => StageState::Empty,

@@ -184,7 +184,7 @@ impl<'a> Survey<'a> {
 
     /// Other rolling resources of its cluster.
     pub fn rolling_besides(&self, place: &Place) -> Vec<String> {
-        self.others_rolling(place).map(|(other, _)| other.1.to_string()).collect()
+        self.others_rolling(place).map(in_words).collect()
     }
 
     /// Those that go before a next permission for this one: all while it is not rolling itself, otherwise those that were
@@ -192,10 +192,7 @@ impl<'a> Survey<'a> {
     /// on), waits for what has begun since.
     pub fn rolling_before(&self, place: &Place) -> Vec<String> {
         let others = self.others_rolling(place);
-        others
-            .filter(|(other, _)| self.goes_before(other, place))
-            .map(|(other, _)| other.1.to_string())
-            .collect()
+        others.filter(|(other, _)| self.goes_before(other, place)).map(in_words).collect()
     }
 
     /// Whether a rolling resource goes before another one: always, or, where that one rolls as well, if it was active
@@ -304,6 +301,12 @@ impl<'a> Survey<'a> {
             .map(|cluster| cluster.name.0.as_str())
             .collect()
     }
+}
+
+/// A rolling resource, and what it is not through for.
+fn in_words((place, resource): (&Place, &Surveyed<'_>)) -> String {
+    let why = resource.chart.ill(&resource.view);
+    why.map_or_else(|| place.1.to_string(), |(pod, why)| format!("{} ({pod}: {why})", place.1))
 }
 
 /// Whether this upgrade's step to its target was taken on the resource.

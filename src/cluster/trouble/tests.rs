@@ -60,7 +60,7 @@ fn an_outage_says_since_when_if_the_cluster_ever_answered() {
             .to_string()
             .starts_with("unreachable since 2026-01-02T03:04:05Z: ")
     );
-    assert!(refused.state(AT, None).to_string().starts_with("unreachable since polkafleet started: "));
+    assert!(refused.state(AT, None).to_string().starts_with("unreachable: "));
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn the_environment_overrides_the_file_and_is_named_in_errors() {
 #[test]
 fn a_key_written_twice_is_refused_with_its_place() {
     let twice = "version: 1\nclusters: [{context: minikube}]\nclusters: [{context: kind-eu-1}]\n";
-    exactly(twice, &[], &["duplicate entry with key \"clusters\""]);
+    exactly(twice, &[], &["has the key \"clusters\" twice, on lines 2 and 3"]);
     exactly(
         "version: 1\nclusters:\n  - {context: minikube, paused: true, paused: false}\n",
         &[],
