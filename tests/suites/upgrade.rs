@@ -7,3 +7,4 @@ mod invariants;
 mod kills;
 mod prepull;
 mod rehearse;
+mod simulation;

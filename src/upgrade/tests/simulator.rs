@@ -27,8 +27,10 @@ use crate::home::history::{Entry, What};
 use crate::polkadot::{Grant, ResourceId, Step};
 use crate::upgrade::{Place, Write};
 
-/// Ticks of a minute that the rest of every upgrade may take once everything is mended.
+/// Ticks of a minute that the rest of every upgrade may take once everything is mended…
 const LONGEST: usize = 3_000;
+/// …or so many for each resource, where they go one after the other.
+const LONGEST_EACH: usize = 40;
 
 /// One run.
 struct Simulation {
@@ -111,7 +113,7 @@ impl Simulation {
             });
         }
         let mut unfinished = vec![];
-        for _ in 0..LONGEST {
+        for _ in 0..LONGEST.max(LONGEST_EACH * self.world.places().len()) {
             let decided = self.tick(60);
             unfinished = self.unfinished();
             if !decided && unfinished.is_empty() {

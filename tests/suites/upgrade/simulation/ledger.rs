@@ -1,0 +1,299 @@
+//! The invariants of the design (section 5), checked when a planner's write has been made, against what is true in the
+//! clusters at that moment: pods, specs and annotations, read past every fault. Nothing here asks the planner's parts.
+//!
+//! What a daemon could not know is not held against it: pods that others deleted or that fail of themselves, and edits
+//! of the fleet file in the last seconds.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::core::SelectorExt as _;
+use polkafleet::clock::Clock;
+use polkafleet::fleet::{Count, Fleet, Upgrade};
+use polkafleet::polkadot::TEMPLATE_HASH_ANNOTATION;
+use polkafleet::polkadot::record::{GRANT_ANNOTATION, STEP_ANNOTATION};
+use polkafleet::sandbox::cluster::Cluster;
+use polkafleet::version::{ClientVersion, Order};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::truth::{Truth, is_ready, is_stuck, truth, version_of};
+
+/// For so long a decision may be under way that an edit has overtaken.
+const OVERTAKEN: Duration = Duration::from_secs(45);
+
+/// What the planners wrote, and what was wrong with it.
+pub(super) struct Ledger {
+    clusters: Vec<Cluster>,
+    clock: Clock,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The fleet files, with when each was put in force.
+    fleets: Vec<(Instant, Fleet)>,
+    /// Steps that were taken: cluster, resource, target, attempt, with what was before.
+    given: BTreeSet<(String, String, String, u64)>,
+    steps: usize,
+    grants: usize,
+    broken: Vec<String>,
+}
+
+impl Ledger {
+    pub(super) fn new(clusters: Vec<Cluster>, clock: Clock, fleet: &Fleet) -> Self {
+        let known = Known { fleets: vec![(Instant::now(), fleet.clone())], ..Known::default() };
+        Self { clusters, clock, known: Mutex::new(known) }
+    }
+
+    pub(super) fn follow(&self, fleet: &Fleet) {
+        let mut known = self.known.lock().unwrap();
+        if known
+            .fleets
+            .last()
+            .is_some_and(|(_, last)| last.upgrades[0].client_version != fleet.upgrades[0].client_version)
+        {
+            // A target that comes back may be given again.
+            known.given.clear();
+        }
+        known.fleets.push((Instant::now(), fleet.clone()));
+    }
+
+    pub(super) fn broken(&self) -> Vec<String> {
+        self.known.lock().unwrap().broken.clone()
+    }
+
+    pub(super) fn steps(&self) -> usize {
+        self.known.lock().unwrap().steps
+    }
+
+    pub(super) fn grants(&self) -> usize {
+        self.known.lock().unwrap().grants
+    }
+
+    /// A write was made: what holds then is checked.
+    pub(super) fn wrote(&self, daemon: usize, cluster: &str, uri: &str, body: &[u8]) {
+        let patch: Value = serde_json::from_slice(body).unwrap();
+        let name = uri.rsplit('/').next().unwrap().to_owned();
+        let annotations = &patch["metadata"]["annotations"];
+        let written =
+            |key: &str| annotations[key].as_str().map(|text| serde_json::from_str::<Value>(text).unwrap());
+        let (step, grant) = (written(STEP_ANNOTATION), written(GRANT_ANNOTATION));
+        let all = truth(&self.clusters);
+        let Some(own) = all.iter().find(|one| one.cluster == cluster && one.name == name) else { return };
+        let mut known = self.known.lock().unwrap();
+        let wrong = match (&step, &grant) {
+            (Some(step), _) if step["rolled_back"].is_null() => {
+                known.steps += 1;
+                let given = (
+                    cluster.to_owned(),
+                    name.clone(),
+                    step["target"].as_str().unwrap().to_owned(),
+                    step["attempt"].as_u64().unwrap(),
+                );
+                let again = !known.given.insert(given);
+                let mut wrong = known.holding(|fleet| self.step(fleet, step, own, &all));
+                if again {
+                    wrong.push("I12: a step was taken twice");
+                }
+                wrong
+            }
+            (_, Some(grant)) => {
+                known.grants += 1;
+                known.holding(|fleet| self.grant(fleet, grant, own, &all))
+            }
+            _ => vec![],
+        };
+        if !wrong.is_empty() {
+            let of_fleet: Vec<String> = all.iter().map(Truth::in_words).collect();
+            let words = format!(
+                "{wrong:?} by daemon {daemon} at {}: {cluster} {name} {patch}, in {of_fleet:#?}",
+                self.clock.now()
+            );
+            known.broken.push(words);
+        }
+    }
+
+    fn step(&self, fleet: &Fleet, step: &Value, own: &Truth, all: &[Truth]) -> Vec<&'static str> {
+        let mut wrong = Self::open(fleet, own);
+        let mut expect = |holds: bool, what: &'static str| {
+            if !holds {
+                wrong.push(what);
+            }
+        };
+        let upgrade = &fleet.upgrades[0];
+        let target = step["target"].as_str().unwrap();
+        let Some(stage) = stage_of(fleet, upgrade, &own.cluster) else { return vec!["a step in no stage"] };
+        let rules = &upgrade.stages[stage];
+        expect(target == upgrade.client_version, "I9: a step to a target that was replaced");
+        expect(!upgrade.paused, "I11: a step of a paused upgrade");
+        expect(
+            !rules.approval_required || rules.approved_version.as_deref() == Some(target),
+            "I11: a step without approval",
+        );
+        let newer = |running: &str| order(target, running) == Order::Newer || running == target;
+        expect(
+            own.pods.iter().map(version_of).all(|running| newer(&running)),
+            "I7: a step to an older version",
+        );
+        let others = || all.iter().filter(|one| (&one.cluster, &one.name) != (&own.cluster, &own.name));
+        let in_cluster =
+            others().filter(|one| one.cluster == own.cluster && self.is_moving(upgrade, one)).count();
+        let cluster = fleet.cluster(&own.cluster.as_str().into());
+        let turns = cluster.map_or(1, |cluster| cluster.settings.max_nodes_in_flight as usize);
+        expect(in_cluster < turns, "I3: too many resources of a cluster roll");
+        let begun = others().any(|one| one.cluster == own.cluster && one.step(target).is_some());
+        if !begun {
+            let before: Vec<&Truth> = others()
+                .filter(|one| stage_of(fleet, upgrade, &one.cluster).is_some_and(|other| other < stage))
+                .collect();
+            expect(
+                before.iter().all(|one| self.is_excused(fleet, upgrade, one) || one.is_at(target)),
+                "I1: a step before its stage's turn",
+            );
+            let mut flying: BTreeSet<&str> = BTreeSet::new();
+            for one in others().filter(|one| {
+                one.cluster != own.cluster && stage_of(fleet, upgrade, &one.cluster) == Some(stage)
+            }) {
+                let of_fleet = fleet.cluster(&one.cluster.as_str().into());
+                if of_fleet.is_some_and(|cluster| !cluster.paused) && self.is_moving(upgrade, one) {
+                    flying.insert(&one.cluster);
+                }
+            }
+            let Count::Number(width) = rules.max_concurrent else { unreachable!("a number was written") };
+            expect(flying.len() < (width as usize).max(1), "I2: too many clusters in flight");
+        }
+        if own.validator().is_some_and(is_ready) {
+            let moving = others().filter(|one| one.validator().is_some() && self.is_moving(upgrade, one));
+            let budget = fleet.validators.max_unavailable as usize;
+            expect(moving.count() < budget, "I4: too many validators down by a step");
+        }
+        wrong
+    }
+
+    fn grant(&self, fleet: &Fleet, grant: &Value, own: &Truth, all: &[Truth]) -> Vec<&'static str> {
+        let mut wrong = Self::open(fleet, own);
+        let role = grant["role"].as_str().unwrap().to_lowercase();
+        let pod_name = format!("{}-{role}-sset-{}", own.name, grant["ordinal"]);
+        let is_it = |pod: &&Value| pod["metadata"]["name"] == pod_name.as_str();
+        let target = own.pods.iter().find(is_it);
+        let was_well = target.is_some_and(is_ready);
+        // Those that this roll has restarted already, and that have not come up.
+        let unready = own.pods.iter().any(|pod| {
+            !is_it(&pod)
+                && !is_ready(pod)
+                && pod["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION] == grant["hash"]
+        });
+        if was_well && unready && grant["mends"] != true {
+            wrong.push("I3: a second pod of a resource before the first is Ready");
+        }
+        if role == "validator" && was_well {
+            let rolled = all
+                .iter()
+                .filter(|one| (&one.cluster, &one.name) != (&own.cluster, &own.name))
+                .filter(|one| {
+                    let granted = one.grant();
+                    let own_hash = |pod: &Value| {
+                        granted.as_ref().is_some_and(|granted| {
+                            granted["role"]
+                                .as_str()
+                                .is_some_and(|role| role.eq_ignore_ascii_case("validator"))
+                                && (pod["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION]
+                                    != granted["hash"]
+                                    || !is_ready(pod))
+                                && self.is_recent(granted)
+                        })
+                    };
+                    one.validator().is_some_and(own_hash)
+                });
+            if rolled.count() >= fleet.validators.max_unavailable as usize {
+                wrong.push("I4: too many validators down by permissions");
+            }
+        }
+        wrong
+    }
+
+    fn open(fleet: &Fleet, own: &Truth) -> Vec<&'static str> {
+        let mut wrong = vec![];
+        match fleet.cluster(&own.cluster.as_str().into()) {
+            None => wrong.push("I8: a write to a cluster that has left"),
+            Some(cluster) if cluster.paused => wrong.push("I5: a write to a paused cluster"),
+            Some(_) => {}
+        }
+        if !own.object["spec"]["hold"].is_null() {
+            wrong.push("I5: a write to what is held");
+        }
+        wrong
+    }
+
+    /// Whether it was given a version by a step and certainly is not there yet, and may still come there.
+    fn is_moving(&self, upgrade: &Upgrade, one: &Truth) -> bool {
+        let Some(step) = one.any_step() else { return false };
+        let target = step["target"].as_str().unwrap();
+        let at: Timestamp = step["at"].as_str().unwrap().parse().unwrap();
+        one.object["spec"]["clientVersion"] == target
+            && one.object["spec"]["hold"].is_null()
+            && self.clock.now() < at + upgrade.progress_deadline
+            && !one.is_at(target)
+            && !one.pods.iter().any(is_stuck)
+            && one.reached(target).is_none_or(|reached| reached < at)
+            // A trial may have failed.
+            && (step["prepull"] != true || one.pods.iter().any(|pod| version_of(pod) == target))
+    }
+
+    fn is_recent(&self, granted: &Value) -> bool {
+        let at: Timestamp = granted["at"].as_str().unwrap().parse().unwrap();
+        self.clock.now() < at + SignedDuration::from_mins(20)
+    }
+
+    /// What does not hold later stages, as far as can be said from outside.
+    fn is_excused(&self, fleet: &Fleet, upgrade: &Upgrade, one: &Truth) -> bool {
+        let out = fleet.cluster(&one.cluster.as_str().into()).is_none_or(|cluster| {
+            cluster.paused || cluster.lost || upgrade.unreachable == polkafleet::fleet::Unreachable::Skip
+        });
+        let stepped = one.step(&upgrade.client_version);
+        let failed = stepped.as_ref().is_some_and(|step| {
+            let at: Timestamp = step["at"].as_str().unwrap().parse().unwrap();
+            !step["rolled_back"].is_null() || at + upgrade.progress_deadline <= self.clock.now()
+        });
+        let set_back =
+            stepped.is_some() && one.object["spec"]["clientVersion"] != upgrade.client_version.as_str();
+        let ahead = one.object["spec"]["clientVersion"]
+            .as_str()
+            .is_some_and(|version| order(version, &upgrade.client_version) == Order::Newer);
+        out || failed
+            || set_back
+            || ahead
+            || !one.object["spec"]["hold"].is_null()
+            || one.pods.iter().any(is_stuck)
+    }
+}
+
+impl Known {
+    /// What is wrong by every fleet file that the decision may have been made by.
+    fn holding(&self, check: impl Fn(&Fleet) -> Vec<&'static str>) -> Vec<&'static str> {
+        let now = Instant::now();
+        let mut wrong: Option<BTreeSet<&'static str>> = None;
+        let mut next: Option<Instant> = None;
+        for (since, fleet) in self.fleets.iter().rev() {
+            if next.is_some_and(|until| now.duration_since(until) > OVERTAKEN) {
+                break;
+            }
+            next = Some(*since);
+            let found: BTreeSet<_> = check(fleet).into_iter().collect();
+            wrong = Some(wrong.map_or_else(|| found.clone(), |known| &known & &found));
+        }
+        wrong.unwrap_or_default().into_iter().collect()
+    }
+}
+
+fn stage_of(fleet: &Fleet, upgrade: &Upgrade, cluster: &str) -> Option<usize> {
+    let cluster = fleet.cluster(&cluster.into())?;
+    upgrade.stages.iter().position(|stage| stage.clusters.matches(&cluster.labels))
+}
+
+fn order(one: &str, other: &str) -> Order {
+    ClientVersion::parse(one).order(&ClientVersion::parse(other))
+}
