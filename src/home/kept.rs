@@ -117,8 +117,8 @@ impl Kept {
             let all = self.lock();
             (all.records.get(cluster).cloned(), all.versions.get(cluster).cloned())
         };
-        let record = Record::of(view, known.as_ref().map(|known| &*known.record), now);
-        let mut map = made(&name, RECORD, &serde_json::to_string(&record).map_err(kube::Error::SerdeError)?);
+        let mut record = Record::of(view, known.as_ref().map(|known| &*known.record), now);
+        let mut map = made(&name, RECORD, &record.written().map_err(kube::Error::SerdeError)?);
         let written = match version {
             None => self.api.create(&PostParams::default(), &map).await?,
             Some(version) => {

@@ -15,6 +15,9 @@ use crate::observed::{Board, ClusterState, ClusterView, Healths, ResourceView, S
 
 use super::history::{self, Entry};
 
+/// A `ConfigMap` holds 1 MiB; some of it is its own.
+const ROOM: usize = 1_000_000;
+
 /// A member as it was when it was last seen whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +47,20 @@ impl Record {
         let resources: Vec<_> = view.resources.values().map(|resource| lasting(resource)).collect();
         let history = history::continued(known, &resources, now);
         Self { seen: now, resources, history }
+    }
+
+    /// As it is kept. Of a history for which there is no room beside the resources, the older part is left out.
+    ///
+    /// # Errors
+    /// Where it cannot be written as JSON, which cannot be.
+    pub fn written(&mut self) -> Result<String, serde_json::Error> {
+        loop {
+            let text = serde_json::to_string(self)?;
+            if text.len() <= ROOM || self.history.is_empty() {
+                return Ok(text);
+            }
+            self.history.drain(..self.history.len().div_ceil(2));
+        }
     }
 
     /// Whether it remembers what is to be remembered of a view; its history follows from that.

@@ -241,3 +241,24 @@ fn a_resource_that_is_taken_back_is_told_as_that_and_not_as_somebodys_edit() {
     );
     assert_eq!(told[0].upgrade.as_ref().map(|cause| cause.name.as_str()), Some("polkadot"));
 }
+
+#[test]
+fn a_history_makes_room_for_many_resources() {
+    let entry = |second| entry(&resource("a", "v1"), at(second), What::Gone);
+    let history: Vec<Entry> = (0..200).map(entry).collect();
+    let resources = |count: usize| -> Vec<ResourceView> {
+        (0..count).map(|number| resource(&format!("r{number}"), "v1")).collect()
+    };
+    let written = |count: usize| {
+        let mut record = Record { seen: at(0), resources: resources(count), history: history.clone() };
+        let text = record.written().unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        (text.len(), record)
+    };
+    let (one, whole) = written(1);
+    assert_eq!(whole.history, history);
+    let each = (written(101).0 - one) / 100;
+    let (size, record) = written((1_000_000 - one / 2) / each);
+    assert!(size <= 1_000_000, "{size}");
+    assert!(!record.history.is_empty() && history.ends_with(&record.history), "{}", record.history.len());
+}

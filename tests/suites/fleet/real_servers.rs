@@ -99,6 +99,56 @@ async fn a_client_certificate_is_shown() {
     works(|_, user| *user = admin(planes)).await;
 }
 
+/// In a mount namespace of its own, the daemon finds the files that a kubelet puts into every pod.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_credentials_of_the_pod_are_taken_where_the_file_says_in_cluster() {
+    const OWN_MOUNTS: [&str; 3] = ["--user", "--map-root-user", "--mount"];
+    let may = std::process::Command::new("unshare").args(OWN_MOUNTS).arg("true").status();
+    if !may.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: this machine allows no mount namespace, in which a pod's files could be put");
+        return;
+    }
+    let Some(world) = world(|_, _| {}).await else { return };
+    let text = std::fs::read_to_string(world.folder.path().join("kubeconfig")).unwrap();
+    let kubeconfig: Value = serde_json::from_str(&text).unwrap();
+    let (cluster, user) = (&kubeconfig["clusters"][1]["cluster"], &kubeconfig["users"][1]["user"]);
+    let pod = world.folder.path().join("serviceaccount");
+    std::fs::create_dir(&pod).unwrap();
+    let authority = cluster["certificate-authority-data"].as_str().unwrap();
+    let authority = base64::engine::general_purpose::STANDARD.decode(authority).unwrap();
+    std::fs::write(pod.join("ca.crt"), authority).unwrap();
+    std::fs::write(pod.join("token"), user["token"].as_str().unwrap()).unwrap();
+    std::fs::write(pod.join("namespace"), &world.namespace).unwrap();
+    world.write_fleet(2, &json!({}));
+    let mut fleet: Value =
+        serde_yaml::from_str(&std::fs::read_to_string(world.fleet_file()).unwrap()).unwrap();
+    let entry = fleet["clusters"][1].as_object_mut().unwrap();
+    entry.remove("context");
+    entry.remove("kubeconfig");
+    entry.insert("inCluster".into(), json!(true));
+    world.write_text(&serde_yaml::to_string(&fleet).unwrap());
+    world.fill(VERSION).await;
+    let server: http::Uri = cluster["server"].as_str().unwrap().parse().unwrap();
+    let log = world.folder.path().join("pod.log");
+    let there = "run=$(readlink -f /var/run); mount -t tmpfs pod \"$run\"; \
+                 mkdir -p \"$run/secrets/kubernetes.io\"; \
+                 cp -r \"$0\" \"$run/secrets/kubernetes.io/serviceaccount\"; exec \"$@\"";
+    let child = std::process::Command::new("unshare")
+        .args(OWN_MOUNTS)
+        .args(["sh", "-ec", there])
+        .arg(&pod)
+        .args([env!("CARGO_BIN_EXE_polkafleet"), "run", "--fleet"])
+        .arg(world.fleet_file())
+        .env("KUBERNETES_SERVICE_HOST", server.host().unwrap())
+        .env("KUBERNETES_SERVICE_PORT", server.port().unwrap().as_str())
+        .stdin(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let _daemon = Daemon::Process { child, log };
+    is_looked_after(&world, &world.members[1]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_certificate_is_checked_against_the_tls_server_name() {
     works(|cluster, _| cluster["tls-server-name"] = json!("localhost")).await;
