@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -29,6 +30,8 @@ const FRESH: SignedDuration = SignedDuration::from_mins(30);
 const FEW: usize = 3;
 /// The shortest pause between two rounds, however fast fleet time runs: the cluster's other requests need room.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// A node that has become Ready is asked so soon, together with others that have by then: a gate may wait for just that.
+const SOON: SignedDuration = SignedDuration::from_millis(300);
 
 /// What the rounds need.
 pub(super) struct Probes {
@@ -37,6 +40,8 @@ pub(super) struct Probes {
     pub(super) cluster: tokio::sync::watch::Receiver<Arc<Cluster>>,
     pub(super) board: BoardWriter,
     pub(super) clock: Clock,
+    /// Rings when a node has become Ready.
+    pub(super) came_up: Arc<Notify>,
 }
 
 impl Probes {
@@ -48,6 +53,7 @@ impl Probes {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
+                () = self.came_up.notified() => tokio::time::sleep(self.real(SOON)).await,
                 // What was said is old now.
                 () = jumps.next() => tokio::time::sleep(SHORTEST_PAUSE).await,
             }

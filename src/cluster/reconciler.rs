@@ -17,6 +17,7 @@ use tracing::{Instrument as _, Span, debug, field, info_span, warn};
 use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName};
 use crate::leader::Hold;
+use crate::observed::ResourceView;
 use crate::polkadot::{Polkadot, ResourceId, record};
 use crate::reconcile::observe::Caches;
 use crate::reconcile::{self, Beginnings, Inputs, Outcome};
@@ -54,6 +55,8 @@ pub(super) struct Context {
     filled: AtomicUsize,
     /// Rings after every reconcile.
     pub(super) reconciled: Notify,
+    /// Rings when a node has become Ready.
+    pub(super) came_up: Arc<Notify>,
 }
 
 impl Context {
@@ -71,6 +74,7 @@ impl Context {
             seen: DashSet::new(),
             filled: AtomicUsize::new(0),
             reconciled: Notify::new(),
+            came_up: Arc::default(),
         }
     }
 
@@ -162,10 +166,24 @@ async fn reconcile_one(polkadot: Arc<Polkadot>, shared: Arc<Shared>) -> Result<A
     .await
 }
 
-fn publish(context: &Context, id: ResourceId, view: crate::observed::ResourceView) {
+fn publish(context: &Context, id: ResourceId, view: ResourceView) {
+    let known = context.board.view(&context.name);
+    if comes_up(known.as_ref().and_then(|known| known.resources.get(&id)).map(|known| &**known), &view) {
+        context.came_up.notify_one();
+    }
     context.board.publish(&context.name, view);
     context.seen.insert(id);
     context.reconciled.notify_one();
+}
+
+/// Whether a node is Ready that was not, or since another time.
+fn comes_up(known: Option<&ResourceView>, view: &ResourceView) -> bool {
+    let since = |view: &ResourceView| -> Vec<_> {
+        let nodes = view.roles.iter().flat_map(|role| &role.nodes);
+        nodes.filter_map(|node| Some((node.pod.clone(), node.ready_since?))).collect()
+    };
+    let before = known.map(since).unwrap_or_default();
+    since(view).iter().any(|node| !before.contains(node))
 }
 
 /// The span of a reconcile: in the upgrade's trace while the upgrade's step is being made so, else its own.

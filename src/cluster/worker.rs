@@ -221,6 +221,7 @@ impl Worker {
             cluster: self.cluster.clone(),
             board: self.board.clone(),
             clock: self.clock.clone(),
+            came_up: Arc::clone(&context.came_up),
         };
         tasks.watches.spawn(probes.run(self.stop.clone()).in_current_span());
         let mut signs = Signs {

@@ -1,5 +1,7 @@
 //! Figures, printed by scripts/bench; not part of a usual run.
 
+mod waves;
+
 use std::time::{Duration, Instant};
 
 use kube::Api;

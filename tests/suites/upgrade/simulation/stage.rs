@@ -291,7 +291,7 @@ async fn furnish(cluster: &Cluster, random: &mut StdRng) {
     while polkadots.list(&ListParams::default()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    for number in 0..random.random_range(1..3) {
+    for number in 0..random.random_range(1..4) {
         let resource = resource(&format!("r{number}"), random);
         polkadots.create(&PostParams::default(), &resource).await.unwrap();
     }
