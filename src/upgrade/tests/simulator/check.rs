@@ -32,6 +32,8 @@ pub(super) struct Ledger {
     nodes: BTreeMap<(Place, Role, i32), Told>,
     /// Steps that were taken: resource, upgrade, target, attempt.
     given: BTreeSet<(Place, String, String, u32)>,
+    /// When nobody could last tell that the chain moves: no node that nobody touched was seen well.
+    doubt: Option<Timestamp>,
     /// What was broken, with the first decision that did.
     pub(super) broken: BTreeMap<&'static str, String>,
 }
@@ -72,11 +74,29 @@ impl Ledger {
                 self.told.insert(place, view.clone());
             }
         }
+        if !self.is_seen_to_move(world) {
+            self.doubt = Some(world.now);
+        }
         for action in daemon.under_way() {
             if let Some(view) = self.told.get_mut(&action.place) {
                 apply(view, &action.write);
             }
         }
+    }
+
+    /// Whether a node that nobody touched is asked, and well.
+    fn is_seen_to_move(&self, world: &World) -> bool {
+        let well = |(place, view): (&Place, &ResourceView)| {
+            let truth = world.clusters.get(&place.0);
+            let is_asked = truth.is_some_and(|truth| truth.up && truth.lags == 0 && !truth.deaf);
+            is_asked
+                && view.step.is_none()
+                && nodes(view).any(|(role, node)| {
+                    let told = self.nodes.get(&(place.clone(), role.role, node.ordinal));
+                    node.ready_since.is_some() && told.is_some_and(|told| !told.is_sick)
+                })
+        };
+        world.chain_stands.is_none() && self.told.iter().any(well)
     }
 
     /// Another daemon looks: how long a node has been sick already, it does not know.
