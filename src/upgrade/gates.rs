@@ -197,9 +197,11 @@ fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
             continue;
         }
         if !survey.is_ready(cluster) {
-            match upgrade.unreachable {
-                Unreachable::Skip => continue,
-                Unreachable::Wait => return Err(format!("cluster {} cannot be seen", cluster.name)),
+            // What has not been asked yet, or is on its way to us, is not out of reach: it may be in the middle of this.
+            match (upgrade.unreachable, survey.is_out_of_reach(cluster)) {
+                (Unreachable::Skip, true) => continue,
+                (Unreachable::Wait, true) => return Err(format!("cluster {} cannot be seen", cluster.name)),
+                (_, false) => return Err(format!("cluster {} is not looked after yet", cluster.name)),
             }
         }
         for (resource, standing) in survey.owned(upgrade, cluster) {

@@ -111,6 +111,13 @@ impl<'a> Survey<'a> {
         self.view(cluster).is_some_and(|view| view.state == ClusterState::Ready)
     }
 
+    /// Whether it was tried in vain to see the cluster as it is; not where that is only being begun.
+    pub fn is_out_of_reach(&self, cluster: &Cluster) -> bool {
+        use ClusterState::{Connecting, Ready, Standby, Syncing};
+        let state = self.view(cluster).map(|view| &view.state);
+        !matches!(state, None | Some(Connecting | Syncing | Ready | Standby(_)))
+    }
+
     /// Whether a write is under way there.
     pub fn is_unsettled(&self, place: &Place) -> bool {
         self.ground.unsettled.contains(place)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::model::{Model, NEW, OLD, STABLE, Shape, code_of, one_canary, planned, resource};
-use crate::fleet::ClusterName;
+use crate::fleet::{ClusterName, Unreachable};
 use crate::observed::{Blocked, ClusterState, ClusterView, NodeHealth, NodeView, ResourceView, Stuck};
 use crate::polkadot::{Grant, Kind, ResourceId, Role};
 use crate::upgrade::chains::Chain;
@@ -301,4 +301,29 @@ fn an_edit_of_what_came_up_at_an_earlier_target_waits_for_its_turn_and_holds_up_
         (view.roles[0].hash, view.settled_since) = ("edited".into(), None);
     });
     assert!(!rolls(&model));
+}
+
+#[test]
+fn i01_under_skip_a_cluster_that_is_only_being_connected_is_waited_for() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    model.fleet.home = ClusterName::from("c1");
+    model.fleet.upgrades[0].unreachable = Unreachable::Skip;
+    let begins = |state: ClusterState| {
+        let mut board = model.board.clone();
+        Arc::make_mut(board.clusters.get_mut(&ClusterName::from("c0")).unwrap()).state = state;
+        let plan = upgrade::plan(&model.fleet, &board, &Ground::default(), model.now);
+        plan.actions.iter().any(|action| matches!(action.write, Write::Step(_)))
+    };
+    assert!(begins(ClusterState::Unreachable("refused".into())));
+    assert!(begins(ClusterState::NoCrd(None)));
+    for state in [ClusterState::Connecting, ClusterState::Syncing, ClusterState::Standby("another".into())] {
+        assert!(!begins(state.clone()), "{state}");
+    }
 }

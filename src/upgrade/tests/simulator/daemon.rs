@@ -119,6 +119,12 @@ impl Daemon {
         self.board.clusters.get(name).is_some_and(|view| view.state == ClusterState::Ready)
     }
 
+    /// Whether it has tried to reach a cluster in vain.
+    pub(super) fn cannot_reach(&self, name: &ClusterName) -> bool {
+        let view = self.board.clusters.get(name);
+        view.is_some_and(|view| matches!(view.state, ClusterState::Unreachable(_)))
+    }
+
     /// Its own writes that have not arrived yet.
     pub(super) fn under_way(&self) -> impl Iterator<Item = &Action> {
         self.air.iter().filter(|request| request.sender == self.number).map(|request| &request.action)

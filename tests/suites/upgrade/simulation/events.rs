@@ -61,12 +61,14 @@ impl Stage {
         ];
         let (fault, cluster) =
             (faults.choose(random).unwrap(), self.simulated.clusters.choose(random).unwrap());
+        self.ledger.fares(cluster.name(), true);
         cluster.set_faults(|faults| faults.api = fault.clone());
         format!("{}: {fault:?}", cluster.name())
     }
 
     fn mend_apis(&mut self) -> String {
         for cluster in &self.simulated.clusters {
+            self.ledger.fares(cluster.name(), false);
             cluster.set_faults(|faults| (faults.api, faults.pods_unreachable) = (ApiFault::None, false));
         }
         "all API servers are well".into()

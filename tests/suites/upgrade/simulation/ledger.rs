@@ -4,14 +4,14 @@
 //! What a daemon could not know is not held against it: pods that others deleted or that fail of themselves, and edits
 //! of the fleet file in the last seconds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::core::SelectorExt as _;
 use polkafleet::clock::Clock;
-use polkafleet::fleet::{Count, Fleet, Upgrade};
+use polkafleet::fleet::{Count, Fleet, Unreachable, Upgrade};
 use polkafleet::polkadot::TEMPLATE_HASH_ANNOTATION;
 use polkafleet::polkadot::record::{GRANT_ANNOTATION, STEP_ANNOTATION};
 use polkafleet::sandbox::cluster::Cluster;
@@ -29,6 +29,8 @@ pub(super) struct Ledger {
     clusters: Vec<Cluster>,
     clock: Clock,
     known: Mutex<Known>,
+    /// API servers that are ill; or that were, and when that ended.
+    ill: Mutex<BTreeMap<String, Option<Instant>>>,
 }
 
 #[derive(Default)]
@@ -45,7 +47,7 @@ struct Known {
 impl Ledger {
     pub(super) fn new(clusters: Vec<Cluster>, clock: Clock, fleet: &Fleet) -> Self {
         let known = Known { fleets: vec![(Instant::now(), fleet.clone())], ..Known::default() };
-        Self { clusters, clock, known: Mutex::new(known) }
+        Self { clusters, clock, known: Mutex::new(known), ill: Mutex::default() }
     }
 
     pub(super) fn follow(&self, fleet: &Fleet) {
@@ -59,6 +61,22 @@ impl Ledger {
             known.given.clear();
         }
         known.fleets.push((Instant::now(), fleet.clone()));
+    }
+
+    /// From now on a cluster's API server is ill, or well again.
+    pub(super) fn fares(&self, cluster: &str, is_ill: bool) {
+        let mut ill = self.ill.lock().unwrap();
+        if is_ill {
+            ill.insert(cluster.to_owned(), None);
+        } else if let Some(until @ None) = ill.get_mut(cluster) {
+            *until = Some(Instant::now());
+        }
+    }
+
+    /// Whether a daemon may be unable to see it as it is.
+    fn is_ill(&self, cluster: &str) -> bool {
+        let ill = self.ill.lock().unwrap().get(cluster).copied();
+        ill.is_some_and(|until| until.is_none_or(|until| until.elapsed() < OVERTAKEN))
     }
 
     pub(super) fn broken(&self) -> Vec<String> {
@@ -251,7 +269,8 @@ impl Ledger {
     /// What does not hold later stages, as far as can be said from outside.
     fn is_excused(&self, fleet: &Fleet, upgrade: &Upgrade, one: &Truth) -> bool {
         let out = fleet.cluster(&one.cluster.as_str().into()).is_none_or(|cluster| {
-            cluster.paused || cluster.lost || upgrade.unreachable == polkafleet::fleet::Unreachable::Skip
+            let may_skip = upgrade.unreachable == Unreachable::Skip && self.is_ill(&one.cluster);
+            cluster.paused || cluster.lost || may_skip
         });
         let stepped = one.step(&upgrade.client_version);
         let failed = stepped.as_ref().is_some_and(|step| {

@@ -173,6 +173,7 @@ impl Stage {
         let now = self.clock.now();
         self.simulated.chains.with("polkadot", now, |chain| chain.resume(now));
         for cluster in &self.simulated.clusters {
+            self.ledger.fares(cluster.name(), false);
             cluster.set_faults(|faults| *faults = polkafleet::sandbox::faults::Faults::default());
         }
         for running in &self.daemons {

@@ -396,7 +396,8 @@ impl Look<'_> {
                     return true;
                 }
                 if !self.daemon.is_ready(&cluster.name) {
-                    return upgrade.unreachable == Unreachable::Skip;
+                    let is_out_of_reach = self.daemon.cannot_reach(&cluster.name);
+                    return upgrade.unreachable == Unreachable::Skip && is_out_of_reach;
                 }
                 self.owned(upgrade, &cluster.name).all(|(place, view)| {
                     self.is_excluded(view, upgrade) || self.ledger.is_done(place, view, soak, self.world.now)
