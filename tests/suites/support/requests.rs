@@ -108,6 +108,23 @@ impl Member {
         self.requests().iter().filter(is_write).count()
     }
 
+    /// When they were made, by the audit log; a simulated cluster keeps no times.
+    pub fn planner_write_times(&self) -> Vec<jiff::Timestamp> {
+        let Gate::Proxy { audit, .. } = &self.gate else { return vec![] };
+        let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
+        let log = std::fs::read_to_string(audit).unwrap();
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ours = events.filter(|event| {
+            event["user"]["username"] == user.as_str()
+                && event["stage"] == "ResponseComplete"
+                && event["verb"] == "patch"
+                && event["objectRef"]["resource"] == "polkadots"
+                && event["objectRef"]["subresource"].is_null()
+                && event["responseStatus"]["code"] == 200
+        });
+        ours.map(|event| event["requestReceivedTimestamp"].as_str().unwrap().parse().unwrap()).collect()
+    }
+
     /// The pods that the daemon itself has made.
     pub fn pods_made(&self) -> usize {
         let makes = |asking: &&Asking| matches!(&*asking.verb, "create" | "post") && asking.is_pod;

@@ -1,17 +1,19 @@
 //! `status --history`: what was done to which node, when, and on whose approval.
 
+use jiff::Timestamp;
 use polkafleet::polkadot::{Polkadot, Step, record};
 use serde_json::{Value, json};
 
 use super::commands::{NEW, OLD, guarded, run};
 use crate::support::in_both_worlds;
 use crate::support::proxy::Mode;
-use crate::support::world::{Place, World};
+use crate::support::world::{Place, World, upgrade};
 use crate::support::{PATIENCE, eventually};
 
 in_both_worlds! {
     every_step_of_an_approved_upgrade_is_told_once_whichever_daemon_saw_it,
     a_history_that_cannot_be_read_is_an_error_that_says_what_to_do,
+    the_waves_of_plan_are_those_that_were_carried_out,
 }
 
 /// What is told, by cluster: what was done, for which attempt of which upgrade, and who approved it.
@@ -89,5 +91,53 @@ async fn a_history_that_cannot_be_read_is_an_error_that_says_what_to_do(place: P
     assert_eq!(code, 1, "{said}");
     for words in ["kept in the home cluster cluster-1", "polkafleet validate --connect"] {
         assert!(said.contains(words), "{words:?} in {said}");
+    }
+}
+
+/// By what home tells, and on real control planes by their audit logs.
+async fn the_waves_of_plan_are_those_that_were_carried_out(place: Place) {
+    let (world, mut daemon) = World::settled(place, 3, OLD).await;
+    // Nobody carries it out while it is planned.
+    assert!(daemon.terminate().await);
+    world.write_fleet(3, &upgrade(NEW, "0s"));
+    let (code, said) = run(&world, &["plan", "-o", "json"]).await;
+    assert_eq!(code, 3, "{said}");
+    let plan: Value = serde_json::from_str(&said).unwrap();
+    let clusters = |wave: &Value| -> Vec<String> {
+        let steps = wave["steps"].as_array().unwrap().iter();
+        steps.map(|step| step["cluster"].as_str().unwrap().to_owned()).collect()
+    };
+    let waves: Vec<Vec<String>> = plan["waves"].as_array().unwrap().iter().map(clusters).collect();
+    assert_eq!(waves.concat().len(), 3, "{waves:?}");
+    let _daemon = world.daemon();
+    for member in &world.members {
+        member.settles_at(NEW).await;
+    }
+    // A step and two restarts each.
+    let done = ["step", "restartAllowed"];
+    let history = eventually("all is told", PATIENCE, async || {
+        let mut history = told(&world, &[]).await;
+        history.retain(|entry| done.iter().any(|what| entry["what"] == *what));
+        (history.len() == 9).then_some(history)
+    })
+    .await;
+    let by_home = |cluster: &str| -> Vec<Timestamp> {
+        let of_it = history.iter().filter(|entry| entry["cluster"] == cluster);
+        of_it.map(|entry| entry["at"].as_str().unwrap().parse().unwrap()).collect()
+    };
+    is_in_order(&waves, by_home);
+    is_in_order(&waves, |cluster| {
+        let member = world.members.iter().find(|member| member.name == cluster).unwrap();
+        member.planner_write_times()
+    });
+}
+
+/// Whether every write of a wave came after all of the one before.
+fn is_in_order(waves: &[Vec<String>], writes: impl Fn(&str) -> Vec<Timestamp>) {
+    let of_wave = |wave: &[String]| wave.iter().flat_map(|cluster| writes(cluster)).collect::<Vec<_>>();
+    for two in waves.windows(2) {
+        let (before, after) = (of_wave(&two[0]), of_wave(&two[1]));
+        let (last, first) = (before.iter().max(), after.iter().min());
+        assert!(last < first || (last.is_none() && first.is_none()), "{before:?} and then {after:?}");
     }
 }
