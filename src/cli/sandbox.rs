@@ -53,7 +53,8 @@ pub(super) struct SandboxArgs {
     /// What goes wrong during the upgrade, for example production-1=crash-loop. May be given more than once.
     #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help("canary, production-1, production-2, …"))]
     fail: Vec<(String, Wanted)>,
-    /// How much faster than real time the simulated time runs.
+    /// How much faster than real time the simulated time runs. On a
+    /// busy machine a high speed makes nodes late that are not: progressDeadline is 30 simulated minutes.
     #[arg(long, value_name = "X", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
     /// Stay after the upgrade has ended, to look around with kubectl; on a terminal that is so anyway.

@@ -164,7 +164,8 @@ impl<'a> Survey<'a> {
         self.is_half_way(upgrade, cluster, true)
     }
 
-    /// Whether a cluster has certainly begun and is not through: it goes on although it would not be its turn.
+    /// Whether a cluster has certainly begun with the present target and is not through: it goes on although it would not be
+    /// its turn.
     pub fn has_begun(&self, upgrade: &Upgrade, cluster: &Cluster) -> bool {
         self.is_half_way(upgrade, cluster, false)
     }
@@ -175,8 +176,8 @@ impl<'a> Survey<'a> {
             _ if maybe && self.is_unsettled(&(cluster.name.clone(), resource.view.id.clone())) => true,
             Standing::InFlight { deadline } => deadline.is_some() || resource.rolling,
             Standing::Healthy(_) | Standing::Failed(_) => is_stepped(upgrade, &resource.view),
-            // Another target on its way still counts.
-            standing if is_elsewhere(standing) => resource.rolling && resource.view.step.is_some(),
+            // Another target on its way still holds the slot; the new one has its turn to wait for.
+            standing if maybe && is_elsewhere(standing) => resource.rolling && resource.view.step.is_some(),
             _ => false,
         });
         let through = self.owned(upgrade, cluster).all(|(resource, standing)| {

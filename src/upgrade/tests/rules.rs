@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::model::{Model, NEW, OLD, STABLE, Shape, code_of, one_canary, planned, resource};
 use crate::fleet::{ClusterName, Unreachable};
 use crate::observed::{Blocked, ClusterState, ClusterView, NodeHealth, NodeView, ResourceView, Stuck};
-use crate::polkadot::{Grant, Kind, ResourceId, Role};
+use crate::polkadot::{Grant, Kind, ResourceId, Role, Step};
 use crate::upgrade::chains::Chain;
 use crate::upgrade::chart::Chart;
 use crate::upgrade::rolls::{Next, is_outstanding, next};
@@ -326,4 +326,40 @@ fn i01_under_skip_a_cluster_that_is_only_being_connected_is_waited_for() {
     for state in [ClusterState::Connecting, ClusterState::Syncing, ClusterState::Standby("another".into())] {
         assert!(!begins(state.clone()), "{state}");
     }
+}
+
+#[test]
+fn i01_a_new_target_waits_for_its_turn_also_in_a_cluster_that_is_in_flight_with_the_one_before() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry, Kind::Sentry])],
+        width: 1,
+        nodes: 2,
+        delays: vec![10],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    let (canary, production) = (ClusterName::from("c0"), ClusterName::from("c1"));
+    let in_flight = ResourceId { namespace: "n".into(), name: "r0".into() };
+    let at = model.now;
+    model.edit(&production, &in_flight, |view| {
+        view.client_version = Some(NEW.into());
+        view.roles[0].hash = NEW.into();
+        view.settled_since = None;
+        view.step = Some(Step {
+            upgrade: "u".into(),
+            target: NEW.into(),
+            attempt: 1,
+            previous: Some(OLD.into()),
+            finalized: None,
+            approver: None,
+            prepull: false,
+            rolled_back: None,
+            at,
+        });
+    });
+    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    let plan = planned(&model);
+    let steps: Vec<_> = plan.actions.iter().filter(|action| matches!(action.write, Write::Step(_))).collect();
+    assert!(steps.iter().all(|action| action.place.0 == canary), "{steps:?}");
+    assert_eq!(steps.len(), 1, "{:?}", plan.waits);
 }

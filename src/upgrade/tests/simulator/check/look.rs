@@ -61,7 +61,10 @@ impl Look<'_> {
         );
         if self.has_run() {
             expect(!self.is_halted(upgrade), "I6: a step after too many failures");
-            let begun = self.owned(upgrade, &self.cluster.name).any(|(_, view)| has_step(view, upgrade));
+            let is_begun = |view: &ResourceView| {
+                has_step(view, upgrade) && view.step.as_ref().is_some_and(|given| given.target == step.target)
+            };
+            let begun = self.owned(upgrade, &self.cluster.name).any(|(_, view)| is_begun(view));
             if !begun {
                 expect(self.earlier_passed(upgrade, stage), "I1: a step before its stage's turn");
                 let width = match rules.max_concurrent {
