@@ -63,8 +63,18 @@ pub enum ClusterState {
     NoCrd(Option<String>),
     /// We may not do what we have to; with the server's words.
     Forbidden(String),
-    /// Watched, and left to another daemon, which holds its Lease; or the Lease cannot be had, and why.
+    /// Watched, and left to another daemon, which holds its Lease.
     Standby(String),
+    /// Watched, and its Lease cannot be had; in words.
+    NoLease(String),
+}
+
+impl ClusterState {
+    /// Whether everything in it is seen as it is, whoever may write there.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        matches!(self, Self::Ready | Self::Standby(_) | Self::NoLease(_))
+    }
 }
 
 impl fmt::Display for ClusterState {
@@ -84,6 +94,7 @@ impl fmt::Display for ClusterState {
             }
             Self::NoCrd(Some(why)) => write!(f, "the Polkadot CRD is not installed, and cannot be: {why}"),
             Self::Standby(why) => write!(f, "standby: {why}"),
+            Self::NoLease(why) => write!(f, "its Lease cannot be had: {why}"),
             Self::Forbidden(right) => write!(f, "forbidden: {right}; see deploy/rbac.yaml"),
         }
     }

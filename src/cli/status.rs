@@ -56,13 +56,14 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         return history::run(&fleet, args.upgrade.as_deref(), args.output);
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
+    let is_file = sources.file.is_some();
     let ended = runtime.block_on(async {
         let mut look = Look::begin(fleet).await;
         let mut seen = look.now().await;
         if args.watch {
             loop {
                 // From the top of an empty screen.
-                print!("\x1b[H\x1b[J{}", as_text(&seen));
+                print!("\x1b[H\x1b[J{}", as_text(&seen, is_file));
                 tokio::select! {
                     _ = tokio::signal::ctrl_c() => break,
                     () = look.changed() => tokio::time::sleep(PACE).await,
@@ -74,7 +75,7 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
     });
     runtime.shutdown_background();
     if !args.watch && !args.output.print(&as_value(&ended)) {
-        print!("{}", as_text(&ended));
+        print!("{}", as_text(&ended, is_file));
     }
     if is_well(&ended) { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }
@@ -111,9 +112,11 @@ fn as_value(seen: &Instant) -> Value {
     })
 }
 
-fn as_text(seen: &Instant) -> String {
+fn as_text(seen: &Instant, is_file: bool) -> String {
     let mut text = format!("{}\n", seen.leader);
-    for difference in seen.leader.follows().into_iter().flat_map(|theirs| differences(theirs, &seen.fleet)) {
+    // A fleet of one from a flag says nothing of upgrades.
+    let theirs = seen.leader.follows().filter(|_| is_file);
+    for difference in theirs.into_iter().flat_map(|theirs| differences(theirs, &seen.fleet)) {
         let _ = writeln!(text, "  IT FOLLOWS ANOTHER FLEET FILE THAN THIS ONE: {difference}");
     }
     for progress in &seen.plan.progress {

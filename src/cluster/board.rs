@@ -39,7 +39,7 @@ impl BoardWriter {
             view.state = state.clone();
             let seen = view.seen;
             // Who stands by has listed it whole as well.
-            view.seen |= matches!(state, ClusterState::Ready | ClusterState::Standby(_));
+            view.seen |= state.is_watched();
             news || seen != view.seen
         })
     }

@@ -2,7 +2,6 @@
 //! three times for each client, and waits for ever.
 
 use std::io::Read;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::config::{AuthInfo, ExecConfig};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -109,8 +108,6 @@ fn run(exec: &ExecConfig, name: &str, bound: Duration) -> Result<Vec<u8>, Error>
     let info = json!({"apiVersion": exec.api_version, "kind": "ExecCredential", "spec": spec});
     command.env("KUBERNETES_EXEC_INFO", info.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own: what it has started ends with it.
-    command.process_group(0);
     let hint = exec.install_hint.as_ref().map_or_else(String::new, |hint| format!(" ({})", hint.trim()));
     let mut child = command.spawn().map_err(|error| Error::Start(name.to_owned(), error, hint.clone()))?;
     let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
@@ -133,7 +130,7 @@ fn wait(child: &mut Child, bound: Duration) -> std::io::Result<Option<std::proce
             return Ok(Some(ended));
         }
         if begun.elapsed() > bound {
-            kill_group(child)?;
+            kill_all(child)?;
             child.wait()?;
             return Ok(None);
         }
@@ -141,13 +138,30 @@ fn wait(child: &mut Child, bound: Duration) -> std::io::Result<Option<std::proce
     }
 }
 
-/// Kills a plugin that has not been waited for yet, and all that it has started: its number is still its own.
-fn kill_group(child: &mut Child) -> std::io::Result<()> {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    match group.map(|group| kill_process_group(group, Signal::KILL)) {
-        Some(Ok(())) => Ok(()),
-        _ => child.kill(),
+/// Kills a plugin that has not been waited for yet, and all that it has started. It is in our own process group, so that
+/// Ctrl-C ends it with us: its descendants are looked for where the system lists them.
+fn kill_all(child: &mut Child) -> std::io::Result<()> {
+    let mut all = vec![child.id()];
+    let mut next = 0;
+    while let Some(process) = all.get(next) {
+        all.extend(children(*process));
+        next += 1;
     }
+    child.kill()?;
+    for process in all.iter().skip(1).filter_map(|process| Pid::from_raw(i32::try_from(*process).ok()?)) {
+        // It may have ended meanwhile.
+        let _ = kill_process(process, Signal::KILL);
+    }
+    Ok(())
+}
+
+/// The processes that one has started, by Linux' list of them; elsewhere none are known.
+fn children(process: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let parsed =
+        |list: String| list.split_whitespace().filter_map(|one| one.parse().ok()).collect::<Vec<_>>();
+    lists.flat_map(parsed).collect()
 }
 
 /// Reads a pipe to its end, aside: a plugin that fills one must not wait for us.

@@ -11,19 +11,22 @@ use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName};
 use crate::health::probe::probe;
-use crate::observed::{ClusterState, ClusterView, NodeHealth, NodeId, ResourceView};
+use crate::observed::{ClusterView, NodeHealth, NodeId, ResourceView};
 
 use super::board::BoardWriter;
 
 /// Nodes of one cluster that are asked at once.
 const ASKED_AT_ONCE: usize = 8;
-/// The quick pace is so many times the slow one, but no quicker than a second.
+/// The quick pace is so many times the slow one…
 const QUICKER: i32 = 10;
+/// …but no quicker than this.
+const QUICKEST: SignedDuration = SignedDuration::from_secs(1);
 /// After a change the quick pace lasts for so long.
 const FRESH: SignedDuration = SignedDuration::from_mins(30);
 /// A node that was asked less often is asked at the quick pace.
@@ -48,12 +51,17 @@ impl Probes {
     /// Asks until stopped.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         loop {
+            let begun = Instant::now();
             let pause = self.round().await;
             let mut jumps = self.clock.jumps();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
-                () = self.came_up.notified() => tokio::time::sleep(self.real(SOON)).await,
+                () = self.came_up.notified() => {
+                    // No quicker than the quick pace ever is, whatever rings.
+                    let soon = self.real(QUICKEST).saturating_sub(begun.elapsed()).max(self.real(SOON));
+                    tokio::time::sleep(soon).await;
+                }
                 // What was said is old now.
                 () = jumps.next() => tokio::time::sleep(SHORTEST_PAUSE).await,
             }
@@ -65,9 +73,7 @@ impl Probes {
         let settings = self.cluster.borrow_and_update().settings.clone();
         let view = self.board.view(&self.name);
         // A cluster that another daemon looks after is watched all the same: this one may take over.
-        let Some(view) =
-            view.filter(|view| matches!(view.state, ClusterState::Ready | ClusterState::Standby(_)))
-        else {
+        let Some(view) = view.filter(|view| view.state.is_watched()) else {
             return self.real(SignedDuration::from_secs(1)).min(Duration::from_secs(1));
         };
         let bound = Duration::try_from(settings.probe.timeout).unwrap_or_default();
@@ -86,7 +92,7 @@ impl Probes {
         let quick = view.resources.values().any(|resource| is_fresh(resource, &health, self.clock.now()));
         self.board.publish_health(&self.name, health);
         let interval = settings.probe.interval;
-        let pace = if quick { (interval / QUICKER).max(SignedDuration::from_secs(1)) } else { interval };
+        let pace = if quick { (interval / QUICKER).max(QUICKEST) } else { interval };
         self.real(pace).mul_f64(rand::random_range(0.9..=1.0))
     }
 

@@ -123,6 +123,7 @@ impl Trouble {
             Self::Answers(429, message) => {
                 format!("{at} has too many requests (429 {message}); find out who sends them, or wait")
             }
+            Self::Answers(code @ ..500, message) => format!("{at} refuses it ({code} {message})"),
             Self::Answers(code, message) => format!(
                 "{at} answers {code} ({message}); the network is well, the API server is not: ask it for /readyz?verbose"
             ),

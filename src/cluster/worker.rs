@@ -254,8 +254,8 @@ impl Worker {
 
     fn tell(&self, state: &ClusterState) {
         // Those wait for a person.
-        use ClusterState::{Forbidden, NoCrd, Unauthorized};
-        if matches!(state, Unauthorized(_) | Forbidden(_) | NoCrd(_)) {
+        use ClusterState::{Forbidden, NoCrd, NoLease, Unauthorized};
+        if matches!(state, Unauthorized(_) | Forbidden(_) | NoCrd(_) | NoLease(_)) {
             warn!(cluster = %self.name, %state, "The cluster's state changed.");
         } else {
             info!(cluster = %self.name, %state, "The cluster's state changed.");
@@ -350,7 +350,7 @@ impl Worker {
             State::Ours(_) => ClusterState::Ready,
             State::Others(other) => ClusterState::Standby(format!("its Lease is with {other}")),
             State::Failed(why) if why.starts_with("cannot ") => ClusterState::Forbidden(why),
-            State::Failed(why) => ClusterState::Standby(why),
+            State::Failed(why) => ClusterState::NoLease(why),
             State::Unknown => ClusterState::Standby("waiting for its Lease".into()),
         }
     }

@@ -1,8 +1,6 @@
 //! What a fleet file says that may not be meant: it is valid, and may be right. Pure.
 
-use kube::core::SelectorExt as _;
-
-use super::{Cluster, Fleet, Upgrade};
+use super::Fleet;
 
 /// A line for each, with the path in the file.
 #[must_use]
@@ -11,7 +9,7 @@ pub fn remarks(fleet: &Fleet) -> Vec<String> {
     for (index, upgrade) in fleet.upgrades.iter().enumerate() {
         for (number, stage) in upgrade.stages.iter().enumerate() {
             let at = format!("upgrades[{index}].stages[{number}]");
-            if !fleet.clusters.iter().any(|cluster| stage_of(upgrade, cluster) == Some(number)) {
+            if !fleet.clusters.iter().any(|cluster| upgrade.stage_of(cluster) == Some(number)) {
                 lines.push(format!(
                     "{at}.clusters: selects no cluster that an earlier stage leaves over; {}",
                     if stage.optional {
@@ -22,6 +20,9 @@ pub fn remarks(fleet: &Fleet) -> Vec<String> {
                 ));
             }
             let target = &upgrade.client_version;
+            if upgrade.is_expedited() {
+                continue;
+            }
             if let Some(approved) = stage.approved_version.as_ref().filter(|approved| *approved != target) {
                 lines.push(format!(
                     "{at}.approvedVersion: {approved} is not the upgrade's clientVersion, so {target} still needs approval"
@@ -30,10 +31,6 @@ pub fn remarks(fleet: &Fleet) -> Vec<String> {
         }
     }
     lines
-}
-
-fn stage_of(upgrade: &Upgrade, cluster: &Cluster) -> Option<usize> {
-    upgrade.stages.iter().position(|stage| stage.clusters.matches(&cluster.labels))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The upgrades of a fleet: plain data.
 
 use jiff::SignedDuration;
-use kube::core::Selector;
+use kube::core::{Selector, SelectorExt as _};
+
+use super::Cluster;
 
 /// A client version on its way through the fleet.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,20 @@ pub struct Upgrade {
     pub health: Health,
     /// A version is tried by a short-lived pod on every machine where a pod is to restart for it.
     pub prepull: bool,
+}
+
+impl Upgrade {
+    /// The stage of a cluster: the first that selects it.
+    #[must_use]
+    pub fn stage_of(&self, cluster: &Cluster) -> Option<usize> {
+        self.stages.iter().position(|stage| stage.clusters.matches(&cluster.labels))
+    }
+
+    /// Whether the target is the version of the fast lane.
+    #[must_use]
+    pub fn is_expedited(&self) -> bool {
+        self.expedite.as_ref().is_some_and(|expedite| expedite.version == self.client_version)
+    }
 }
 
 /// When a node counts as healthy.

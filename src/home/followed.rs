@@ -56,16 +56,17 @@ pub fn of(fleet: &Fleet) -> Vec<Followed> {
     fleet.upgrades.iter().map(Followed::from).collect()
 }
 
-/// As it stands in the Lease.
+/// As it stands in the Lease, said by the daemon `me`: an older edition that takes the Lease leaves standing what it does not
+/// know.
 #[must_use]
-pub fn written(fleet: &Fleet) -> String {
+pub fn written(me: &str, fleet: &Fleet) -> String {
     // Text and numbers only: that cannot fail.
-    serde_json::to_string(&of(fleet)).unwrap_or_default()
+    serde_json::to_string(&(me, of(fleet))).unwrap_or_default()
 }
 
-/// What stands in the Lease; `None` where it cannot be read, as of another edition of polkafleet.
+/// What stands in the Lease, and who says it; `None` where it cannot be read, as of another edition of polkafleet.
 #[must_use]
-pub fn read(text: &str) -> Option<Vec<Followed>> {
+pub fn read(text: &str) -> Option<(String, Vec<Followed>)> {
     serde_json::from_str(text).ok()
 }
 

@@ -118,7 +118,12 @@ impl Kept {
             (all.records.get(cluster).cloned(), all.versions.get(cluster).cloned())
         };
         let mut record = Record::of(view, known.as_ref().map(|known| &*known.record), now);
-        let mut map = made(&name, RECORD, &record.written().map_err(kube::Error::SerdeError)?);
+        let told = record.history.len();
+        let text = record.written().map_err(kube::Error::SerdeError)?;
+        if record.history.len() < told {
+            debug!(%cluster, "The older half of the cluster's history made room for its resources.");
+        }
+        let mut map = made(&name, RECORD, &text);
         let written = match version {
             None => self.api.create(&PostParams::default(), &map).await?,
             Some(version) => {

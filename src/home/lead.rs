@@ -88,6 +88,17 @@ impl Lead {
         }
     }
 
+    fn keeping(&self, namespace: &str, duration: Duration, says: &watch::Sender<String>) -> Keeping {
+        Keeping {
+            namespace: namespace.to_owned(),
+            name: PLANNER_LEASE,
+            me: self.me.clone(),
+            duration,
+            words: |error| in_words(error, "the home cluster"),
+            says: Some(says.subscribe()),
+        }
+    }
+
     /// As long as home is that cluster, with that client.
     async fn session(
         &mut self,
@@ -101,7 +112,7 @@ impl Lead {
             let fleet = self.fleet.borrow();
             (fleet.home_namespace.clone(), fleet.lease.unsigned_abs() / self.lease_divisor)
         };
-        let says = watch::Sender::new(followed::written(&self.fleet.borrow()));
+        let says = watch::Sender::new(followed::written(&self.me, &self.fleet.borrow()));
         let keeping = self.keeping(&namespace, duration, &says);
         let let_go = stop.child_token();
         let wants = watch::Sender::new(Wish::Have);
@@ -124,7 +135,7 @@ impl Lead {
             if moved || !same || stop.is_cancelled() {
                 break;
             }
-            say(&says, followed::written(&current));
+            say(&says, followed::written(&self.me, &current));
             held.mark_unchanged();
             let state = self.hold.state();
             let seen = self.board.borrow_and_update().clone();
@@ -160,19 +171,6 @@ impl Lead {
         while records.writes.join_next().await.is_some() {}
         let_go.cancel();
         let _ = keeper.await;
-    }
-}
-
-impl Lead {
-    fn keeping(&self, namespace: &str, duration: Duration, says: &watch::Sender<String>) -> Keeping {
-        Keeping {
-            namespace: namespace.to_owned(),
-            name: PLANNER_LEASE,
-            me: self.me.clone(),
-            duration,
-            words: |error| in_words(error, "the home cluster"),
-            says: Some(says.subscribe()),
-        }
     }
 }
 

@@ -85,9 +85,11 @@ fn lasting(resource: &ResourceView) -> ResourceView {
     resource.resource_version = String::new();
     resource.trouble = None;
     resource.prepulls.retain(|_, tried| matches!(tried, Tried::Failed(_)));
+    let version = resource.client_version.as_deref().unwrap_or_default();
     let failed = resource.prepulls.iter_mut().map(|(machine, tried)| {
-        *tried =
-            Tried::Failed(format!("it could not be started on machine {machine} when it was tried there"));
+        *tried = Tried::Failed(format!(
+            "{version} could not be started on machine {machine} when it was tried there"
+        ));
         machine
     });
     let failed: BTreeSet<_> = failed.collect();

@@ -33,9 +33,8 @@ pub const STEP_GATES: [Gate; 10] =
 /// I5: nothing is changed in a cluster that is not seen as it is, or is not ours to change.
 pub fn cluster_is_open(survey: &Survey<'_>, cluster: &Cluster) -> Result<(), Veto> {
     if !survey.is_ready(cluster) {
-        let why =
-            survey.view(cluster).map_or_else(|| "not connected yet".into(), |view| view.state.to_string());
-        return Err((Code::ClusterUnreachable, format!("cluster {} is {why}", cluster.name)));
+        let words = format!("cluster {} is {}", cluster.name, survey.state_of(cluster));
+        return Err((Code::ClusterUnreachable, words));
     }
     if cluster.lost {
         return Err((
@@ -198,11 +197,10 @@ fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
         }
         if !survey.is_ready(cluster) {
             // What has not been asked yet, or is on its way to us, is not out of reach: it may be in the middle of this.
-            match (upgrade.unreachable, survey.is_out_of_reach(cluster)) {
-                (Unreachable::Skip, true) => continue,
-                (Unreachable::Wait, true) => return Err(format!("cluster {} cannot be seen", cluster.name)),
-                (_, false) => return Err(format!("cluster {} is not looked after yet", cluster.name)),
+            if upgrade.unreachable == Unreachable::Skip && survey.is_out_of_reach(cluster) {
+                continue;
             }
+            return Err(format!("cluster {} is {}", cluster.name, survey.state_of(cluster)));
         }
         for (resource, standing) in survey.owned(upgrade, cluster) {
             match soak(survey, upgrade, stage, standing) {
@@ -235,7 +233,11 @@ fn soak(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize, standing: &Standin
         Standing::Ahead => Soak::Done,
         Standing::Healthy(since) => {
             let until = *since
-                + if is_expedited(upgrade) { jiff::SignedDuration::ZERO } else { upgrade.stages[stage].soak };
+                + if upgrade.is_expedited() {
+                    jiff::SignedDuration::ZERO
+                } else {
+                    upgrade.stages[stage].soak
+                };
             if until <= survey.now { Soak::Done } else { Soak::Waiting(format!("soaks until {until:.0}")) }
         }
         Standing::Out(..) | Standing::Failed(_) => Soak::Excluded,
@@ -246,12 +248,7 @@ fn soak(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize, standing: &Standin
 
 /// Whether the cluster belongs to that stage: the first that selects it.
 pub fn is_in_stage(upgrade: &Upgrade, cluster: &Cluster, stage: usize) -> bool {
-    super::survey::stage_of(upgrade, cluster) == Some(stage)
-}
-
-/// Whether the target is the version of the fast lane.
-pub fn is_expedited(upgrade: &Upgrade) -> bool {
-    upgrade.expedite.as_ref().is_some_and(|expedite| expedite.version == upgrade.client_version)
+    upgrade.stage_of(cluster) == Some(stage)
 }
 
 fn is_approved(upgrade: &Upgrade, stage: &Stage) -> bool {
@@ -274,7 +271,8 @@ pub fn approver(upgrade: &Upgrade, stage: &Stage) -> Option<String> {
 fn approval(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     let stage = &candidate.upgrade.stages[candidate.stage];
     let target = &candidate.upgrade.client_version;
-    if stage.approval_required && !is_approved(candidate.upgrade, stage) && !is_expedited(candidate.upgrade) {
+    if stage.approval_required && !is_approved(candidate.upgrade, stage) && !candidate.upgrade.is_expedited()
+    {
         let (upgrade, stage) = (&candidate.upgrade.name, &stage.name);
         let words = format!(
             "stage {stage} needs approval for {target}: polkafleet approve {upgrade} {stage}, or approvedVersion: {target} \

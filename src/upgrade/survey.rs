@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::core::SelectorExt as _;
 
-use crate::fleet::{Cluster, ClusterName, Fleet, Stage, Upgrade};
+use crate::fleet::{Cluster, ClusterName, Fleet, Upgrade};
 use crate::observed::{Board, ClusterState, ClusterView, NodeView, ResourceView};
 use crate::polkadot::{ResourceId, Role};
 
@@ -118,6 +118,11 @@ impl<'a> Survey<'a> {
         !matches!(state, None | Some(Connecting | Syncing | Ready | Standby(_)))
     }
 
+    /// How it is with the cluster, in words.
+    pub fn state_of(&self, cluster: &Cluster) -> String {
+        self.view(cluster).map_or_else(|| "not connected yet".into(), |view| view.state.to_string())
+    }
+
     /// Whether a write is under way there.
     pub fn is_unsettled(&self, place: &Place) -> bool {
         self.ground.unsettled.contains(place)
@@ -135,7 +140,7 @@ impl<'a> Survey<'a> {
 
     /// The clusters of a stage; a cluster that two stages select belongs to the first.
     pub fn clusters_of(&self, upgrade: &'a Upgrade, stage: usize) -> Vec<&'a Cluster> {
-        self.fleet.clusters.iter().filter(|cluster| stage_of(upgrade, cluster) == Some(stage)).collect()
+        self.fleet.clusters.iter().filter(|cluster| upgrade.stage_of(cluster) == Some(stage)).collect()
     }
 
     /// The resources of `upgrade` in a cluster.
@@ -233,7 +238,7 @@ impl<'a> Survey<'a> {
                 // A write under way may be the step that moves it.
                 let waits = || goes_on && !self.goes_before(place, except);
                 let to_come = resource.rolling && moves_validator(resource) && !waits();
-                let reserved = open || self.is_unsettled(place) || to_come;
+                let reserved = open || self.is_unsettled(place) || to_come || is_unproven(resource);
                 reserved
                     || (resource.view.ever_settled
                         && (!self.is_available(resource) || self.was_sick(resource)))
@@ -343,6 +348,16 @@ fn grants_validator(view: &ResourceView) -> bool {
     view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
 }
 
+/// Whether the validator was restarted by permission, and has not been up for long enough to be relied on, whatever has been
+/// decided about it since.
+fn is_unproven(resource: &Surveyed<'_>) -> bool {
+    let view = &resource.view;
+    let up = view.role(Role::Validator).and_then(|role| role.nodes.first()?.ready_since);
+    let restarted = view.grant.as_ref().filter(|_| grants_validator(view)).map(|grant| grant.at);
+    let chart = &resource.chart;
+    up.zip(restarted).is_some_and(|(up, at)| up >= at && chart.now < up + chart.stable_for())
+}
+
 /// The upgrade that owns a resource: the first whose selector matches.
 pub fn upgrade_of<'a>(fleet: &'a Fleet, view: &ResourceView) -> Option<&'a Upgrade> {
     fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&view.labels))
@@ -357,12 +372,7 @@ fn owner<'a>(
 ) -> Option<Owner<'a>> {
     let upgrade = upgrade_of(fleet, view)?;
     let standing = standing(upgrade, view, chart, chain);
-    Some(Owner { upgrade, stage: stage_of(upgrade, cluster), standing })
-}
-
-/// The stage of a cluster: the first that selects it.
-pub fn stage_of(upgrade: &Upgrade, cluster: &Cluster) -> Option<usize> {
-    upgrade.stages.iter().position(|stage: &Stage| stage.clusters.matches(&cluster.labels))
+    Some(Owner { upgrade, stage: upgrade.stage_of(cluster), standing })
 }
 
 fn last_active(view: &ResourceView) -> Option<Timestamp> {

@@ -99,7 +99,7 @@ fn approve_next(fleet: &mut Fleet, made: &Plan, approvals: &mut BTreeSet<(String
     let mut any = false;
     for upgrade in &mut fleet.upgrades {
         for cluster in &clusters {
-            let Some(index) = super::survey::stage_of(upgrade, cluster) else { continue };
+            let Some(index) = upgrade.stage_of(cluster) else { continue };
             let (target, stage) = (upgrade.client_version.clone(), &mut upgrade.stages[index]);
             if stage.approval_required && stage.approved_version.as_ref() != Some(&target) {
                 stage.approved_version = Some(target);
@@ -146,7 +146,7 @@ fn stage_name(fleet: &Fleet, (cluster, _): &Place, step: &Step) -> String {
     let cluster = fleet.cluster(cluster);
     let upgrade = fleet.upgrades.iter().find(|upgrade| upgrade.name == step.upgrade);
     let stage = upgrade.zip(cluster).and_then(|(upgrade, cluster)| {
-        super::survey::stage_of(upgrade, cluster).map(|index| upgrade.stages[index].name.clone())
+        upgrade.stage_of(cluster).map(|index| upgrade.stages[index].name.clone())
     });
     stage.unwrap_or_default()
 }

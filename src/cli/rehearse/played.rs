@@ -8,7 +8,6 @@ use crate::fleet::Fleet;
 use crate::observed::Board;
 use crate::polkadot::Step;
 use crate::upgrade::Place;
-use crate::upgrade::survey::stage_of;
 use crate::upgrade::waves::{Wave, WaveStep};
 
 /// Every step since the curtain rose.
@@ -98,7 +97,7 @@ impl Played {
 fn stage(fleet: &Fleet, (cluster, _): &Place, step: &Step) -> (String, bool) {
     let upgrade = fleet.upgrades.iter().find(|upgrade| upgrade.name == step.upgrade);
     let found = upgrade.zip(fleet.cluster(cluster)).and_then(|(upgrade, cluster)| {
-        let stage = &upgrade.stages[stage_of(upgrade, cluster)?];
+        let stage = &upgrade.stages[upgrade.stage_of(cluster)?];
         let approved = stage.approved_version.as_ref() == Some(&step.target);
         Some((stage.name.clone(), stage.approval_required && !approved))
     });

@@ -17,6 +17,10 @@ fn parts(old: &Cluster, new: &Cluster) -> [Option<String>; 11] {
     };
     let moved = |word: &str, old: String, new: String| (old != new).then(|| format!("{word} {old} -> {new}"));
     let (was, is): (&Settings, &Settings) = (&old.settings, &new.settings);
+    // Whoever adds a field finds this place.
+    let Cluster { name: _, connection: _, labels: _, namespaces: _, paused: _, lost: _, settings: _ } = old;
+    let Settings { image: _, ports: _, metrics_from: _, probe: _, max_nodes_in_flight: _, install_crd: _ } =
+        was;
     let ports = |of: &Settings| {
         let ports = of.ports;
         format!("p2p {} rpc {} ws {} metrics {}", ports.p2p, ports.rpc, ports.ws, ports.metrics)

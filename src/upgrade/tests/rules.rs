@@ -363,3 +363,41 @@ fn i01_a_new_target_waits_for_its_turn_also_in_a_cluster_that_is_in_flight_with_
     assert!(steps.iter().all(|action| action.place.0 == canary), "{steps:?}");
     assert_eq!(steps.len(), 1, "{:?}", plan.waits);
 }
+
+#[test]
+fn i04_a_validator_that_came_up_just_now_counts_until_it_has_been_well_whatever_was_decided_since() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
+        width: 2,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    for _ in 0..2 {
+        let made = planned(&model);
+        model.act(&made);
+    }
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    let first = model.board.clusters.iter().find(|(_, view)| view.resources[&id].grant.is_some());
+    let first = first.unwrap().0.clone();
+    model.now += SignedDuration::from_secs(20);
+    let up = model.now;
+    // It is Ready on its version, the target is another by now, and an edit of it cannot be carried out.
+    model.edit(&first, &id, |view| {
+        let node = &mut view.roles[0].nodes[0];
+        (node.hash, node.version, node.ready_since) = (Some(NEW.into()), Some(NEW.into()), Some(up));
+        (view.roles[0].hash, view.reached) = ("edited".into(), Some(up));
+        view.trouble = Some("a volume cannot shrink".into());
+    });
+    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    let steps = |model: &Model| {
+        planned(model).actions.iter().filter(|action| matches!(action.write, Write::Step(_))).count()
+    };
+    model.now += SignedDuration::from_secs(STABLE / 2);
+    model.ask();
+    assert_eq!(steps(&model), 0, "{:?}", planned(&model).waits);
+    model.now += SignedDuration::from_secs(STABLE);
+    model.ask();
+    assert_eq!(steps(&model), 1, "{:?}", planned(&model).waits);
+}

@@ -90,7 +90,7 @@ impl Ledger {
             let truth = world.clusters.get(&place.0);
             let is_asked = truth.is_some_and(|truth| truth.up && truth.lags == 0 && !truth.deaf);
             is_asked
-                && view.step.is_none()
+                && !is_touched(view, &world.fleet.upgrades)
                 && nodes(view).any(|(role, node)| {
                     let told = self.nodes.get(&(place.clone(), role.role, node.ordinal));
                     node.ready_since.is_some() && told.is_some_and(|told| !told.is_sick)
@@ -224,6 +224,13 @@ fn in_words((cluster, id): &Place, view: &ResourceView) -> String {
         .collect();
     let (step, grant) = (&view.step, &view.grant);
     format!("{cluster} {}: {:?} {step:?} {grant:?} {nodes:?}", id.name, view.client_version)
+}
+
+/// Whether an upgrade has given it the target that it has now: then it may be that version which fails.
+fn is_touched(view: &ResourceView, upgrades: &[Upgrade]) -> bool {
+    view.step.as_ref().is_some_and(|step| {
+        upgrades.iter().any(|one| one.name == step.upgrade && one.client_version == step.target)
+    })
 }
 
 /// The trials of the step's version on machines where it is still to come, if it has to be tried.

@@ -1,5 +1,8 @@
-//! The invariants of the design (section 5), checked when a planner's write has been made, against what is true in the
+//! Invariants of the design (section 5), checked when a planner's write has been made, against what is true in the
 //! clusters at that moment: pods, specs and annotations, read past every fault. Nothing here asks the planner's parts.
+//!
+//! I1 to I9, I11 and I12 are checked, as far as they can be from outside; I10 in that daemons are killed, I13 by the end of
+//! every play. Not here, but in the planner's own simulator: the health of the chain, lost clusters, I14 and I15.
 //!
 //! What a daemon could not know is not held against it: pods that others deleted or that fail of themselves, and edits
 //! of the fleet file in the last seconds.
@@ -19,10 +22,12 @@ use polkafleet::version::{ClientVersion, Order};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::truth::{Truth, is_ready, is_stuck, truth, version_of};
+use super::truth::{Truth, is_hopeless, is_ready, is_stuck, truth, version_of};
 
 /// For so long a decision may be under way that an edit has overtaken.
 const OVERTAKEN: Duration = Duration::from_secs(45);
+/// What has lasted for so long in fleet time was seen, also by a daemon that began meanwhile.
+const SEEN: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the planners wrote, and what was wrong with it.
 pub(super) struct Ledger {
@@ -40,7 +45,6 @@ struct Known {
     /// Steps that were taken: cluster, resource, target, attempt, with what was before.
     given: BTreeSet<(String, String, String, u64)>,
     steps: usize,
-    grants: usize,
     broken: Vec<String>,
 }
 
@@ -87,10 +91,6 @@ impl Ledger {
         self.known.lock().unwrap().steps
     }
 
-    pub(super) fn grants(&self) -> usize {
-        self.known.lock().unwrap().grants
-    }
-
     /// A write was made: what holds then is checked.
     pub(super) fn wrote(&self, daemon: usize, cluster: &str, uri: &str, body: &[u8]) {
         let patch: Value = serde_json::from_slice(body).unwrap();
@@ -118,10 +118,7 @@ impl Ledger {
                 }
                 wrong
             }
-            (_, Some(grant)) => {
-                known.grants += 1;
-                known.holding(|fleet| self.grant(fleet, grant, own, &all))
-            }
+            (_, Some(grant)) => known.holding(|fleet| self.grant(fleet, grant, own, &all)),
             _ => vec![],
         };
         if !wrong.is_empty() {
@@ -156,6 +153,9 @@ impl Ledger {
             own.pods.iter().map(version_of).all(|running| newer(&running)),
             "I7: a step to an older version",
         );
+        let Count::Number(tolerated) = upgrade.max_failures else { unreachable!("a number was written") };
+        let failed = all.iter().filter(|one| self.has_failed(upgrade, one)).count();
+        expect(failed <= tolerated as usize, "I6: a step after too many failures");
         let others = || all.iter().filter(|one| (&one.cluster, &one.name) != (&own.cluster, &own.name));
         let in_cluster =
             others().filter(|one| one.cluster == own.cluster && self.is_moving(upgrade, one)).count();
@@ -259,6 +259,22 @@ impl Ledger {
             && one.reached(target).is_none_or(|reached| reached < at)
             // A trial may have failed.
             && (step["prepull"] != true || one.pods.iter().any(|pod| version_of(pod) == target))
+    }
+
+    /// Whether it certainly failed by this target and attempt, and every daemon has had time to see it.
+    fn has_failed(&self, upgrade: &Upgrade, one: &Truth) -> bool {
+        let Some(step) = one.step(&upgrade.client_version) else { return false };
+        let at: Timestamp = step["at"].as_str().unwrap().parse().unwrap();
+        // After a retry the kubelet has to try once more.
+        let again = if step["previous"] == step["target"] { SignedDuration::from_mins(11) } else { SEEN };
+        step["attempt"].as_u64() == Some(upgrade.attempt.into())
+            && one.object["spec"]["clientVersion"] == step["target"]
+            && one.object["spec"]["hold"].is_null()
+            && self.clock.now() >= at + again
+            && !self.is_ill(&one.cluster)
+            && one.pods.iter().any(|pod| {
+                version_of(pod) == upgrade.client_version && is_hopeless(pod, self.clock.now() - SEEN)
+            })
     }
 
     fn is_recent(&self, granted: &Value) -> bool {

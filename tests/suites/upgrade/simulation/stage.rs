@@ -154,7 +154,7 @@ impl Stage {
         let api: Api<Pod> = Api::namespaced(cluster.backstage("stage"), NAMESPACE);
         let listed = api.list(&ListParams::default()).await.unwrap();
         let nodes = listed.items.iter().filter(|pod| pod.name_any().contains("-sset-"));
-        nodes.map(ResourceNameExt::name).collect()
+        nodes.map(kube::ResourceExt::name_any).collect()
     }
 
     pub(super) async fn delete_pod(&self, cluster: &Cluster, pod: &str) {
@@ -227,17 +227,6 @@ impl Stage {
             }
         }
         unfinished
-    }
-}
-
-/// So that a pod's name can be asked for by path.
-trait ResourceNameExt {
-    fn name(&self) -> String;
-}
-
-impl ResourceNameExt for Pod {
-    fn name(&self) -> String {
-        self.name_any()
     }
 }
 

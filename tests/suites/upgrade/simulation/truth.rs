@@ -106,6 +106,13 @@ pub(super) fn is_ready(pod: &Value) -> bool {
         && conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }
 
+/// Whether it was made before that moment, and its kubelet cannot start it.
+pub(super) fn is_hopeless(pod: &Value, since: Timestamp) -> bool {
+    let made: Timestamp = pod["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
+    let reason = pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_str();
+    made < since && reason.is_some_and(|reason| ["ImagePullBackOff", "CrashLoopBackOff"].contains(&reason))
+}
+
 pub(super) fn is_stuck(pod: &Value) -> bool {
     let container = &pod["status"]["containerStatuses"][0];
     !container["state"]["waiting"]["reason"].is_null()

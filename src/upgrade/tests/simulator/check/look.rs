@@ -387,8 +387,9 @@ impl Look<'_> {
             && self.world.chain_stands.is_none()
             && self.daemon.is_ready(&place.0)
             && !self.world.stood_lately()
-            && self.ledger.doubt.is_none_or(|doubt| doubt < step.at)
-            && ((late && down) || nodes(view).any(stuck_there) || trial_failed(view))
+            && ((late && down && self.ledger.doubt.is_none_or(|doubt| doubt < step.at))
+                || nodes(view).any(stuck_there)
+                || trial_failed(view))
     }
 
     fn earlier_passed(&self, upgrade: &Upgrade, stage: usize) -> bool {
