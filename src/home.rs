@@ -68,7 +68,7 @@ impl std::fmt::Display for NoSteps {
             }
             Self::Standby(other) => write!(f, "the daemon {other} leads; this one stands by"),
             Self::TakingOver => {
-                f.write_str("taking over from a daemon that fell silent; its last writes are waited for")
+                f.write_str("taking over: what an earlier daemon may still have on its way is waited for")
             }
             Self::ClockSkew(seconds) => write!(
                 f,

@@ -187,8 +187,9 @@ async fn decide_at_home(
     let (upgrade, leader) = agreed(&client, fleet, in_file, what, name).await?;
     let by = user(&client).await;
     let (target, at) = (upgrade.client_version.clone(), Timestamp::now());
-    let decision =
-        Decision { version: Some(target.clone()), by: by.clone(), at, reason: args.reason.clone() };
+    // It is shown on terminals.
+    let reason = args.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let decision = Decision { version: Some(target.clone()), by: by.clone(), at, reason };
     let change = |control: &mut Control| change(control, &upgrade, what, &decision);
     let control = decide(&client, &fleet.home_namespace, change).await.map_err(|error| {
         let why = match &error {
@@ -212,8 +213,9 @@ async fn decide_at_home(
             format!("{by} wants attempt {attempt} of upgrade {name}: what failed at {target} is tried again.")
         }
     };
+    let said = format!("{said} Written to home, cluster {}, namespace {}.", home.name, fleet.home_namespace);
     // It counts from then on.
-    Ok(leader.map_or_else(|| said.clone(), |leader| format!("{said}\n{leader}.")))
+    Ok(leader.map_or_else(|| said.clone(), |leader| format!("{said}\nThere {leader}.")))
 }
 
 fn change(control: &mut Control, upgrade: &Followed, what: &What, decision: &Decision) {

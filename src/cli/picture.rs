@@ -19,6 +19,11 @@ pub(super) fn node(node: &NodeView) -> String {
     }
 }
 
+/// A node of a cluster that is not seen: what it ran when it was.
+pub(super) fn unseen(node: &NodeView) -> String {
+    format!("{}  not seen now", node.version.as_deref().unwrap_or("no version yet"))
+}
+
 /// How far a stage is, drawn.
 pub(super) fn bar(stage: &StageProgress) -> String {
     let full = (BAR * stage.healthy).checked_div(stage.total).unwrap_or(0);

@@ -147,7 +147,9 @@ fn as_text(seen: &Instant, is_file: bool) -> String {
             let trouble = resource.trouble.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
             let _ = writeln!(text, "  {}{trouble}", resource.id);
             for node in resource.roles.iter().flat_map(|role| &role.nodes) {
-                let _ = writeln!(text, "    {:<28} {}", node.pod, picture::node(node));
+                let is_seen = view.is_some_and(|view| view.state.is_watched());
+                let words = if is_seen { picture::node(node) } else { picture::unseen(node) };
+                let _ = writeln!(text, "    {:<28} {words}", node.pod);
             }
         }
     }

@@ -114,7 +114,13 @@ fn run(exec: &ExecConfig, name: &str, bound: Duration) -> Result<Vec<u8>, Error>
     let ended = wait(&mut child, bound).map_err(|error| Error::Start(name.to_owned(), error, hint))?;
     let Some(ended) = ended else { return Err(Error::Hung { command: name.to_owned() }) };
     // A grandchild may hold the pipe although the plugin has ended.
-    let take = |pipe: mpsc::Receiver<Vec<u8>>| pipe.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+    let take = |pipe: mpsc::Receiver<Vec<u8>>| {
+        let (mut said, until) = (vec![], Instant::now() + Duration::from_secs(1));
+        while let Ok(part) = pipe.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            said.extend(part);
+        }
+        said
+    };
     if ended.success() {
         return Ok(take(out));
     }
@@ -169,10 +175,13 @@ fn read(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     if let Some(mut pipe) = pipe {
         thread::spawn(move || {
-            let mut said = vec![];
-            // What was read until it failed is what there is.
-            let _ = pipe.read_to_end(&mut said);
-            let _ = sender.send(said);
+            let mut part = [0; 4096];
+            // What was read until it failed is what there is; nobody may wait for more.
+            while let Ok(length @ 1..) = pipe.read(&mut part) {
+                if sender.send(part[..length].to_vec()).is_err() {
+                    break;
+                }
+            }
         });
     }
     receiver

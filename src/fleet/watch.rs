@@ -103,6 +103,8 @@ struct Follower {
     unreadable: BTreeMap<Option<PathBuf>, String>,
     /// When all this is told again.
     reminder: Reminder,
+    /// Whether it was loaded here before.
+    is_loaded: bool,
 }
 
 impl Follower {
@@ -114,7 +116,8 @@ impl Follower {
         let files = sources.file.iter().cloned().collect();
         let (rejected, unreadable) = (vec![], BTreeMap::new());
         let (named, loaded, reminder) = (Named::new(), Content::new(), Reminder::default());
-        Self { sources, fleet, credentials, files, named, loaded, rejected, unreadable, reminder }
+        let is_loaded = false;
+        Self { sources, fleet, credentials, files, named, loaded, rejected, unreadable, reminder, is_loaded }
     }
 
     /// Loads the files if they have changed, or if a person `asked` for it.
@@ -190,7 +193,8 @@ impl Follower {
                 if !std::mem::take(&mut self.rejected).is_empty() {
                     info!("The fleet file is valid again.");
                 }
-                if !replace(&self.fleet, new) && asked {
+                let again = std::mem::replace(&mut self.is_loaded, true);
+                if !replace(&self.fleet, new) && asked && again {
                     info!("The fleet file was read again: it says what it said.");
                 }
             }

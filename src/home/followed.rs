@@ -84,12 +84,32 @@ pub fn differences(theirs: &[Followed], fleet: &Fleet) -> Vec<String> {
                 "upgrade {name} goes to {} there, to {} here",
                 known.client_version, upgrade.client_version
             )),
-            Some(_) => {}
+            Some(known) => words.extend(other_parts(&known, upgrade)),
         }
     }
     let more = theirs.iter().filter(|known| find(&ours, &known.name).is_none());
     words.extend(more.map(|known| format!("it has upgrade {}, which is not in this one", known.name)));
     words
+}
+
+fn other_parts(there: &Followed, here: &Followed) -> Vec<String> {
+    let name = &here.name;
+    let paused = |one: &Followed| if one.paused { "paused" } else { "not paused" };
+    let stages = |one: &Followed| {
+        let stages = one.stages.iter();
+        let words = stages.map(|stage| {
+            if stage.approval { format!("{} (approval)", stage.name) } else { stage.name.clone() }
+        });
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let parts = [
+        (there.paused != here.paused).then(|| format!("is {} there, {} here", paused(there), paused(here))),
+        (there.attempt != here.attempt)
+            .then(|| format!("has attempt {} there, {} here", there.attempt, here.attempt)),
+        (there.stages != here.stages)
+            .then(|| format!("has the stages {} there, {} here", stages(there), stages(here))),
+    ];
+    parts.into_iter().flatten().map(|part| format!("upgrade {name} {part}")).collect()
 }
 
 /// The upgrade of that name; otherwise what there is instead, in words.

@@ -341,10 +341,12 @@ pub fn validator_budget(
     }
     let down = survey.validators_down(&resource.view.chain, place, goes_on);
     let budget = survey.fleet.validators.max_unavailable as usize;
-    if down + 1 > budget {
+    if down.len() + 1 > budget {
         let words = format!(
-            "{down} validators of chain {} are unavailable or rolling already; {budget} may be (validators.maxUnavailable)",
-            resource.view.chain
+            "{} of chain {}'s validators are unavailable or rolling already ({}); {budget} may be (validators.maxUnavailable)",
+            down.len(),
+            resource.view.chain,
+            down.join(", ")
         );
         return Err((Code::ValidatorBudget, words));
     }

@@ -305,6 +305,8 @@ fn write_is_over(survey: &Survey<'_>, place: &Place) -> Result<(), Veto> {
         return Err((Code::TakingOver, words));
     }
     if !survey.is_recorded(&place.0) {
+        // Of what cannot be seen there is nothing to write down.
+        survey.fleet.cluster(&place.0).map_or(Ok(()), |cluster| gates::cluster_is_open(survey, cluster))?;
         let words = format!("what cluster {} runs is being written down in home", place.0);
         return Err((Code::RecordPending, words));
     }
@@ -400,7 +402,9 @@ fn wake(survey: &Survey<'_>) -> Option<Timestamp> {
         let chart = &resource.chart;
         let well = nodes(&resource.view).filter_map(|(role, node)| chart.well(&resource.view, role, node));
         moments.extend(well.map(|well| well.since + chart.stable_for()));
-        if let Some(grant) = &resource.view.grant {
+        // Of a permission that is used up nothing changes any more.
+        let open = rolls::is_under_way(upgrade, chart, &resource.view);
+        if let Some(grant) = resource.view.grant.as_ref().filter(|_| open) {
             let deadline =
                 upgrade.map_or(super::survey::PROGRESS_DEADLINE, |upgrade| upgrade.progress_deadline);
             moments.push(grant.at + deadline);

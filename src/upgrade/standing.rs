@@ -132,7 +132,8 @@ fn since_step(
         }
         _ if chart.now >= deadline
             && !is_excused(resource, chart, chain, deadline)
-            && !was_well(resource, chart, deadline) =>
+            && !was_well(resource, chart, deadline)
+            && !waits_for_turn(upgrade, resource, chart) =>
         {
             let within = format!("not healthy within {:#}", upgrade.progress_deadline);
             Standing::Failed(match (prepull::untried(Some(upgrade), resource), chart.ill(resource)) {
@@ -148,16 +149,37 @@ fn since_step(
     }
 }
 
-/// From when the deadline counts: from the step, until all of it came up. What restarts after that does so for somebody's
-/// edit, in its own time; and while that waits for permission nothing can be late, unless a node is sick.
+/// From when the deadline counts: from the step, or from the last restart that was permitted for it, until all of it came
+/// up. What restarts after that does so for somebody's edit, in its own time; and while that waits for permission nothing
+/// can be late, unless a node is sick.
 pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &Chain) -> Option<Timestamp> {
-    let Some(reached) = resource.reached.filter(|at| *at >= step.at) else { return Some(step.at) };
+    let Some(reached) = resource.reached.filter(|at| *at >= step.at) else {
+        let granted = resource
+            .grant
+            .as_ref()
+            .filter(|grant| resource.role(grant.role).is_some_and(|role| role.hash == grant.hash));
+        return Some(granted.map_or(step.at, |grant| grant.at.max(step.at)));
+    };
     let is_sick = |(role, node)| chart.is_sick(resource, role, node, chain.resumed);
     if resource.roll_pending() && !rolls::is_outstanding(chart, resource) && !nodes(resource).any(is_sick) {
         return None;
     }
     let later = resource.grant.as_ref().map(|grant| grant.at).filter(|at| *at >= reached);
     Some(later.unwrap_or(step.at))
+}
+
+/// Whether all that is missing is permission to restart, which other nodes hold up: what was restarted so far is well, and
+/// what is still to be restarted runs. A wait for somebody else is nobody's failure.
+fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart) -> bool {
+    let is_well = |(role, node): (&RoleView, &NodeView)| {
+        let is_outdated = node.is_outdated(&role.hash);
+        if is_outdated { node.ready_since.is_some() } else { chart.is_healthy(resource, role, node) }
+    };
+    resource.trouble.is_none()
+        && resource.roll_pending()
+        && !rolls::is_outstanding(chart, resource)
+        && prepull::untried(Some(upgrade), resource).is_none()
+        && nodes(resource).all(is_well)
 }
 
 /// Past the deadline and not failed: the chain stands still, a node that syncs is on its way, or nobody can ask.

@@ -222,7 +222,7 @@ impl<'a> Survey<'a> {
 
     /// Validators of a chain that are unavailable or about to be, without that of `except`; where that one `goes_on`, without
     /// those that it goes before, too.
-    pub fn validators_down(&self, chain: &str, except: &Place, goes_on: bool) -> usize {
+    pub fn validators_down(&self, chain: &str, except: &Place, goes_on: bool) -> Vec<String> {
         self.resources
             .iter()
             .filter(|(place, resource)| {
@@ -243,7 +243,8 @@ impl<'a> Survey<'a> {
                     || (resource.view.ever_settled
                         && (!self.is_available(resource) || self.was_sick(resource)))
             })
-            .count()
+            .map(|(place, _)| format!("{} {}", place.0, place.1))
+            .collect()
     }
 
     /// Whether the resource's validator is known to be running, Ready, and not known to be sick.

@@ -103,7 +103,9 @@ impl Checker<'_> {
         match read {
             Ok(known) if known.contains(context) => Some(connection),
             Ok(known) => {
-                let remedy = suggestion(context, &known, &format!("it has {}", known.join(", ")));
+                let has =
+                    if known.is_empty() { "no context; is it cut off?".into() } else { known.join(", ") };
+                let remedy = suggestion(context, &known, &format!("it has {has}"));
                 self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
                 None
             }

@@ -206,13 +206,15 @@ fn a_pod_that_fits_on_no_machine_has_failed_only_when_none_was_added_for_a_while
 #[test]
 fn a_higher_attempt_tries_again_what_failed_and_disturbs_nothing_that_is_on_its_way() {
     let mut model = one_canary();
-    let plan = planned(&model);
-    model.act(&plan);
+    for _ in 0..2 {
+        let made = planned(&model);
+        model.act(&made);
+    }
     model.fleet.upgrades[0].attempt = 2;
     let is_step = |plan: &Plan| plan.actions.iter().any(|action| matches!(action.write, Write::Step(_)));
     let plan = planned(&model);
     assert!(!is_step(&plan), "{:?}", plan.actions);
-    // Past the deadline of its step it has failed.
+    // What does not come up by the deadline has failed.
     model.now += SignedDuration::from_secs(1800);
     model.ask();
     let plan = planned(&model);
@@ -400,4 +402,44 @@ fn i04_a_validator_that_came_up_just_now_counts_until_it_has_been_well_whatever_
     model.now += SignedDuration::from_secs(STABLE);
     model.ask();
     assert_eq!(steps(&model), 1, "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn i06_who_waits_for_others_validators_is_not_late() {
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Validator])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    for _ in 0..2 {
+        let made = planned(&model);
+        model.act(&made);
+    }
+    let (canary, other) = (ClusterName::from("c0"), ClusterName::from("c1"));
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    assert!(model.board.clusters[&canary].resources[&id].grant.is_some());
+    // Its sentry is through; then a validator elsewhere goes away, and takes the budget.
+    let up = model.now;
+    model.edit(&canary, &id, |view| {
+        let node = &mut view.roles[0].nodes[0];
+        (node.hash, node.version, node.ready_since) = (Some(NEW.into()), Some(NEW.into()), Some(up));
+        (view.settled_since, view.reached) = (None, None);
+    });
+    Arc::make_mut(model.board.clusters.get_mut(&other).unwrap()).state =
+        ClusterState::Unreachable("refused".into());
+    model.now += SignedDuration::from_hours(3);
+    model.ask();
+    let plan = planned(&model);
+    assert!(plan.progress[0].halted.is_none(), "{:?}", plan.progress);
+    assert!(plan.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", plan.waits);
+    // When it is back, it goes on, with all the time that a restart has.
+    Arc::make_mut(model.board.clusters.get_mut(&other).unwrap()).state = ClusterState::Ready;
+    let made = planned(&model);
+    assert!(made.actions.iter().any(|action| matches!(action.write, Write::Grant(_))), "{:?}", made.waits);
+    model.act(&made);
+    model.now += SignedDuration::from_mins(29);
+    assert!(planned(&model).progress[0].halted.is_none());
 }

@@ -204,7 +204,8 @@ impl Look<'_> {
     /// Whether it was given a version by an upgrade, is not healthy at it, and may still become so.
     fn is_moving(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(step) = &view.step else { return false };
-        let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let late = restarted_last(view, step) + SignedDuration::from_secs(DEADLINE) <= self.world.now
+            && !self.waits_for_turn(place, view);
         let is_edited =
             has_reached(view, step) && nodes(view).any(|(role, node)| node.is_outdated(&role.hash));
         view.client_version.as_ref() == Some(&step.target)
@@ -213,6 +214,23 @@ impl Look<'_> {
             && !is_stuck(view)
             && !trial_failed(view)
             && !self.ledger.is_done(place, view, STABLE, self.world.now)
+    }
+
+    /// Whether all that it lacks is permission, which others hold up.
+    fn waits_for_turn(&self, place: &Place, view: &ResourceView) -> bool {
+        let outdated = |(role, node): &(&RoleView, &NodeView)| node.is_outdated(&role.hash);
+        let well = |(role, node): (&RoleView, &NodeView)| {
+            if node.is_outdated(&role.hash) {
+                node.ready_since.is_some()
+            } else {
+                self.ledger.is_well(place, role.role, node, STABLE, self.world.now)
+            }
+        };
+        view.trouble.is_none()
+            && nodes(view).any(|one| outdated(&one))
+            && !self.has_open_grant(place, view)
+            && trials(view).all(|tried| tried == Some(&Tried::Succeeded))
+            && nodes(view).all(well)
     }
 
     fn is_flying(&self, cluster: &Cluster, upgrade: &Upgrade) -> bool {
@@ -367,7 +385,8 @@ impl Look<'_> {
             .as_ref()
             .map(|grant| grant.at)
             .filter(|at| view.reached.is_some_and(|reached| *at >= reached));
-        let from = if has_reached(view, step) { edited.unwrap_or(step.at) } else { step.at };
+        let from =
+            if has_reached(view, step) { edited.unwrap_or(step.at) } else { restarted_last(view, step) };
         let late = from + SignedDuration::from_secs(DEADLINE) <= self.world.now;
         let down =
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
@@ -429,6 +448,13 @@ impl Look<'_> {
             || is_stuck(view)
             || trial_failed(view)
     }
+}
+
+/// When it was last permitted to restart for the step, or when that was taken.
+fn restarted_last(view: &ResourceView, step: &Step) -> jiff::Timestamp {
+    let granted =
+        view.grant.as_ref().filter(|grant| view.role(grant.role).is_some_and(|role| role.hash == grant.hash));
+    granted.map_or(step.at, |grant| grant.at.max(step.at))
 }
 
 /// Whether all of it came up after the step.
