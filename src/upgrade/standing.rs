@@ -133,7 +133,7 @@ fn since_step(
         _ if chart.now >= deadline
             && !is_excused(resource, chart, chain, deadline)
             && !was_well(resource, chart, deadline)
-            && !waits_for_turn(upgrade, resource, chart) =>
+            && !waits_for_turn(upgrade, resource, chart, chain) =>
         {
             let within = format!("not healthy within {:#}", upgrade.progress_deadline);
             Standing::Failed(match (prepull::untried(Some(upgrade), resource), chart.ill(resource)) {
@@ -170,16 +170,27 @@ pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &
 
 /// Whether all that is missing is permission to restart, which other nodes hold up: what was restarted so far is well, and
 /// what is still to be restarted runs. A wait for somebody else is nobody's failure.
-fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart) -> bool {
+pub fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     let is_well = |(role, node): (&RoleView, &NodeView)| {
-        let is_outdated = node.is_outdated(&role.hash);
-        if is_outdated { node.ready_since.is_some() } else { chart.is_healthy(resource, role, node) }
+        let Some(since) = node.ready_since else { return false };
+        // Whoever began to look a moment ago does not know yet that it is healthy.
+        let may_be_healthy =
+            || since + chart.stable_for() <= chart.now && !chart.is_sick(resource, role, node, chain.resumed);
+        node.is_outdated(&role.hash) || may_be_healthy()
     };
     resource.trouble.is_none()
         && resource.roll_pending()
-        && !rolls::is_outstanding(chart, resource)
+        && !is_unused(resource)
         && prepull::untried(Some(upgrade), resource).is_none()
         && nodes(resource).all(is_well)
+}
+
+/// Whether the pod that may restart has not done so yet.
+fn is_unused(resource: &ResourceView) -> bool {
+    resource.grant.as_ref().is_some_and(|grant| {
+        let role = resource.role(grant.role).filter(|role| role.hash == grant.hash);
+        role.is_some_and(|role| role.outdated().any(|node| node.ordinal == grant.ordinal))
+    })
 }
 
 /// Past the deadline and not failed: the chain stands still, a node that syncs is on its way, or nobody can ask.

@@ -16,7 +16,7 @@ use crate::polkadot::{ResourceId, Role};
 
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
-use super::standing::{Standing, has_validator, standing};
+use super::standing::{Standing, counts_from, has_validator, standing, waits_for_turn};
 use super::{Code, Ground, Place};
 
 /// How long a node may take where no upgrade owns the resource: the default of an upgrade.
@@ -408,6 +408,8 @@ fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, cha
     is_elsewhere(&owner.standing)
         && current
         && !healthy
-        && super::standing::counts_from(view, step, chart, chain)
-            .is_some_and(|from| chart.now < from + owner.upgrade.progress_deadline)
+        && counts_from(view, step, chart, chain).is_some_and(|from| {
+            let late = from + owner.upgrade.progress_deadline <= chart.now;
+            !late || waits_for_turn(owner.upgrade, view, chart, chain)
+        })
 }

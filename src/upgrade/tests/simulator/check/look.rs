@@ -204,8 +204,9 @@ impl Look<'_> {
     /// Whether it was given a version by an upgrade, is not healthy at it, and may still become so.
     fn is_moving(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(step) = &view.step else { return false };
-        let late = restarted_last(view, step) + SignedDuration::from_secs(DEADLINE) <= self.world.now
-            && !self.waits_for_turn(place, view);
+        let from = if has_reached(view, step) { step.at } else { restarted_last(view, step) };
+        let late =
+            from + SignedDuration::from_secs(DEADLINE) <= self.world.now && !self.waits_for_turn(place, view);
         let is_edited =
             has_reached(view, step) && nodes(view).any(|(role, node)| node.is_outdated(&role.hash));
         view.client_version.as_ref() == Some(&step.target)
@@ -223,12 +224,14 @@ impl Look<'_> {
             if node.is_outdated(&role.hash) {
                 node.ready_since.is_some()
             } else {
-                self.ledger.is_well(place, role.role, node, STABLE, self.world.now)
+                let told = self.ledger.nodes.get(&(place.clone(), role.role, node.ordinal));
+                told.is_some_and(|told| !told.is_sick)
+                    && self.ledger.is_well(place, role.role, node, STABLE, self.world.now)
             }
         };
         view.trouble.is_none()
             && nodes(view).any(|one| outdated(&one))
-            && !self.has_open_grant(place, view)
+            && !is_unused(view)
             && trials(view).all(|tried| tried == Some(&Tried::Succeeded))
             && nodes(view).all(well)
     }
@@ -448,6 +451,14 @@ impl Look<'_> {
             || is_stuck(view)
             || trial_failed(view)
     }
+}
+
+/// Whether the pod that may restart has not done so.
+fn is_unused(view: &ResourceView) -> bool {
+    view.grant.as_ref().is_some_and(|grant| {
+        let role = view.role(grant.role).filter(|role| role.hash == grant.hash);
+        role.is_some_and(|role| role.outdated().any(|node| node.ordinal == grant.ordinal))
+    })
 }
 
 /// When it was last permitted to restart for the step, or when that was taken.
