@@ -104,7 +104,7 @@ async fn the_crd_is_installed_where_the_fleet_file_says_so_and_nowhere_else() {
     .await;
     world.members[0].settles_at(VERSION).await;
     assert!(world.members[1].polkadots().get_opt("polkadot-cr").await.is_err());
-    says(&daemon, "the Polkadot CRD is not installed; kubectl apply -f deploy/crd.yaml").await;
+    says(&daemon, "the Polkadot CRD is not installed; kubectl apply --server-side -f deploy/crd.yaml").await;
 }
 
 /// On a real control plane: in the sandbox everybody may do everything.
