@@ -74,7 +74,10 @@ async fn is_set(member: &Member, version: &str) {
 async fn i02_i09_clusters_of_a_stage_go_one_by_one_and_to_the_target_of_now(place: Place) {
     let (world, _daemon) = World::settled(place, 3, OLD).await;
     let one = json!({"maxConcurrent": 1});
-    world.write_fleet(3, &to(NEW, &one));
+    let mut first = to(NEW, &one);
+    // The next cluster's turn comes only after the target is another.
+    first["upgrades"][0]["health"]["stableFor"] = json!("20m");
+    world.write_fleet(3, &first);
     is_set(&world.members[0], NEW).await;
     world.write_fleet(3, &to(NEWER, &one));
     let all = all_at(&world, NEWER).await;
