@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 pub(super) enum Leader {
     /// This one, which has spoken of late; with the upgrades that it follows, if it says so.
     Is(String, Option<Vec<Followed>>),
-    /// This one did, and has fallen silent, if its clock and ours agree.
+    /// This one did, and has fallen silent.
     Was(String, Timestamp),
     /// None: the Lease was let go, or never held.
     None,
@@ -29,7 +29,7 @@ pub(super) enum Leader {
 }
 
 impl Leader {
-    /// Reads the Lease once.
+    /// Reads the Lease; where its holder seems to have fallen silent, again a few seconds later.
     ///
     /// # Errors
     /// Where it cannot be read; in words.

@@ -70,7 +70,8 @@ pub fn read(text: &str) -> Option<(String, Vec<Followed>)> {
     serde_json::from_str(text).ok()
 }
 
-/// Where the daemon that leads has other targets than this fleet file, each in words.
+/// Where the daemon that leads has other upgrades than this fleet file, or other targets, attempts, pauses or stages, each in
+/// words.
 #[must_use]
 pub fn differences(theirs: &[Followed], fleet: &Fleet) -> Vec<String> {
     let ours = of(fleet);

@@ -93,7 +93,7 @@ pub fn is_stale(resource: &ResourceView) -> bool {
 }
 
 /// The role of a permission, if it is for the template that is wanted now.
-fn current<'a>(resource: &'a ResourceView, grant: &Grant) -> Option<&'a RoleView> {
+pub fn current<'a>(resource: &'a ResourceView, grant: &Grant) -> Option<&'a RoleView> {
     resource.role(grant.role).filter(|role| role.hash == grant.hash)
 }
 

@@ -154,10 +154,7 @@ fn since_step(
 /// can be late, unless a node is sick.
 pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &Chain) -> Option<Timestamp> {
     let Some(reached) = resource.reached.filter(|at| *at >= step.at) else {
-        let granted = resource
-            .grant
-            .as_ref()
-            .filter(|grant| resource.role(grant.role).is_some_and(|role| role.hash == grant.hash));
+        let granted = resource.grant.as_ref().filter(|grant| rolls::current(resource, grant).is_some());
         return Some(granted.map_or(step.at, |grant| grant.at.max(step.at)));
     };
     let is_sick = |(role, node)| chart.is_sick(resource, role, node, chain.resumed);
@@ -188,8 +185,8 @@ pub fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart,
 /// Whether the pod that may restart has not done so yet.
 fn is_unused(resource: &ResourceView) -> bool {
     resource.grant.as_ref().is_some_and(|grant| {
-        let role = resource.role(grant.role).filter(|role| role.hash == grant.hash);
-        role.is_some_and(|role| role.outdated().any(|node| node.ordinal == grant.ordinal))
+        rolls::current(resource, grant)
+            .is_some_and(|role| role.outdated().any(|node| node.ordinal == grant.ordinal))
     })
 }
 

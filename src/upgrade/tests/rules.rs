@@ -18,6 +18,14 @@ use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
 
 type Edit = Box<dyn Fn(&mut Model)>;
 
+/// The first step, and the first permission to restart.
+fn begin(model: &mut Model) {
+    for _ in 0..2 {
+        let made = planned(model);
+        model.act(&made);
+    }
+}
+
 #[test]
 fn what_must_not_move_does_not_and_says_why() {
     let id = ResourceId { namespace: "n".into(), name: "r0".into() };
@@ -206,10 +214,7 @@ fn a_pod_that_fits_on_no_machine_has_failed_only_when_none_was_added_for_a_while
 #[test]
 fn a_higher_attempt_tries_again_what_failed_and_disturbs_nothing_that_is_on_its_way() {
     let mut model = one_canary();
-    for _ in 0..2 {
-        let made = planned(&model);
-        model.act(&made);
-    }
+    begin(&mut model);
     model.fleet.upgrades[0].attempt = 2;
     let is_step = |plan: &Plan| plan.actions.iter().any(|action| matches!(action.write, Write::Step(_)));
     let plan = planned(&model);
@@ -258,10 +263,7 @@ fn an_empty_stage_says_so_and_one_whose_turn_has_come_waits_for_nobody() {
 #[test]
 fn what_does_not_start_fails_again_after_a_retry_only_once_the_kubelet_has_tried_again() {
     let mut model = one_canary();
-    for _ in 0..2 {
-        let made = planned(&model);
-        model.act(&made);
-    }
+    begin(&mut model);
     let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
     let why = Stuck { reason: "ImagePullBackOff".into(), words: None, since: None };
     model.edit(&name, &id, |view| view.roles[0].nodes[0].stuck = Some(why));
@@ -279,10 +281,7 @@ fn what_does_not_start_fails_again_after_a_retry_only_once_the_kubelet_has_tried
 #[test]
 fn an_edit_of_what_came_up_at_an_earlier_target_waits_for_its_turn_and_holds_up_nobody() {
     let mut model = one_canary();
-    for _ in 0..2 {
-        let made = planned(&model);
-        model.act(&made);
-    }
+    begin(&mut model);
     let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
     let now = model.now + SignedDuration::from_secs(STABLE / 2);
     model.now = now;
@@ -376,10 +375,7 @@ fn i04_a_validator_that_came_up_just_now_counts_until_it_has_been_well_whatever_
         broken: None,
     };
     let mut model = Model::new(&shape);
-    for _ in 0..2 {
-        let made = planned(&model);
-        model.act(&made);
-    }
+    begin(&mut model);
     let id = ResourceId { namespace: "n".into(), name: "r0".into() };
     let first = model.board.clusters.iter().find(|(_, view)| view.resources[&id].grant.is_some());
     let first = first.unwrap().0.clone();
@@ -414,10 +410,7 @@ fn i06_who_waits_for_others_validators_is_not_late() {
         broken: None,
     };
     let mut model = Model::new(&shape);
-    for _ in 0..2 {
-        let made = planned(&model);
-        model.act(&made);
-    }
+    begin(&mut model);
     let (canary, other) = (ClusterName::from("c0"), ClusterName::from("c1"));
     let id = ResourceId { namespace: "n".into(), name: "r0".into() };
     assert!(model.board.clusters[&canary].resources[&id].grant.is_some());

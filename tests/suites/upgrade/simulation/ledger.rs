@@ -1,8 +1,9 @@
 //! Invariants of the design (section 5), checked when a planner's write has been made, against what is true in the
 //! clusters at that moment: pods, specs and annotations, read past every fault. Nothing here asks the planner's parts.
 //!
-//! I1 to I9, I11 and I12 are checked, as far as they can be from outside; I10 in that daemons are killed, I13 by the end of
-//! every play. Not here, but in the planner's own simulator: the health of the chain, lost clusters, I14 and I15.
+//! I1 to I7, I9, I11 and I12 are checked, as far as they can be from outside; I10 in that daemons are killed, I13 by the end of
+//! every play. Not here, but in the planner's own simulator: the health of the chain, lost clusters,
+//! clusters that join and leave (I8), I14 and I15.
 //!
 //! What a daemon could not know is not held against it: pods that others deleted or that fail of themselves, and edits
 //! of the fleet file in the last seconds.
