@@ -66,10 +66,11 @@ impl Ledger {
                 let place = (name.clone(), id.clone());
                 let noted = !cluster.paused && !cluster.lost && view.held.is_none();
                 for (role, node) in nodes(view) {
-                    // Who cannot be asked does not say it.
-                    let is_sick = !truth.deaf && world.is_sick(&place, role.role, node.ordinal);
+                    let is_sick = world.is_sick(&place, role.role, node.ordinal);
                     let told = self.nodes.entry((place.clone(), role.role, node.ordinal)).or_default();
-                    told.hear(node, is_sick && world.chain_stands.is_none(), noted, world.now);
+                    // Who cannot be asked is what it said last.
+                    let says = (!truth.deaf).then_some(is_sick && world.chain_stands.is_none());
+                    told.hear(node, says, noted, world.now);
                 }
                 self.told.insert(place, view.clone());
             }
@@ -159,13 +160,14 @@ impl Ledger {
 }
 
 impl Told {
-    fn hear(&mut self, node: &NodeView, is_sick: bool, noted: bool, now: Timestamp) {
+    fn hear(&mut self, node: &NodeView, says: Option<bool>, noted: bool, now: Timestamp) {
         if self.ready_since != node.ready_since {
             *self = Self { ready_since: node.ready_since, anchor: node.ready_since, ..Self::default() };
         }
         if self.asked.is_some_and(|asked| now.duration_since(asked) > GAP) {
             (self.sick_since, self.asked_since) = (None, None);
         }
+        let Some(is_sick) = says else { return };
         (self.asked, self.is_sick) = (Some(now), is_sick);
         self.asked_since.get_or_insert(now);
         if node.ready_since.is_none() {
