@@ -1,6 +1,7 @@
 //! Fleet time: the time that soaks, deadlines and records are measured in. It is handed to whoever decides or waits.
 //!
-//! In production it is the machine's clock. In the sandbox it is virtual: it may run faster than real time, and jump,
+//! In production it is the machine's clock as it was at the start, or as home corrected it since, and a steady one from
+//! there: when somebody sets the machine's clock, no soak and no deadline is over by that. In the sandbox it is virtual: it may run faster than real time, and jump,
 //! so that a day of soak passes in a second. Time limits of requests are not fleet time; they are always real.
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,9 +21,24 @@ pub struct Clock(Source);
 
 #[derive(Clone)]
 enum Source {
-    /// The machine's, and how many seconds it is behind the home cluster's.
-    Machine(Arc<AtomicI64>),
+    Machine(Arc<Machine>),
     Virtual(Arc<Virtual>),
+}
+
+struct Machine {
+    /// What the machine's clock showed then.
+    base: Timestamp,
+    since: Instant,
+    /// So many seconds were added by corrections.
+    corrected: AtomicI64,
+}
+
+impl Machine {
+    fn now(&self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.since.elapsed()).unwrap_or(SignedDuration::MAX);
+        let corrected = SignedDuration::from_secs(self.corrected.load(Ordering::Relaxed));
+        self.base.saturating_add(passed.saturating_add(corrected)).unwrap_or(Timestamp::MAX)
+    }
 }
 
 struct Virtual {
@@ -51,7 +67,8 @@ impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn machine() -> Self {
-        Self(Source::Machine(Arc::default()))
+        let (base, since) = (Timestamp::now(), Instant::now());
+        Self(Source::Machine(Arc::new(Machine { base, since, corrected: AtomicI64::new(0) })))
     }
 
     /// A virtual clock that shows `start` now and runs `speed` times as fast as real time.
@@ -65,15 +82,12 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::Machine(behind) => {
-                let behind = SignedDuration::from_secs(behind.load(Ordering::Relaxed));
-                Timestamp::now().saturating_add(behind).unwrap_or(Timestamp::MAX)
-            }
+            Source::Machine(machine) => machine.now(),
             Source::Virtual(clock) => clock.pace().now(),
         }
     }
 
-    /// The time, as the machine has it.
+    /// The time that the machine's clock shows, whatever was done to it.
     #[must_use]
     pub fn uncorrected(&self) -> Timestamp {
         match &self.0 {
@@ -82,13 +96,13 @@ impl Clock {
         }
     }
 
-    /// Corrects the machine's clock by what another one, which counts, is ahead of it. That is known to a second or two
-    /// only: less is left alone, so that the time does not go to and fro.
-    pub fn correct(&self, ahead: SignedDuration) {
-        if let Source::Machine(behind) = &self.0
-            && ahead.as_secs().abs_diff(behind.load(Ordering::Relaxed)) > SMALLEST_CORRECTION
-        {
-            behind.store(ahead.as_secs(), Ordering::Relaxed);
+    /// Corrects fleet time to `right`, the time of a clock that counts. That is known to a second or two only: less is left
+    /// alone, so that the time does not go to and fro.
+    pub fn correct(&self, right: Timestamp) {
+        let Source::Machine(machine) = &self.0 else { return };
+        let behind = right.duration_since(machine.now()).as_secs();
+        if behind.unsigned_abs() > SMALLEST_CORRECTION {
+            machine.corrected.fetch_add(behind, Ordering::Relaxed);
         }
     }
 
@@ -200,5 +214,29 @@ mod tests {
         assert!(shown >= later);
         clock.set_speed(1.0);
         assert!(clock.now() >= shown);
+    }
+
+    #[test]
+    fn home_corrects_fleet_time_and_less_than_it_can_know_is_left_alone() {
+        let clock = Clock::machine();
+        clock.correct(clock.now() + SignedDuration::from_secs(25));
+        let ahead = |clock: &Clock| clock.now().duration_since(Timestamp::now()).as_secs();
+        assert!((20..=25).contains(&ahead(&clock)), "{}", ahead(&clock));
+        let before = ahead(&clock);
+        clock.correct(clock.now() - SignedDuration::from_secs(1));
+        assert!(before.abs_diff(ahead(&clock)) <= 1);
+        clock.correct(Timestamp::now());
+        assert!(ahead(&clock).abs() <= 3, "{}", ahead(&clock));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fleet_time_follows_a_steady_clock_and_not_the_machines() {
+        let clock = Clock::machine();
+        let start = clock.now();
+        // The machine's own clock stands meanwhile, as far as anybody can see.
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        let passed = clock.now().duration_since(start).as_secs();
+        assert!((3_600..3_660).contains(&passed), "{passed}");
+        assert!(clock.uncorrected().duration_since(start).as_secs() < 3_000);
     }
 }

@@ -145,7 +145,7 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
     };
     let since = health.samples.iter().rev().try_fold(last, without_gap).unwrap_or_else(|since| since);
     let looked = last.duration_since(since) >= STANDSTILL;
-    Some(Progress { stands: stands.then_some(moved), height, ended, rose_ever, rising, looked })
+    Some(Progress { stands: stands.then_some(moved), last, height, ended, rose_ever, rising, looked })
 }
 
 /// How a node's finalised height moves.
@@ -153,6 +153,8 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
 pub struct Progress {
     /// Since when it has stood still, if it does.
     pub stands: Option<Timestamp>,
+    /// When it said so last.
+    pub last: Timestamp,
     /// Where it is.
     pub height: u64,
     /// When it last went on after a standstill.

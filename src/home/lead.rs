@@ -213,7 +213,7 @@ async fn follow_clock(client: &Client, clock: &Clock, skews: &watch::Sender<Opti
                     "This machine's clock and home's differ; no steps are taken until they agree."
                 );
             } else {
-                clock.correct(skew);
+                clock.correct(clock.uncorrected() + skew);
             }
             skews.send_replace(Some(skew));
         }

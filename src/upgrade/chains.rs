@@ -75,5 +75,13 @@ fn judge(all: &[(bool, Progress)]) -> Chain {
     let stalled = control.iter().filter_map(|one| one.stands).max().filter(|_| all_stand);
     // One that still stands was not asked since, or is sick by itself.
     let resumed = control.iter().filter(|one| one.stands.is_none()).map(|one| one.ended).min().flatten();
-    Chain { stalled, resumed, is_unknown }
+    Chain { stalled, resumed: resumed.or_else(|| went_on(&nodes, &control)), is_unknown }
+}
+
+/// When some node went on, if the control group all stands and was in part not asked since: it may go on as well.
+fn went_on(nodes: &[&(bool, Progress)], control: &[&Progress]) -> Option<Timestamp> {
+    let ended =
+        nodes.iter().filter(|(_, one)| one.stands.is_none()).filter_map(|(_, one)| one.ended).min()?;
+    let all_stand = control.iter().all(|one| one.stands.is_some());
+    (all_stand && control.iter().any(|one| one.last < ended)).then_some(ended)
 }

@@ -402,6 +402,7 @@ fn wake(survey: &Survey<'_>) -> Option<Timestamp> {
         let chart = &resource.chart;
         let well = nodes(&resource.view).filter_map(|(role, node)| chart.well(&resource.view, role, node));
         moments.extend(well.map(|well| well.since + chart.stable_for()));
+        moments.extend(super::survey::proven_at(resource));
         // Of a permission that is used up nothing changes any more.
         let open = rolls::is_under_way(upgrade, chart, &resource.view);
         if let Some(grant) = resource.view.grant.as_ref().filter(|_| open) {

@@ -349,14 +349,17 @@ fn grants_validator(view: &ResourceView) -> bool {
     view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
 }
 
-/// Whether the validator was restarted by permission, and has not been up for long enough to be relied on, whatever has been
-/// decided about it since.
-fn is_unproven(resource: &Surveyed<'_>) -> bool {
+/// When a validator that was restarted by permission has been up for long enough to be relied on, whatever has been decided
+/// about it since; `None` where it was not, or is not up.
+pub fn proven_at(resource: &Surveyed<'_>) -> Option<Timestamp> {
     let view = &resource.view;
-    let up = view.role(Role::Validator).and_then(|role| role.nodes.first()?.ready_since);
-    let restarted = view.grant.as_ref().filter(|_| grants_validator(view)).map(|grant| grant.at);
-    let chart = &resource.chart;
-    up.zip(restarted).is_some_and(|(up, at)| up >= at && chart.now < up + chart.stable_for())
+    let up = view.role(Role::Validator).and_then(|role| role.nodes.first()?.ready_since)?;
+    let restarted = view.grant.as_ref().filter(|_| grants_validator(view))?.at;
+    (up >= restarted).then(|| up + resource.chart.stable_for())
+}
+
+fn is_unproven(resource: &Surveyed<'_>) -> bool {
+    proven_at(resource).is_some_and(|at| resource.chart.now < at)
 }
 
 /// The upgrade that owns a resource: the first whose selector matches.

@@ -337,6 +337,33 @@ fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sic
 }
 
 #[test]
+fn a_validator_that_was_not_asked_since_one_that_has_its_step_went_on_is_not_taken_for_a_sick_one() {
+    let mut model = two_validators();
+    model.act(&planned(&model));
+    model.pass(600);
+    let (before, at) = (model.now - SignedDuration::from_secs(20), model.now);
+    says(&mut model, "c0", |health| {
+        finalises_nothing(health);
+        let mut again = health.samples.back().unwrap().clone();
+        (again.at, again.finalized) = (at, again.finalized + 1);
+        health.note(Ok(again));
+    });
+    says(&mut model, "c1", |health| {
+        finalises_nothing(health);
+        health.samples.back_mut().unwrap().at = before;
+    });
+    let on_the_other = |plan: &Plan| plan.actions.iter().any(|one| one.place.0 == ClusterName::from("c1"));
+    assert!(!on_the_other(&planned(&model)), "{:?}", planned(&model).actions);
+    // Asked again, and it still stands: then it is sick by itself, and has nothing to lose.
+    says(&mut model, "c1", |health| {
+        let mut again = health.samples.back().unwrap().clone();
+        again.at = at;
+        health.note(Ok(again));
+    });
+    assert!(on_the_other(&planned(&model)), "{:?}", planned(&model).waits);
+}
+
+#[test]
 fn a_validator_that_was_sick_when_it_last_answered_is_not_counted_on() {
     let mut model = two_validators();
     model.pass(600);

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::look::Look;
 use super::daemon::Daemon;
-use super::world::{DEADLINE, STABLE, World, apply};
+use super::world::{DEADLINE, DRIFT, STABLE, World, apply};
 use crate::fleet::{Cluster, ClusterName, Count, Unreachable, Upgrade};
 use crate::observed::health::DIP;
 use crate::observed::{NodeView, ResourceView, RoleView, Tried};
@@ -129,14 +129,25 @@ impl Ledger {
             self.broken.insert("I8: a write to a cluster that has left", format!("{action:?}"));
             return;
         };
-        let look =
-            Look { ledger: &*self, world, daemon, place: &action.place, view: &view, cluster: &cluster };
-        let broken = match &action.write {
-            Write::Step(step) => look.step(step),
-            Write::Grant(grant) => look.grant(grant),
-            Write::Rollback(step) => look.rollback(step),
-            Write::Health(_) | Write::Epoch(_) | Write::Revoke => look.open(),
+        let (place, view, cluster) = (&action.place, &view, &cluster);
+        let broken_at = |now| {
+            let look = Look { ledger: &*self, world, daemon, place, view, cluster, now };
+            match &action.write {
+                Write::Step(step) => look.step(step),
+                Write::Grant(grant) => look.grant(grant),
+                Write::Rollback(step) => look.rollback(step),
+                Write::Health(_) | Write::Epoch(_) | Write::Revoke => look.open(),
+            }
         };
+        let mut broken = broken_at(world.now);
+        // Right at one of the moments that it may be is right.
+        for now in doubtful_moments(world) {
+            if broken.is_empty() {
+                break;
+            }
+            let then = broken_at(now);
+            broken.retain(|what| then.contains(what));
+        }
         for what in broken {
             self.broken.entry(what).or_insert_with(|| {
                 let of_fleet: Vec<String> =
@@ -149,7 +160,7 @@ impl Ledger {
                 .is_some_and(|role| role.nodes.iter().any(|node| node.ordinal == grant.ordinal))
         };
         if let Write::Grant(grant) = &action.write
-            && !role_nodes(&view, grant)
+            && !role_nodes(view, grant)
         {
             self.broken.insert("a permission for a pod that is not wanted", format!("{action:?}"));
         }
@@ -182,6 +193,12 @@ impl Told {
             self.anchor = Some(now);
         }
     }
+}
+
+/// What else may be called now: stamps of a clock that was set meanwhile are wrong by up to so much, against each other twice.
+fn doubtful_moments(world: &World) -> impl Iterator<Item = Timestamp> {
+    let shifts: &[i64] = if world.was_ahead { &[1, -1, DRIFT, -DRIFT, 2 * DRIFT, -2 * DRIFT] } else { &[] };
+    shifts.iter().map(|shift| world.now + SignedDuration::from_secs(*shift))
 }
 
 fn key(place: &Place, step: &Step) -> (Place, String, String, u32) {

@@ -92,7 +92,7 @@ impl Daemon {
                 for role in &one.roles {
                     for node in &role.nodes {
                         let known = health.entry((id.namespace.clone(), node.pod.clone())).or_default();
-                        let blocked = Blocked { at: world.now, why: "refused".into() };
+                        let blocked = Blocked { at: world.shown(), why: "refused".into() };
                         let answer = world.sample(&place, role.role, node).filter(|_| !truth.deaf);
                         let answer = answer.ok_or(blocked);
                         NodeHealth::note(Arc::make_mut(known), answer);
@@ -142,7 +142,7 @@ impl Daemon {
             }
             if home_is_up {
                 let known = home.records.get(name).map(|known| Arc::clone(&known.record));
-                let record = Arc::new(Record::of(view, known.as_deref(), world.now));
+                let record = Arc::new(Record::of(view, known.as_deref(), world.shown()));
                 home.records.insert(name.clone(), Remembered { version: String::new(), record });
             } else {
                 unrecorded.push(name.clone());
@@ -155,7 +155,7 @@ impl Daemon {
             ..Ground::default()
         };
         let board = remembered(&self.board, &world.fleet, &home.records);
-        plan_with(gates, &world.fleet, &board, &ground, world.now)
+        plan_with(gates, &world.fleet, &board, &ground, world.shown())
     }
 
     /// Sends one write.

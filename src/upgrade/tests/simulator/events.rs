@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::Simulation;
-use super::world::{FIRST, Fault, Shape, version};
+use super::world::{DRIFT, FIRST, Fault, Shape, version};
 use crate::observed::Tried;
 use crate::polkadot::{Kind, Role};
 use crate::upgrade::Place;
@@ -42,6 +42,8 @@ pub(super) enum Event {
     /// Writes take so long from now on.
     Latency(u32),
     LoseAnswers(bool),
+    /// The daemon's clock is so many seconds ahead from now on.
+    Clock(i64),
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +149,7 @@ fn events() -> impl Strategy<Value = Event> {
         3 => (0..4_u32).prop_map(Event::Kill),
         2 => (0..3_u32).prop_map(Event::Latency),
         2 => any::<bool>().prop_map(Event::LoseAnswers),
+        1 => (-DRIFT..=DRIFT).prop_map(Event::Clock),
     ]
 }
 
@@ -191,6 +194,7 @@ impl Simulation {
             }
             Event::Kill(late) => self.replace_daemon(*late),
             Event::Latency(ticks) => self.daemon.latency = *ticks,
+            Event::Clock(ahead) => self.world.set_clock(*ahead),
             Event::LoseAnswers(lost) => self.daemon.loses_answers = *lost,
         }
     }

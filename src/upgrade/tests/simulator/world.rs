@@ -18,6 +18,8 @@ use crate::upgrade::{Place, Write};
 pub(super) const FIRST: u32 = 6;
 /// How long all must have been well.
 pub(super) const STABLE: i64 = 60;
+/// A clock is wrong by no more than so many seconds.
+pub(super) const DRIFT: i64 = 15;
 /// Each upgrade's deadline.
 pub(super) const DEADLINE: i64 = 1800;
 
@@ -86,6 +88,10 @@ pub(super) struct World {
     pub(super) faults: Vec<Fault>,
     /// How the next trials of a version end: well, if nothing is said.
     pub(super) trials: Vec<Tried>,
+    /// How far the daemon's clock is ahead of the true one, in seconds; the pods' times are the true one's.
+    pub(super) ahead: i64,
+    /// Whether it ever was.
+    pub(super) was_ahead: bool,
     /// Since when the chain stands still.
     pub(super) chain_stands: Option<Timestamp>,
     stood: SignedDuration,
@@ -179,6 +185,8 @@ impl World {
             now: Timestamp::from_second(1_000_000).unwrap(),
             faults: vec![],
             trials: vec![],
+            ahead: 0,
+            was_ahead: false,
             chain_stands: None,
             stood: SignedDuration::ZERO,
             resumed: None,
@@ -211,6 +219,16 @@ impl World {
             (view.id.clone(), view)
         });
         self.clusters.insert(name, Truth { up: true, resources: resources.collect(), ..Truth::default() });
+    }
+
+    /// What the daemon's clock shows.
+    pub(super) fn shown(&self) -> Timestamp {
+        self.now + SignedDuration::from_secs(self.ahead)
+    }
+
+    /// Somebody sets the daemon's clock, or home corrects it.
+    pub(super) fn set_clock(&mut self, ahead: i64) {
+        (self.ahead, self.was_ahead) = (ahead, self.was_ahead || ahead != 0);
     }
 
     /// Every resource.
@@ -331,7 +349,7 @@ impl World {
             .collect();
         let members: BTreeSet<ClusterName> =
             self.fleet.clusters.iter().map(|cluster| cluster.name.clone()).collect();
-        let now = self.now;
+        let (now, shown) = (self.now, self.shown());
         for (name, truth) in &mut self.clusters {
             if !truth.up || !members.contains(name) {
                 continue;
@@ -344,7 +362,7 @@ impl World {
                         restarted = reconcile(view, edits);
                         try_version(view, truth.tried.entry(id.clone()), &mut self.trials);
                     }
-                    settle(view, now);
+                    settle(view, now, shown);
                 });
                 for (role, ordinal) in restarted {
                     let delay = self.shape.delays[self.restarts % self.shape.delays.len()];
@@ -379,7 +397,7 @@ impl World {
         let finalized = fate.and_then(|fate| fate.sick).map_or(height(self.now), height);
         let best = height(self.now).min(finalized + 2);
         Some(Sample {
-            at: self.now,
+            at: self.shown(),
             version: None,
             best,
             finalized,
@@ -473,7 +491,7 @@ fn try_version(view: &mut ResourceView, last: Entry<'_, ResourceId, Timestamp>, 
 }
 
 /// As the worker's status has it, but that every dip counts.
-fn settle(view: &mut ResourceView, now: Timestamp) {
+fn settle(view: &mut ResourceView, now: Timestamp, shown: Timestamp) {
     let version = view.client_version.clone();
     let nodes = view.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node)));
     let since: Option<Vec<Timestamp>> = nodes
@@ -484,6 +502,6 @@ fn settle(view: &mut ResourceView, now: Timestamp) {
     let step = view.step.as_ref().filter(|step| Some(&step.target) == view.client_version.as_ref());
     let begun = step.map_or(Timestamp::MIN, |step| step.at);
     if view.settled_since.is_some() && view.reached.is_none_or(|reached| reached < begun) {
-        view.reached = Some(now);
+        view.reached = Some(shown);
     }
 }

@@ -12,6 +12,8 @@ pub(super) struct Look<'a> {
     pub(super) place: &'a Place,
     pub(super) view: &'a ResourceView,
     pub(super) cluster: &'a Cluster,
+    /// Now, as far as clocks agree about it.
+    pub(super) now: jiff::Timestamp,
 }
 
 impl Look<'_> {
@@ -122,10 +124,10 @@ impl Look<'_> {
         );
         let target = role.nodes.iter().find(|node| node.ordinal == grant.ordinal);
         let is_broken = target.is_some_and(|node| node.ready_since.is_none());
-        let (world, place) = (self.world, self.place);
+        let place = self.place;
         let others_well = nodes(self.view)
             .filter(|(role, node)| !node.is_outdated(&role.hash))
-            .all(|(role, node)| self.ledger.is_well(place, role.role, node, STABLE, world.now));
+            .all(|(role, node)| self.ledger.is_well(place, role.role, node, STABLE, self.now));
         expect(
             is_broken || !self.view.ever_settled || others_well,
             "I3: a second pod of a resource before the first is healthy",
@@ -149,7 +151,7 @@ impl Look<'_> {
 
     /// Whether the daemon must know that the chain stands still: it has looked for long at nodes that nobody touched.
     fn is_known_to_stand(&self) -> bool {
-        let long = |since| self.world.now.duration_since(since) > SignedDuration::from_mins(15);
+        let long = |since| self.now.duration_since(since) > SignedDuration::from_mins(15);
         let is_well = |name: &ClusterName| {
             let truth = &self.world.clusters[name];
             truth.up && truth.lags == 0 && !truth.deaf
@@ -206,7 +208,7 @@ impl Look<'_> {
         let Some(step) = &view.step else { return false };
         let from = if has_reached(view, step) { step.at } else { restarted_last(view, step) };
         let late =
-            from + SignedDuration::from_secs(DEADLINE) <= self.world.now && !self.waits_for_turn(place, view);
+            from + SignedDuration::from_secs(DEADLINE) <= self.now && !self.waits_for_turn(place, view);
         let is_edited =
             has_reached(view, step) && nodes(view).any(|(role, node)| node.is_outdated(&role.hash));
         view.client_version.as_ref() == Some(&step.target)
@@ -214,7 +216,7 @@ impl Look<'_> {
             && !is_edited
             && !is_stuck(view)
             && !trial_failed(view)
-            && !self.ledger.is_done(place, view, STABLE, self.world.now)
+            && !self.ledger.is_done(place, view, STABLE, self.now)
     }
 
     /// Whether all that it lacks is permission, which others hold up.
@@ -226,10 +228,11 @@ impl Look<'_> {
             } else {
                 let told = self.ledger.nodes.get(&(place.clone(), role.role, node.ordinal));
                 told.is_some_and(|told| !told.is_sick)
-                    && self.ledger.is_well(place, role.role, node, STABLE, self.world.now)
+                    && self.ledger.is_well(place, role.role, node, STABLE, self.now)
             }
         };
         view.trouble.is_none()
+            && !self.seem_sick()
             && nodes(view).any(|one| outdated(&one))
             && !is_unused(view)
             && trials(view).all(|tried| tried == Some(&Tried::Succeeded))
@@ -273,7 +276,7 @@ impl Look<'_> {
     /// Whether it is sick at what its step gave it: then it is in flight again, also where it is edited as well.
     fn is_sick_at_its_step(&self) -> bool {
         let at_step = self.view.step.as_ref().is_some_and(|step| {
-            let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+            let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.now;
             self.view.client_version.as_ref() == Some(&step.target) && !late
         });
         let is_sick = |(role, node): (&RoleView, &NodeView)| {
@@ -293,7 +296,7 @@ impl Look<'_> {
     /// Whether a permission was given for the templates that are wanted, and others are still to come.
     fn is_half_way(&self, view: &ResourceView) -> bool {
         let is_current = |grant: &Grant| {
-            let late = grant.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+            let late = grant.at + SignedDuration::from_secs(DEADLINE) <= self.now;
             !late && view.role(grant.role).is_some_and(|role| role.hash == grant.hash)
         };
         view.grant.as_ref().is_some_and(is_current)
@@ -304,13 +307,12 @@ impl Look<'_> {
     fn has_open_grant(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(grant) = &view.grant else { return false };
         let Some(role) = view.role(grant.role).filter(|role| role.hash == grant.hash) else { return false };
-        let late = grant.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let late = grant.at + SignedDuration::from_secs(DEADLINE) <= self.now;
         let node = role.nodes.iter().find(|node| node.ordinal == grant.ordinal);
         !late
             && node.is_some_and(|node| {
                 let done = !node.is_outdated(&role.hash)
-                    && (!view.ever_settled
-                        || self.ledger.is_well(place, role.role, node, STABLE, self.world.now));
+                    && (!view.ever_settled || self.ledger.is_well(place, role.role, node, STABLE, self.now));
                 // A broken pod that came back by itself waits for its turn again.
                 let moot = node.is_outdated(&role.hash)
                     && node.ready_since.is_some()
@@ -340,16 +342,19 @@ impl Look<'_> {
 
     fn is_sick(&self) -> bool {
         let told = self.ledger.nodes.get(&(self.place.clone(), Role::Validator, 0));
-        // On a chain that stands still it looks so, where nobody can know better.
-        let seems = self.world.chain_stands.is_some() && !self.is_known_to_stand();
-        seems || told.is_some_and(|told| told.is_sick)
+        self.seem_sick() || told.is_some_and(|told| told.is_sick)
+    }
+
+    /// Whether the chain stands still, and nobody can know better than that the nodes are sick.
+    fn seem_sick(&self) -> bool {
+        self.world.chain_stands.is_some() && !self.is_known_to_stand()
     }
 
     fn is_down(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(node) = view.role(Role::Validator).and_then(|role| role.nodes.first()) else { return true };
         let told = self.ledger.nodes.get(&(place.clone(), Role::Validator, node.ordinal));
         let sick = told.and_then(|told| told.sick_since);
-        let sick = sick.is_some_and(|since| self.world.now.duration_since(since) >= DIP + NOTED);
+        let sick = sick.is_some_and(|since| self.now.duration_since(since) >= DIP + NOTED);
         !self.daemon.is_ready(&place.0) || node.ready_since.is_none() || sick
     }
 
@@ -390,7 +395,7 @@ impl Look<'_> {
             .filter(|at| view.reached.is_some_and(|reached| *at >= reached));
         let from =
             if has_reached(view, step) { edited.unwrap_or(step.at) } else { restarted_last(view, step) };
-        let late = from + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let late = from + SignedDuration::from_secs(DEADLINE) <= self.now;
         let down =
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
         let at_target = view.client_version.as_ref() == Some(&step.target);
@@ -399,7 +404,7 @@ impl Look<'_> {
         let again =
             SignedDuration::from_secs(if step.previous.as_ref() == Some(&step.target) { 660 } else { 0 });
         let stuck_there = |(role, node): (&RoleView, &NodeView)| {
-            step.at + again <= self.world.now
+            step.at + again <= self.now
                 && node.stuck.is_some()
                 && !node.is_outdated(&role.hash)
                 && node.version == view.client_version
@@ -426,7 +431,7 @@ impl Look<'_> {
                     return upgrade.unreachable == Unreachable::Skip && is_out_of_reach;
                 }
                 self.owned(upgrade, &cluster.name).all(|(place, view)| {
-                    self.is_excluded(view, upgrade) || self.ledger.is_done(place, view, soak, self.world.now)
+                    self.is_excluded(view, upgrade) || self.ledger.is_done(place, view, soak, self.now)
                 })
             })
         })
@@ -441,7 +446,7 @@ impl Look<'_> {
             .filter(|step| step.upgrade == upgrade.name && step.target == upgrade.client_version);
         let contested =
             version != upgrade.client_version && step.is_some_and(|step| step.attempt == upgrade.attempt);
-        let late = |step: &Step| step.at + SignedDuration::from_secs(DEADLINE) <= self.world.now;
+        let late = |step: &Step| step.at + SignedDuration::from_secs(DEADLINE) <= self.now;
         view.held.is_some()
             || !view.ever_settled
             || contested
