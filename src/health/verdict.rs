@@ -14,6 +14,9 @@ use crate::version::era;
 /// A height that has not risen for so long stands still.
 pub const STANDSTILL: SignedDuration = SignedDuration::from_mins(2);
 
+/// The bit of an authority in the roles that a node reports (`sc_network::config::Role`; a full node has 1).
+const AUTHORITY: u64 = 4;
+
 /// What a node is measured by.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
@@ -21,6 +24,8 @@ pub struct Expected<'a> {
     pub rules: Health,
     /// The image tag that it should run.
     pub tag: Option<&'a str>,
+    /// Whether it should run as an authority.
+    pub is_validator: bool,
     /// How many peers it can have, where it talks to reserved ones only.
     pub reserved_peers: Option<u32>,
     /// The finalised height before the step: it must be beyond.
@@ -64,6 +69,7 @@ pub enum Verdict {
 #[allow(missing_docs)] // Each is explained by the words that go with it.
 pub enum What {
     Version,
+    Role,
     Syncing,
     FinalityStall,
     FinalityLag,
@@ -291,6 +297,10 @@ impl<'a> Walk<'a> {
             && !self.is_of_line(version)
         {
             return Some((What::Version, format!("it reports version {version} and should be {tag}")));
+        }
+        // A sentry may call itself an authority: clients of the first generation did.
+        if expected.is_validator && sample.roles.is_some_and(|roles| roles & AUTHORITY == 0) {
+            return Some((What::Role, "it runs as a full node and validates nothing".into()));
         }
         let behind = sample.sync_target.unwrap_or(0).saturating_sub(sample.best);
         if sample.is_major_syncing || behind > rules.max_sync_lag.into() {

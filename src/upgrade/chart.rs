@@ -31,6 +31,8 @@ pub struct Chart {
     pub stale: SignedDuration,
     /// Whether an upgrade owns the resource.
     pub owned: bool,
+    /// Whether its cluster is paused: nothing that is permitted there is done.
+    pub paused: bool,
     /// Now.
     pub now: Timestamp,
 }
@@ -54,6 +56,7 @@ impl Chart {
             health: Healths::clone(&view.health),
             stale: probe.interval * ANSWERS_MISSED + probe.timeout,
             owned: owner.is_some(),
+            paused: cluster.paused,
             now,
         }
     }
@@ -78,6 +81,7 @@ impl Chart {
         let expected = Expected {
             rules: self.rules,
             tag: node.version.as_deref(),
+            is_validator: role.role == Role::Validator,
             reserved_peers: reserved.then_some(u32::try_from(sentries).unwrap_or(u32::MAX)),
             baseline: baseline(resource, node),
             ready_since: node.ready_since,

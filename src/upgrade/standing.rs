@@ -190,9 +190,14 @@ fn is_unused(resource: &ResourceView) -> bool {
     })
 }
 
-/// Past the deadline and not failed: the chain stands still, a node that syncs is on its way, or nobody can ask.
+/// Past the deadline and not failed: the chain stands still, its cluster is paused before the pod could restart, a node that
+/// syncs is on its way, or nobody can ask.
 fn is_excused(resource: &ResourceView, chart: &Chart, chain: &Chain, deadline: Timestamp) -> bool {
-    chain.stalled.is_some() || chart.is_rising(resource) || chart.only_unasked(resource, deadline)
+    let is_paused = chart.paused && is_unused(resource);
+    is_paused
+        || chain.stalled.is_some()
+        || chart.is_rising(resource)
+        || chart.only_unasked(resource, deadline)
 }
 
 /// Whether it was healthy before `deadline` as far as anybody saw: nobody looked for a while, by a new start of ours or

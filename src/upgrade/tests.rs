@@ -2,6 +2,7 @@
 
 mod bench;
 mod counting;
+mod deadlines;
 mod health;
 mod model;
 mod prepull;

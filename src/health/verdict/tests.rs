@@ -20,6 +20,7 @@ fn expected() -> Expected<'static> {
     Expected {
         rules: RULES,
         tag: Some("stable2503-7"),
+        is_validator: true,
         reserved_peers: None,
         baseline: None,
         ready_since: Some(at(0)),
@@ -76,6 +77,7 @@ fn every_rule_is_held_against_a_node_that_breaks_it() {
     let usual = expected();
     assert_eq!(fault_of(|_, _| {}, &usual), None);
     assert_eq!(fault_of(|_, one| one.version = Some("1.17.0-0d1f".into()), &usual), Some(What::Version));
+    assert_eq!(fault_of(|_, one| one.roles = Some(1), &usual), Some(What::Role));
     assert_eq!(fault_of(|_, one| one.is_major_syncing = true, &usual), Some(What::Syncing));
     assert_eq!(fault_of(|_, one| one.sync_target = Some(one.best + 6), &usual), Some(What::Syncing));
     assert_eq!(fault_of(|_, one| one.finalized = 1_000, &usual), Some(What::FinalityStall));
@@ -83,6 +85,13 @@ fn every_rule_is_held_against_a_node_that_breaks_it() {
     assert_eq!(fault_of(|_, one| one.peers = Some(2), &usual), Some(What::Peers));
     let later = Expected { baseline: Some(5_000), ..usual };
     assert_eq!(fault_of(|_, _| {}, &later), Some(What::Baseline));
+}
+
+#[test]
+fn a_sentry_may_be_a_full_node_and_a_validator_may_keep_its_role_to_itself() {
+    let sentry = Expected { is_validator: false, ..expected() };
+    assert_eq!(fault_of(|_, one| one.roles = Some(1), &sentry), None);
+    assert_eq!(fault_of(|_, one| one.roles = None, &expected()), None);
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub(super) struct Model {
     pub(super) board: Board,
     pub(super) stage_of: BTreeMap<ClusterName, usize>,
     /// Pods that become Ready, and when.
-    coming: Vec<(Timestamp, ClusterName, ResourceId, Role)>,
+    pub(super) coming: Vec<(Timestamp, ClusterName, ResourceId, Role)>,
     delays: Vec<i64>,
     broken: Option<usize>,
     restarts: usize,
@@ -148,7 +148,7 @@ fn answers(since: Timestamp, until: Timestamp) -> NodeHealth {
             sync_target: Some(height + 2),
             is_major_syncing: false,
             peers: Some(12),
-            roles: Some(1),
+            roles: Some(4),
             started: u64::try_from(since.as_second()).ok(),
         }));
     }

@@ -404,7 +404,7 @@ impl World {
             sync_target: Some(best),
             is_major_syncing: false,
             peers: Some(12),
-            roles: Some(1),
+            roles: Some(4),
             started: u64::try_from(ready.as_second()).ok(),
         })
     }
