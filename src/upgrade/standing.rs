@@ -166,14 +166,18 @@ pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &
 }
 
 /// Whether all that is missing is permission to restart, which other nodes hold up: what was restarted so far is well, and
-/// what is still to be restarted runs. A wait for somebody else is nobody's failure.
+/// what is still to be restarted runs, and is not sick at the version that it has got. A wait for somebody else is nobody's
+/// failure.
 pub fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     let is_well = |(role, node): (&RoleView, &NodeView)| {
         let Some(since) = node.ready_since else { return false };
+        let has_version = node.version == resource.client_version;
+        let is_sick = chart.is_sick(resource, role, node, chain.resumed);
+        if node.is_outdated(&role.hash) {
+            return !has_version || !is_sick;
+        }
         // Whoever began to look a moment ago does not know yet that it is healthy.
-        let may_be_healthy =
-            || since + chart.stable_for() <= chart.now && !chart.is_sick(resource, role, node, chain.resumed);
-        node.is_outdated(&role.hash) || may_be_healthy()
+        since + chart.stable_for() <= chart.now && !is_sick
     };
     resource.trouble.is_none()
         && resource.roll_pending()

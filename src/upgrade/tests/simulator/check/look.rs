@@ -224,7 +224,8 @@ impl Look<'_> {
         let outdated = |(role, node): &(&RoleView, &NodeView)| node.is_outdated(&role.hash);
         let well = |(role, node): (&RoleView, &NodeView)| {
             if node.is_outdated(&role.hash) {
-                node.ready_since.is_some()
+                let has_version = node.version == view.client_version;
+                node.ready_since.is_some() && !(has_version && self.seems_sick(place, role.role, node))
             } else {
                 let told = self.ledger.nodes.get(&(place.clone(), role.role, node.ordinal));
                 told.is_some_and(|told| !told.is_sick)
@@ -237,6 +238,17 @@ impl Look<'_> {
             && !is_unused(view)
             && trials(view).all(|tried| tried == Some(&Tried::Succeeded))
             && nodes(view).all(well)
+    }
+
+    /// Whether a node is sick, in favour of the decision: others are at once, its own one when that is certainly known.
+    fn seems_sick(&self, place: &Place, role: Role, node: &NodeView) -> bool {
+        let told = self.ledger.nodes.get(&(place.clone(), role, node.ordinal));
+        let long = |since| self.now.duration_since(since) >= DIP + NOTED;
+        if place == self.place {
+            told.and_then(|told| told.sick_since).is_some_and(long)
+        } else {
+            told.is_some_and(|told| told.is_sick)
+        }
     }
 
     fn is_flying(&self, cluster: &Cluster, upgrade: &Upgrade) -> bool {
