@@ -100,6 +100,11 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
     if waves.is_empty() {
         text.push_str("No upgrade has a step to take.\n");
     }
+    for progress in &seen.plan.progress {
+        if let Some(why) = &progress.owns_nothing {
+            let _ = writeln!(text, "Upgrade {} OWNS NO RESOURCE: {why}.", progress.upgrade);
+        }
+    }
     for (number, wave) in waves.iter().enumerate() {
         let approval = if wave.needs_approval { ", when it is approved" } else { "" };
         let when = format!("in {} at the earliest{approval}", in_words(wave.after_seconds));
