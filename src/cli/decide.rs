@@ -93,6 +93,7 @@ pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode
         let late = || format!("the home cluster {} does not answer within {} s", fleet.home, BOUND.as_secs());
         tokio::time::timeout(BOUND, deciding).await.unwrap_or_else(|_| Err(Refused::Failed(late())))
     });
+    super::end(runtime);
     match done {
         Ok(said) => {
             println!("{said}");

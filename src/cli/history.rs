@@ -28,7 +28,7 @@ struct History {
 pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitCode {
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let read = runtime.block_on(read(fleet));
-    runtime.shutdown_background();
+    super::end(runtime);
     let mut history = match read {
         Ok(history) => history,
         Err(why) => {

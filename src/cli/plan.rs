@@ -68,7 +68,7 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let seen = runtime.block_on(async { Look::begin(fleet).await.now().await });
-    runtime.shutdown_background();
+    super::end(runtime);
     let waves = waves(&seen.fleet, &seen.board, Clock::machine().now());
     if !args.output.print(&as_value(&seen, &waves)) {
         print!("{}", as_text(&seen, &waves));

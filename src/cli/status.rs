@@ -73,7 +73,7 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         }
         seen
     });
-    runtime.shutdown_background();
+    super::end(runtime);
     if !args.watch && !args.output.print(&as_value(&ended)) {
         print!("{}", as_text(&ended, is_file));
     }
