@@ -202,9 +202,10 @@ async fn decide_at_home(
         ))
     })?;
     let said = in_words(what, &upgrade, &decision, (&before, &control));
-    let written = match before == control {
-        true => "Nothing was written.".to_owned(),
-        false => format!("Written to home, cluster {}, namespace {}.", home.name, fleet.home_namespace),
+    let written = if before == control {
+        "Nothing was written.".to_owned()
+    } else {
+        format!("Written to home, cluster {}, namespace {}.", home.name, fleet.home_namespace)
     };
     // It counts from then on.
     let there = leader.map_or_else(String::new, |leader| format!("\nThere {leader}."));

@@ -24,7 +24,7 @@ pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
             .map(|cluster| format!("cluster {} leaves; its nodes are left as they are", cluster.name)),
     );
     lines.extend(upgrades::difference(&old.upgrades, &new.upgrades));
-    lines.extend(validators(&old.validators, &new.validators));
+    lines.extend(validators(old.validators, new.validators));
     if (&old.home, &old.home_namespace, old.lease) != (&new.home, &new.home_namespace, new.lease) {
         lines.push(format!(
             "home is {}, its namespace {}, the lease {:#}",
@@ -45,15 +45,15 @@ pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
 }
 
 /// The limits on validators, old and new.
-fn validators(old: &Validators, new: &Validators) -> Option<String> {
+fn validators(old: Validators, new: Validators) -> Option<String> {
     let Validators { max_unavailable, guard } = new;
     let word = |guard: Guard| match guard {
         Guard::Strict => "strict",
         Guard::Relaxed => "relaxed",
     };
     let parts: Vec<String> = [
-        moved("maxUnavailable", &old.max_unavailable, max_unavailable),
-        moved("guard", &word(old.guard), &word(*guard)),
+        moved("maxUnavailable", &old.max_unavailable, &max_unavailable),
+        moved("guard", &word(old.guard), &word(guard)),
     ]
     .into_iter()
     .flatten()

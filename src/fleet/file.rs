@@ -92,8 +92,8 @@ fn text_of(file: &Path) -> Result<String, (String, &'static str)> {
         _ => (format!("cannot be read ({error})"), "give a readable file with --fleet"),
     })?;
     String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+        let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+        let line = 1 + good.matches('\n').count();
         (
             format!("cannot be read: it is not UTF-8 text, from line {line} on"),
             "save it as UTF-8, and see that it is the fleet file",

@@ -450,10 +450,10 @@ mod tests {
             let keeper = keep(client.clone(), keeping, hold.clone(), wish.subscribe(), stop.clone());
             let keeper = tokio::spawn(keeper);
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            let held = hold.is_held();
+            let is_ours = hold.is_held();
             stop.cancel();
             keeper.await.unwrap();
-            held
+            is_ours
         };
         assert!(!keeps_for(10).await);
         assert!(keeps_for(12).await, "after 15 s of silence in all");

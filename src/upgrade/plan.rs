@@ -404,9 +404,8 @@ fn owns_nothing(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
         "no Polkadot resource is seen in any cluster".into()
     } else if earlier.is_empty() {
         format!(
-            "its selector ({}) matches none of the {} resources that are seen; label them so, or correct the selector",
-            upgrade.selector,
-            survey.resources.len()
+            "its selector ({}) matches none of the resources that are seen; label them so, or correct the selector",
+            upgrade.selector
         )
     } else {
         let names: Vec<String> = earlier.into_iter().collect();

@@ -475,7 +475,7 @@ fn an_upgrade_that_owns_no_resource_says_why() {
     assert!(why(&model).unwrap().ends_with("upgrades that stand before it: u"));
     model.fleet.upgrades.remove(0);
     model.fleet.upgrades[0].selector = [("chain".to_owned(), "kusama".to_owned())].into_iter().collect();
-    assert!(why(&model).unwrap().contains("(chain=kusama) matches none of the 1 resources"));
+    assert!(why(&model).unwrap().contains("(chain=kusama) matches none of the resources"));
     Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c0")).unwrap()).resources.clear();
     assert!(why(&model).unwrap().contains("no Polkadot resource is seen"));
 }
