@@ -16,6 +16,7 @@ mod status;
 mod validate;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +26,9 @@ use crate::cluster::trouble::in_words;
 use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::fleet::problem::Problem;
+
+/// So long a command that is over waits for its threads.
+const END_BOUND: Duration = Duration::from_secs(2);
 
 /// One daemon that looks after Polkadot nodes on many Kubernetes clusters.
 #[derive(Parser)]
@@ -97,6 +101,12 @@ fn runtime() -> Option<tokio::runtime::Runtime> {
     tokio::runtime::Runtime::new()
         .inspect_err(|error| eprintln!("error: the threads of the command cannot be started: {error}"))
         .ok()
+}
+
+/// Ends what still runs on the threads of a command, and the plugins that it waits for. Not for longer than a moment: a
+/// disk may hang.
+fn end(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_timeout(END_BOUND);
 }
 
 #[allow(clippy::print_stderr, clippy::needless_pass_by_value)]

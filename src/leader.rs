@@ -8,7 +8,7 @@ pub mod fence;
 pub mod keep;
 pub mod lease;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -35,6 +35,8 @@ pub struct Hold {
     writes: TaskTracker,
     /// When a write last ended without an answer: it may still be made.
     doubt: Arc<Mutex<Option<Instant>>>,
+    /// The Lease as whoever kept it last has seen it: who keeps it next goes on from there.
+    sighting: Arc<Mutex<Option<keep::Known>>>,
     /// The user agent of what goes through the fence: an audit log tells the daemons apart by it.
     agent: Arc<str>,
 }
@@ -76,6 +78,7 @@ impl Hold {
             state: Arc::new(watch::Sender::new(State::Unknown)),
             writes: TaskTracker::new(),
             doubt: Arc::default(),
+            sighting: Arc::default(),
             agent: format!("polkafleet/{me}").into(),
         }
     }
@@ -107,6 +110,10 @@ impl Hold {
     /// Notes that a write has ended without an answer.
     fn note_doubt(&self) {
         *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn sighting(&self) -> MutexGuard<'_, Option<keep::Known>> {
+        self.sighting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a write without an answer may still be on its way.

@@ -93,6 +93,7 @@ pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode
         let late = || format!("the home cluster {} does not answer within {} s", fleet.home, BOUND.as_secs());
         tokio::time::timeout(BOUND, deciding).await.unwrap_or_else(|_| Err(Refused::Failed(late())))
     });
+    super::end(runtime);
     match done {
         Ok(said) => {
             println!("{said}");
@@ -185,13 +186,12 @@ async fn decide_at_home(
     let client = client.map_err(|error| Refused::Failed(error.to_string()))?.client;
     let name = &args.upgrade;
     let (upgrade, leader) = agreed(&client, fleet, in_file, what, name).await?;
-    let by = user(&client).await;
-    let (target, at) = (upgrade.client_version.clone(), Timestamp::now());
+    let (by, at) = (user(&client).await, Timestamp::now());
     // It is shown on terminals.
     let reason = args.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let decision = Decision { version: Some(target.clone()), by: by.clone(), at, reason };
+    let decision = Decision { version: Some(upgrade.client_version.clone()), by, at, reason };
     let change = |control: &mut Control| change(control, &upgrade, what, &decision);
-    let control = decide(&client, &fleet.home_namespace, change).await.map_err(|error| {
+    let (before, control) = decide(&client, &fleet.home_namespace, change).await.map_err(|error| {
         let why = match &error {
             Error::Api(error) => super::home_in_words(error, &home.name),
             error => error.to_string(),
@@ -201,21 +201,58 @@ async fn decide_at_home(
             fleet.home_namespace, home.name
         ))
     })?;
-    let said = match what {
-        What::Approve(stage) => format!("{by} approved {target} for stage {stage} of upgrade {name}."),
-        What::Pause => format!("{by} paused upgrade {name}: what is in flight finishes, nothing new begins."),
-        What::Resume if upgrade.paused => {
-            format!("{by} resumed upgrade {name}, but the fleet file says paused: true; change that, too.")
-        }
-        What::Resume => format!("{by} resumed upgrade {name}."),
-        What::Retry => {
-            let attempt = control.attempts.get(name).map_or(upgrade.attempt, |attempt| attempt.number);
-            format!("{by} wants attempt {attempt} of upgrade {name}: what failed at {target} is tried again.")
-        }
+    let said = in_words(what, &upgrade, &decision, (&before, &control));
+    let written = if before == control {
+        "Nothing was written.".to_owned()
+    } else {
+        format!("Written to home, cluster {}, namespace {}.", home.name, fleet.home_namespace)
     };
-    let said = format!("{said} Written to home, cluster {}, namespace {}.", home.name, fleet.home_namespace);
     // It counts from then on.
-    Ok(leader.map_or_else(|| said.clone(), |leader| format!("{said}\nThere {leader}.")))
+    let there = leader.map_or_else(String::new, |leader| format!("\nThere {leader}."));
+    Ok(format!("{said} {written}{there}"))
+}
+
+/// What was decided, or was so already.
+fn in_words(
+    what: &What,
+    upgrade: &Followed,
+    decision: &Decision,
+    (before, now): (&Control, &Control),
+) -> String {
+    let Followed { name, client_version: target, .. } = upgrade;
+    let by = &decision.by;
+    match (what, before.pauses.get(name)) {
+        (What::Approve(stage), _) => format!("{by} approved {target} for stage {stage} of upgrade {name}."),
+        (What::Pause, Some(known)) => {
+            let reason = if known.reason.is_empty() { "no reason was given" } else { &known.reason };
+            format!(
+                "Upgrade {name} is already paused by {} since {:.0}: {reason}. That stays as it is.",
+                known.by, known.at
+            )
+        }
+        (What::Pause, None) => {
+            format!("{by} paused upgrade {name}: what is in flight finishes, nothing new begins.")
+        }
+        (What::Resume, known) => {
+            let resumed = match known {
+                Some(_) => format!("{by} resumed upgrade {name}"),
+                None => format!("Upgrade {name} was not paused by polkafleet pause"),
+            };
+            let file = if upgrade.paused {
+                ", but the fleet file says paused: true; change that to let it go on"
+            } else {
+                ""
+            };
+            format!("{resumed}{file}.")
+        }
+        (What::Retry, _) => {
+            let attempt = now.attempts.get(name).map_or(upgrade.attempt, |attempt| attempt.number);
+            format!(
+                "{by} wants attempt {attempt} of upgrade {name}: what failed at {target}, or was changed back from it, is \
+                 tried again; where nothing was, nothing happens. polkafleet status tells."
+            )
+        }
+    }
 }
 
 fn change(control: &mut Control, upgrade: &Followed, what: &What, decision: &Decision) {
@@ -224,7 +261,8 @@ fn change(control: &mut Control, upgrade: &Followed, what: &What, decision: &Dec
         What::Approve(stage) => {
             control.approvals.entry(name).or_default().insert(stage.clone(), decision.clone());
         }
-        What::Pause => drop(control.pauses.insert(name, decision.clone())),
+        // Whoever asks later wants to know why it was stopped, not who stopped it once more.
+        What::Pause => drop(control.pauses.entry(name).or_insert_with(|| decision.clone())),
         What::Resume => drop(control.pauses.remove(&name)),
         What::Retry => {
             let known =
@@ -241,4 +279,51 @@ async fn user(client: &Client) -> String {
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok();
     let user = review.and_then(|review| review.status?.user_info?.username);
     user.unwrap_or_else(|| "somebody whom the cluster does not name".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upgrade() -> Followed {
+        let (name, client_version) = ("polkadot".to_owned(), "stable2503-7".to_owned());
+        Followed { name, client_version, attempt: 1, paused: false, stages: vec![] }
+    }
+
+    fn by(by: &str, reason: &str) -> Decision {
+        Decision { by: by.into(), reason: reason.into(), ..Decision::default() }
+    }
+
+    /// What is said, and what is kept then.
+    fn decided(control: &Control, what: &What, decision: &Decision) -> (String, Control) {
+        let mut now = control.clone();
+        change(&mut now, &upgrade(), what, decision);
+        (in_words(what, &upgrade(), decision, (control, &now)), now)
+    }
+
+    #[test]
+    fn the_first_pause_keeps_its_reason_and_the_second_says_whose_it_is() {
+        let (said, paused) = decided(&Control::default(), &What::Pause, &by("anna", "disk full on eu-1"));
+        assert!(said.starts_with("anna paused upgrade polkadot"), "{said}");
+        let (said, again) = decided(&paused, &What::Pause, &by("ben", "me too"));
+        assert_eq!(again, paused);
+        let words = "already paused by anna since 1970-01-01T00:00:00Z: disk full on eu-1. That stays";
+        assert!(said.contains(words), "{said}");
+        let (said, resumed) = decided(&again, &What::Resume, &by("ben", ""));
+        assert_eq!((said.as_str(), resumed), ("ben resumed upgrade polkadot.", Control::default()));
+    }
+
+    #[test]
+    fn to_resume_what_is_not_paused_changes_nothing_and_says_so() {
+        let (said, now) = decided(&Control::default(), &What::Resume, &by("ben", ""));
+        assert_eq!(now, Control::default());
+        assert!(said.contains("was not paused by polkafleet pause"), "{said}");
+    }
+
+    #[test]
+    fn a_retry_says_that_it_is_for_what_failed_and_for_nothing_else() {
+        let (said, now) = decided(&Control::default(), &What::Retry, &by("ben", ""));
+        assert_eq!(now.attempts["polkadot"].number, 2);
+        assert!(said.contains("attempt 2") && said.contains("where nothing was, nothing happens"), "{said}");
+    }
 }

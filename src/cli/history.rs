@@ -1,5 +1,6 @@
 //! `polkafleet status --history`: what was done to which node, when, and on whose approval, as home keeps it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -27,7 +28,7 @@ struct History {
 pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitCode {
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let read = runtime.block_on(read(fleet));
-    runtime.shutdown_background();
+    super::end(runtime);
     let mut history = match read {
         Ok(history) => history,
         Err(why) => {
@@ -39,10 +40,17 @@ pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitC
             return ExitCode::FAILURE;
         }
     };
+    let known = upgrades(&history.entries);
     let is_of = |entry: &Entry, name: &str| entry.upgrade.as_ref().is_some_and(|cause| cause.name == name);
     history.entries.retain(|(_, entry)| upgrade.is_none_or(|name| is_of(entry, name)));
-    if !output.print(&as_value(&history.entries)) {
+    let unknown = upgrade.filter(|name| !known.contains(*name));
+    // For programs an empty list is a list.
+    let printed = output.print(&as_value(&history.entries));
+    if !printed && unknown.is_none() {
         print!("{}", as_text(&history.entries));
+    }
+    if let Some(name) = unknown {
+        eprintln!("error: {}", no_such(name, &known));
     }
     for cluster in &history.unreadable {
         eprintln!(
@@ -51,7 +59,24 @@ pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitC
             fleet.home_namespace, fleet.home
         );
     }
-    if history.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if history.unreadable.is_empty() && unknown.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The upgrades that anything was done for.
+fn upgrades(entries: &[(ClusterName, Entry)]) -> BTreeSet<String> {
+    entries.iter().filter_map(|(_, entry)| Some(entry.upgrade.as_ref()?.name.clone())).collect()
+}
+
+/// That nothing is told of an upgrade, and of which there is.
+fn no_such(name: &str, known: &BTreeSet<String>) -> String {
+    let known = match known.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => "no upgrade has done anything yet".to_owned(),
+        names => format!("it tells of: {}", names.join(", ")),
+    };
+    format!(
+        "the history tells of no upgrade {name:?}: the name is wrong, or it has done nothing yet, or that was too long ago; \
+         {known}"
+    )
 }
 
 async fn read(fleet: &Fleet) -> Result<History, String> {
@@ -101,4 +126,20 @@ fn as_text(entries: &[(ClusterName, Entry)]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_upgrade_that_the_history_does_not_know_it_is_said_which_ones_it_does() {
+        let known = ["kusama".to_owned(), "polkadot".to_owned()].into();
+        let said = no_such("polkadto", &known);
+        assert!(
+            said.contains("no upgrade \"polkadto\"") && said.ends_with("it tells of: kusama, polkadot"),
+            "{said}"
+        );
+        assert!(no_such("x", &BTreeSet::new()).ends_with("no upgrade has done anything yet"));
+    }
 }

@@ -68,7 +68,7 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let seen = runtime.block_on(async { Look::begin(fleet).await.now().await });
-    runtime.shutdown_background();
+    super::end(runtime);
     let waves = waves(&seen.fleet, &seen.board, Clock::machine().now());
     if !args.output.print(&as_value(&seen, &waves)) {
         print!("{}", as_text(&seen, &waves));
@@ -99,6 +99,11 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
     let mut text = String::new();
     if waves.is_empty() {
         text.push_str("No upgrade has a step to take.\n");
+    }
+    for progress in &seen.plan.progress {
+        if let Some(why) = &progress.owns_nothing {
+            let _ = writeln!(text, "Upgrade {} OWNS NO RESOURCE: {why}.", progress.upgrade);
+        }
     }
     for (number, wave) in waves.iter().enumerate() {
         let approval = if wave.needs_approval { ", when it is approved" } else { "" };

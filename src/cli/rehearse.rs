@@ -122,7 +122,7 @@ fn prepared(args: &RehearseArgs, fleet: &Fleet) -> Result<(Cast, bool), String> 
     }
     let runtime = tokio::runtime::Runtime::new().map_err(cannot_start)?;
     let cast = runtime.block_on(read::read(fleet));
-    runtime.shutdown_background();
+    super::end(runtime);
     Ok(cast)
 }
 

@@ -37,7 +37,7 @@ pub(super) fn run(sources: Sources, is_named: bool) -> ExitCode {
     }
     let ended = runtime.block_on(daemon::run(fleet, sources, Arc::new(Kubernetes)));
     guard.flush();
-    runtime.shutdown_background();
+    super::end(runtime);
     match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -15,7 +15,7 @@ use super::picture;
 use super::plan::{Format, waiting, waits};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load_alone;
-use crate::home::followed::differences;
+use crate::home::followed::{self, Followed, differences};
 use crate::observed::ClusterState;
 
 /// A picture is drawn again at most so often.
@@ -73,7 +73,7 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         }
         seen
     });
-    runtime.shutdown_background();
+    super::end(runtime);
     if !args.watch && !args.output.print(&as_value(&ended)) {
         print!("{}", as_text(&ended, is_file));
     }
@@ -107,13 +107,16 @@ fn as_value(seen: &Instant) -> Value {
         })
         .collect();
     json!({
-        "leader": seen.leader.name(), "progress": seen.plan.progress, "clusters": clusters, "waits": waits(&seen.plan.waits),
+        "leader": seen.leader.name(), "follows": seen.leader.follows(), "progress": seen.plan.progress, "clusters": clusters, "waits": waits(&seen.plan.waits),
         "decisions": seen.control,
     })
 }
 
 fn as_text(seen: &Instant, is_file: bool) -> String {
     let mut text = format!("{}\n", seen.leader);
+    if !is_file {
+        text.push_str(&without_file(seen.leader.follows()));
+    }
     // A fleet of one from a flag says nothing of upgrades.
     let theirs = seen.leader.follows().filter(|_| is_file);
     for difference in theirs.into_iter().flat_map(|theirs| differences(theirs, &seen.fleet)) {
@@ -129,6 +132,9 @@ fn as_text(seen: &Instant, is_file: bool) -> String {
             let _ = writeln!(text, "  PAUSED by {} at {:.0}{}", pause.by, pause.at, because(&pause.reason));
         } else if seen.fleet.upgrades.iter().any(|known| known.name == progress.upgrade && known.paused) {
             let _ = writeln!(text, "  PAUSED in the fleet file");
+        }
+        if let Some(why) = &progress.owns_nothing {
+            let _ = writeln!(text, "  IT OWNS NO RESOURCE: {why}");
         }
         for stage in &progress.stages {
             let _ = writeln!(text, "  {:<14} {} {}", stage.stage, picture::bar(stage), picture::stage(stage));
@@ -156,6 +162,41 @@ fn as_text(seen: &Instant, is_file: bool) -> String {
     text + &waiting(&seen.plan.waits)
 }
 
+/// Of what a fleet of one cannot tell: its upgrades are in the fleet file, which only the daemon has.
+fn without_file(followed: Option<&[Followed]>) -> String {
+    let mut text = "  Upgrades and their stages are not shown: for them polkafleet status --fleet FILE needs the fleet file.\n"
+        .to_owned();
+    let lines = followed.map(followed::lines).unwrap_or_default();
+    if followed.is_some() {
+        text.push_str(if lines.is_empty() { "  It follows no upgrade.\n" } else { "  It follows:\n" });
+    }
+    for line in lines {
+        let _ = writeln!(text, "    {line}");
+    }
+    text
+}
+
 fn because(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_fleet_file_it_is_said_that_stages_need_it_and_what_the_daemon_follows() {
+        let upgrade = Followed {
+            name: "polkadot".into(),
+            client_version: "stable2503-7".into(),
+            attempt: 1,
+            paused: false,
+            stages: vec![],
+        };
+        let said = without_file(Some(&[upgrade]));
+        assert!(said.contains("status --fleet FILE needs the fleet file"), "{said}");
+        assert!(said.contains("It follows:\n    upgrade polkadot to stable2503-7"), "{said}");
+        assert!(without_file(Some(&[])).contains("It follows no upgrade."));
+        assert!(!without_file(None).contains("follows"), "nobody said");
+    }
 }

@@ -56,8 +56,7 @@ pub(super) fn run(sources: &Sources, connect: bool) -> ExitCode {
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let answered = runtime.block_on(all_answer(&fleet));
-            // An exec plugin may hang.
-            runtime.shutdown_background();
+            super::end(runtime);
             if answered { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {

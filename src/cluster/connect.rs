@@ -27,7 +27,10 @@ pub enum Error {
     #[error("the kubeconfig cannot be used: {}", kubeconfig::in_words(.0))]
     Kubeconfig(#[from] kube::config::KubeconfigError),
     /// Not running in a pod.
-    #[error("there are no in-cluster credentials: {0}")]
+    #[error(
+        "there are no in-cluster credentials ({0}); inCluster: true is for a daemon in a pod with a service account: run \
+         polkafleet there, or give the cluster a context of a kubeconfig"
+    )]
     InCluster(#[from] kube::config::InClusterError),
     /// The client could not be built (certificates, an exec plugin).
     #[error("no client could be made: {0}")]
@@ -101,11 +104,13 @@ impl Connect for Kubernetes {
         Box::pin(async move {
             let config = config(connection).await?;
             // Plugins and files, synchronously: off the async threads, and bounded.
+            let running = exec::Running::default();
+            let _ends_with_us = running.awaited();
             let building = tokio::task::spawn_blocking({
                 let runtime = tokio::runtime::Handle::current();
                 move || {
                     let _inside = runtime.enter();
-                    build(config)
+                    build(config, &running)
                 }
             });
             tokio::time::timeout(BUILD_BOUND, building).await.map_err(|_| Error::Hung)??
@@ -155,9 +160,9 @@ fn own_proxy(kubeconfig: &mut Kubeconfig, context: &str) -> Result<Option<http::
     own.map(|proxy| proxy.parse().map_err(|_| Error::Proxy(proxy))).transpose()
 }
 
-fn build(mut config: Config) -> Result<Connected, Error> {
+fn build(mut config: Config, running: &exec::Running) -> Result<Connected, Error> {
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-    let valid_until = exec::resolve(&mut config.auth_info)?;
+    let valid_until = exec::resolve(&mut config.auth_info, running)?;
     let client = ClientBuilder::try_from(config).map_err(Error::Build)?.build();
     Ok(Connected { client, server, valid_until })
 }

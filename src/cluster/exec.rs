@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,11 @@ pub enum Error {
     #[error("it names no command")]
     NoCommand,
     /// The command cannot be run.
-    #[error("{0:?} cannot be run: {1}; install it where polkafleet runs{2}")]
+    #[error("{0:?} cannot be run ({1}); {how}{2}", how = how_to_run(.1))]
     Start(String, #[source] std::io::Error, String),
+    /// Nobody waits for it any more.
+    #[error("{0:?} was not run: what it is for has ended")]
+    Unwanted(String),
     /// It did not end.
     #[error("{command:?} took more than {} s and was killed; run it by hand to see what it waits for", BOUND.as_secs())]
     Hung {
@@ -41,6 +44,50 @@ pub enum Error {
     /// What it said is no credential.
     #[error("what {0:?} said is no ExecCredential with a token or a certificate: {1}")]
     Answer(String, String),
+}
+
+/// A plugin that is to run, or runs. It blocks a thread, which nobody can end: who waits for it ends the plugin.
+#[derive(Clone, Default)]
+pub(super) struct Running(Arc<Mutex<Process>>);
+
+#[derive(Default)]
+struct Process {
+    /// There from its start until it was waited for: so long its number is nobody else's.
+    child: Option<Child>,
+    /// It is not to be started any more.
+    is_unwanted: bool,
+}
+
+/// Waits for a plugin; dropped, as at the end of the daemon, it ends the plugin and all that it has started.
+pub(super) struct Waiting(Running);
+
+impl Running {
+    /// From now on it is waited for.
+    pub(super) fn awaited(&self) -> Waiting {
+        Waiting(self.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Process> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut process = self.0.lock();
+        process.is_unwanted = true;
+        // Its own thread takes note of its end.
+        if let Some(child) = &mut process.child {
+            let _ = kill_all(child);
+        }
+    }
+}
+
+fn how_to_run(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "make it executable for the user that polkafleet runs as",
+        _ => "install it where polkafleet runs, or give its whole path in the kubeconfig",
+    }
 }
 
 #[derive(Deserialize)]
@@ -58,10 +105,10 @@ struct Status {
 }
 
 /// Puts the plugin's credentials in its place; returns when they expire. Blocks.
-pub(super) fn resolve(auth: &mut AuthInfo) -> Result<Option<Timestamp>, Error> {
+pub(super) fn resolve(auth: &mut AuthInfo, running: &Running) -> Result<Option<Timestamp>, Error> {
     let Some(exec) = auth.exec.take() else { return Ok(None) };
     let command = exec.command.clone().ok_or(Error::NoCommand)?;
-    let said = run(&exec, &command, BOUND)?;
+    let said = run(&exec, &command, BOUND, running)?;
     let wrong = |why: String| Error::Answer(command.clone(), why);
     // YAML, of which JSON is a part: some plugins say it.
     let Credential { status } = serde_yaml::from_slice(&said).map_err(|error| {
@@ -92,7 +139,7 @@ pub(super) fn resolve(auth: &mut AuthInfo) -> Result<Option<Timestamp>, Error> {
     Ok(status.expiration_timestamp)
 }
 
-fn run(exec: &ExecConfig, name: &str, bound: Duration) -> Result<Vec<u8>, Error> {
+fn run(exec: &ExecConfig, name: &str, bound: Duration, running: &Running) -> Result<Vec<u8>, Error> {
     let mut command = Command::new(name);
     command.args(exec.args.iter().flatten());
     for variable in exec.env.iter().flatten() {
@@ -109,9 +156,18 @@ fn run(exec: &ExecConfig, name: &str, bound: Duration) -> Result<Vec<u8>, Error>
     command.env("KUBERNETES_EXEC_INFO", info.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let hint = exec.install_hint.as_ref().map_or_else(String::new, |hint| format!(" ({})", hint.trim()));
-    let mut child = command.spawn().map_err(|error| Error::Start(name.to_owned(), error, hint.clone()))?;
-    let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
-    let ended = wait(&mut child, bound).map_err(|error| Error::Start(name.to_owned(), error, hint))?;
+    let (out, err) = {
+        let mut process = running.lock();
+        if process.is_unwanted {
+            return Err(Error::Unwanted(name.to_owned()));
+        }
+        let mut child =
+            command.spawn().map_err(|error| Error::Start(name.to_owned(), error, hint.clone()))?;
+        let pipes = (read(child.stdout.take()), read(child.stderr.take()));
+        process.child = Some(child);
+        pipes
+    };
+    let ended = wait(running, bound).map_err(|error| Error::Start(name.to_owned(), error, hint))?;
     let Some(ended) = ended else { return Err(Error::Hung { command: name.to_owned() }) };
     // A grandchild may hold the pipe although the plugin has ended.
     let take = |pipe: mpsc::Receiver<Vec<u8>>| {
@@ -129,16 +185,22 @@ fn run(exec: &ExecConfig, name: &str, bound: Duration) -> Result<Vec<u8>, Error>
 }
 
 /// Waits for the end of a plugin; `None` if it had to be killed.
-fn wait(child: &mut Child, bound: Duration) -> std::io::Result<Option<std::process::ExitStatus>> {
+fn wait(running: &Running, bound: Duration) -> std::io::Result<Option<std::process::ExitStatus>> {
     let begun = Instant::now();
     loop {
-        if let Some(ended) = child.try_wait()? {
-            return Ok(Some(ended));
-        }
-        if begun.elapsed() > bound {
-            kill_all(child)?;
-            child.wait()?;
-            return Ok(None);
+        {
+            let mut process = running.lock();
+            let Some(child) = &mut process.child else { return Ok(None) };
+            if let Some(ended) = child.try_wait()? {
+                process.child = None;
+                return Ok(Some(ended));
+            }
+            if begun.elapsed() > bound {
+                kill_all(child)?;
+                child.wait()?;
+                process.child = None;
+                return Ok(None);
+            }
         }
         thread::sleep(LOOK);
     }

@@ -37,6 +37,8 @@ pub(super) enum Trouble {
     NoCrd,
     /// The server answers that it cannot.
     Answers(u16, String),
+    /// There is no client to ask it with; why, and what to do.
+    NoClient(String),
     /// Anything else, in the words of whoever noticed.
     Other(String),
 }
@@ -127,6 +129,8 @@ impl Trouble {
             Self::Answers(code, message) => format!(
                 "{at} answers {code} ({message}); the network is well, the API server is not: ask it for /readyz?verbose"
             ),
+            // It says what to do at its end, which is not at the cluster.
+            Self::NoClient(why) => format!("{at}: {why}"),
             Self::Other(why) => format!("{why}, at {at}"),
             Self::Unauthorized(message) => unauthorized(message, at),
             Self::Forbidden(right) => format!("{right}, at {at}"),

@@ -170,7 +170,7 @@ impl Worker {
         let kubeconfig = Kubeconfig::of(&cluster.connection, self.kubeconfigs.clone());
         let connected = self.connect.connect(&cluster.connection).await;
         let Connected { client, server, valid_until } = connected
-            .map_err(|error| Ended { trouble: Trouble::Other(error.to_string()), at: place.clone() })?;
+            .map_err(|error| Ended { trouble: Trouble::NoClient(error.to_string()), at: place.clone() })?;
         let at = format!("{server} ({place})");
         let limits = self.connect.limits();
         self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;

@@ -1,6 +1,8 @@
 //! What changed from one fleet to the next, for the log. Pure.
 
-use super::{ClusterName, Fleet};
+use std::fmt::Display;
+
+use super::{ClusterName, Fleet, Guard, Validators};
 
 mod clusters;
 mod upgrades;
@@ -22,9 +24,7 @@ pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
             .map(|cluster| format!("cluster {} leaves; its nodes are left as they are", cluster.name)),
     );
     lines.extend(upgrades::difference(&old.upgrades, &new.upgrades));
-    if old.validators != new.validators {
-        lines.push("the limits on validators changed".into());
-    }
+    lines.extend(validators(old.validators, new.validators));
     if (&old.home, &old.home_namespace, old.lease) != (&new.home, &new.home_namespace, new.lease) {
         lines.push(format!(
             "home is {}, its namespace {}, the lease {:#}",
@@ -42,6 +42,28 @@ pub fn lines(old: &Fleet, new: &Fleet) -> Vec<String> {
         lines.push("telemetry or admin changed: that takes effect at the next start of the daemon".into());
     }
     lines
+}
+
+/// The limits on validators, old and new.
+fn validators(old: Validators, new: Validators) -> Option<String> {
+    let Validators { max_unavailable, guard } = new;
+    let word = |guard: Guard| match guard {
+        Guard::Strict => "strict",
+        Guard::Relaxed => "relaxed",
+    };
+    let parts: Vec<String> = [
+        moved("maxUnavailable", &old.max_unavailable, &max_unavailable),
+        moved("guard", &word(old.guard), &word(guard)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!parts.is_empty()).then(|| format!("validators: {}", parts.join(", ")))
+}
+
+/// A field with its old value and its new one, if they differ.
+fn moved<T: PartialEq + Display>(word: &str, old: &T, new: &T) -> Option<String> {
+    (old != new).then(|| format!("{word} {old} -> {new}"))
 }
 
 #[cfg(test)]

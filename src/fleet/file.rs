@@ -4,7 +4,8 @@
 //! read.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Yaml};
@@ -53,10 +54,15 @@ impl Written {
         by_env.map_or_else(|| self.source.clone(), |(_, name)| format!("environment variable {name}"))
     }
 
-    /// Where the unknown key at `path` was written: it may be the first part of what a variable names.
-    pub(super) fn source_of_unknown(&self, path: &str) -> String {
+    /// Where what does not fit at `path` was written: it may be the first part of what a variable names, which then made it.
+    pub(super) fn source_of_misfit(&self, path: &str) -> String {
         let below = self.by_env.keys().find(|set| within(set, path));
         self.source_of(below.map_or(path, String::as_str))
+    }
+
+    /// Whether environment variables set parts of the value at `path`.
+    pub(super) fn has_parts_from_env(&self, path: &str) -> bool {
+        self.by_env.keys().any(|set| set != path && within(set, path))
     }
 
     /// Whether an environment variable set the value at `path`.
@@ -68,6 +74,31 @@ impl Written {
 /// Whether `path` is `outer`, or leads to a part of it.
 pub(super) fn within(path: &str, outer: &str) -> bool {
     path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// The text of a fleet file; otherwise what is wrong with it, and what to do.
+fn text_of(file: &Path) -> Result<String, (String, &'static str)> {
+    let bytes = std::fs::read(file).map_err(|error| match error.kind() {
+        ErrorKind::IsADirectory => {
+            ("cannot be read: it is a directory".into(), "give the file in it with --fleet")
+        }
+        ErrorKind::NotFound => {
+            ("cannot be read: it is not there".into(), "give an existing file with --fleet")
+        }
+        ErrorKind::PermissionDenied => {
+            let what = format!("cannot be read by the user that polkafleet runs as ({error})");
+            (what, "give that user the right to read it")
+        }
+        _ => (format!("cannot be read ({error})"), "give a readable file with --fleet"),
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+        let line = 1 + good.matches('\n').count();
+        (
+            format!("cannot be read: it is not UTF-8 text, from line {line} on"),
+            "save it as UTF-8, and see that it is the fleet file",
+        )
+    })
 }
 
 /// Reads and merges the sources; nothing is judged yet but the YAML.
@@ -84,9 +115,7 @@ pub(super) fn read(sources: &Sources) -> Result<Written, Problem> {
         remedy: remedy.into(),
     };
     let text = match &sources.file {
-        Some(file) => std::fs::read_to_string(file).map_err(|error| {
-            unreadable(format!("cannot be read ({error})"), "give an existing file with --fleet")
-        })?,
+        Some(file) => text_of(file).map_err(|(what, remedy)| unreadable(what, remedy))?,
         // Flags alone make the fleet.
         None => "{}".to_owned(),
     };

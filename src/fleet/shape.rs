@@ -12,6 +12,10 @@ use super::file::{Written, json_schema};
 use super::problem::Problem;
 use super::raw::RawFleet;
 
+/// What to do where a variable names an item of a list, as by `…__CLUSTERS__0__…`.
+const OF_A_LIST: &str = "a variable cannot reach into a list: change it in the fleet file, or write the whole list, \
+    [{…}, {…}], into a variable that ends with the list's name";
+
 /// The raw fleet without what does not fit its shape, and what does not.
 pub(super) fn check(written: &Written) -> (RawFleet, Vec<Problem>) {
     let schema = json_schema();
@@ -38,7 +42,11 @@ pub(super) fn check(written: &Written) -> (RawFleet, Vec<Problem>) {
         }
         let (what, remedy) = words(error.kind(), error.instance(), around, &error.to_string());
         let value = Some(error.instance().to_string());
-        problems.push(Problem { source: written.source_of(&path), path, value, what, remedy });
+        let is_misfit = matches!(error.kind(), ValidationErrorKind::Type { .. });
+        let by_item = is_misfit && error.instance().is_object() && written.has_parts_from_env(&path);
+        let remedy = if by_item && around["type"] == "array" { OF_A_LIST.to_owned() } else { remedy };
+        let source = if is_misfit { written.source_of_misfit(&path) } else { written.source_of(&path) };
+        problems.push(Problem { source, path, value, what, remedy });
         replace(&mut rest, error.instance_path(), around);
     }
     let raw = serde_json::from_value(rest).unwrap_or_else(|error| {
@@ -65,7 +73,7 @@ fn unknown_key(written: &Written, path: &str, key: &str, around: &Value) -> Prob
         around["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect();
     let remedy = suggestion(key, &known, &format!("remove it; the keys here are {}", known.join(", ")));
     Problem {
-        source: written.source_of_unknown(&at),
+        source: written.source_of_misfit(&at),
         path: at,
         value: None,
         what: "is not a key that may stand here".into(),
@@ -133,8 +141,16 @@ fn expected(kind: &TypeKind, value: &Value) -> String {
     match expected.to_string().as_str() {
         "string" if value.is_number() || value.is_boolean() => "put it in quotes: this is a text".into(),
         "string" => "write a text".into(),
-        "integer" => "write a whole number, without quotes".into(),
-        "boolean" => "write true or false, without quotes".into(),
+        "integer" if value.as_str().is_some_and(|text| text.parse::<i64>().is_ok()) => {
+            "write it without quotes: this is a number".into()
+        }
+        "integer" => "write a whole number".into(),
+        "boolean" => match value.as_str().map(str::to_lowercase).as_deref() {
+            Some("yes" | "on" | "y") => "write true: yes and on are texts here".into(),
+            Some("no" | "off" | "n") => "write false: no and off are texts here".into(),
+            Some("true" | "false") => "write it without quotes and in small letters".into(),
+            _ => "write true or false".into(),
+        },
         "array" => "write a list: [a, b], or lines that begin with a dash".into(),
         _ => "write keys and values".into(),
     }

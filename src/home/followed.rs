@@ -70,6 +70,26 @@ pub fn read(text: &str) -> Option<(String, Vec<Followed>)> {
     serde_json::from_str(text).ok()
 }
 
+/// What is followed, a line for each upgrade: for who has no fleet file at hand.
+#[must_use]
+pub fn lines(all: &[Followed]) -> Vec<String> {
+    let line = |upgrade: &Followed| {
+        let Followed { name, client_version, attempt, paused, .. } = upgrade;
+        let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
+        let paused = if *paused { ", paused in its fleet file" } else { "" };
+        format!("upgrade {name} to {client_version}{attempt}, stages {}{paused}", stages(upgrade))
+    };
+    all.iter().map(line).collect()
+}
+
+fn stages(upgrade: &Followed) -> String {
+    let words = upgrade
+        .stages
+        .iter()
+        .map(|stage| if stage.approval { format!("{} (approval)", stage.name) } else { stage.name.clone() });
+    words.collect::<Vec<_>>().join(", ")
+}
+
 /// Where the daemon that leads has other upgrades than this fleet file, or other targets, attempts, pauses or stages, each in
 /// words.
 #[must_use]
@@ -96,13 +116,6 @@ pub fn differences(theirs: &[Followed], fleet: &Fleet) -> Vec<String> {
 fn other_parts(there: &Followed, here: &Followed) -> Vec<String> {
     let name = &here.name;
     let paused = |one: &Followed| if one.paused { "paused" } else { "not paused" };
-    let stages = |one: &Followed| {
-        let stages = one.stages.iter();
-        let words = stages.map(|stage| {
-            if stage.approval { format!("{} (approval)", stage.name) } else { stage.name.clone() }
-        });
-        words.collect::<Vec<_>>().join(", ")
-    };
     let parts = [
         (there.paused != here.paused).then(|| format!("is {} there, {} here", paused(there), paused(here))),
         (there.attempt != here.attempt)
@@ -125,4 +138,24 @@ pub fn named<'a>(all: &'a [Followed], name: &str) -> Result<&'a Followed, String
     all.iter()
         .find(|upgrade| upgrade.name == name)
         .ok_or_else(|| format!("has no upgrade {name:?}; {}", instead()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_followed_is_told_with_target_stages_and_what_they_wait_for() {
+        let stage = |name: &str, approval| Stage { name: name.into(), approval };
+        let upgrade = Followed {
+            name: "polkadot".into(),
+            client_version: "stable2503-7".into(),
+            attempt: 2,
+            paused: true,
+            stages: vec![stage("canary", false), stage("production", true)],
+        };
+        let expected = "upgrade polkadot to stable2503-7, attempt 2, stages canary, production (approval), paused in its \
+                        fleet file";
+        assert_eq!(lines(&[upgrade]), [expected]);
+    }
 }

@@ -195,7 +195,8 @@ pub enum Error {
     Unreadable,
 }
 
-/// Changes people's decisions: reads, changes, and writes on condition that nobody was faster; tries again if so.
+/// Changes people's decisions: reads, changes, and writes on condition that nobody was faster; tries again if so. What
+/// changes nothing is not written. Returns them as they were, and as they are now.
 ///
 /// # Errors
 /// Where home cannot be reached, does not let us, or keeps something that cannot be read.
@@ -203,15 +204,19 @@ pub async fn decide(
     client: &Client,
     namespace: &str,
     change: impl Fn(&mut Control),
-) -> Result<Control, Error> {
+) -> Result<(Control, Control), Error> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     loop {
         let known = api.get_opt(CONTROL).await?;
-        let mut control = match &known {
+        let before: Control = match &known {
             None => Control::default(),
             Some(map) => read(map).ok_or(Error::Unreadable)?,
         };
+        let mut control = before.clone();
         change(&mut control);
+        if control == before {
+            return Ok((before, control));
+        }
         let text = serde_json::to_string(&control)?;
         let mut map = made(CONTROL, DECISIONS, &text);
         let written = match known {
@@ -223,7 +228,7 @@ pub async fn decide(
         };
         match written {
             Err(kube::Error::Api(status)) if status.code == 409 => {}
-            written => return written.map(|_| control).map_err(Error::Api),
+            written => return written.map(|_| (before, control)).map_err(Error::Api),
         }
     }
 }

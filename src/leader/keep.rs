@@ -50,12 +50,14 @@ pub async fn keep(
     mut wish: watch::Receiver<Wish>,
     stop: CancellationToken,
 ) {
+    let seen = hold.sighting().take();
     let mut keeper = Keeper {
         api: Api::namespaced(client.clone(), &keeping.namespace),
         client,
         keeping,
+        // It is the same Lease, perhaps: then its holder has been silent since he was last seen to speak.
+        seen: seen.map(|seen| Known { is_current: false, ..seen }),
         hold,
-        seen: None,
     };
     let pause = keeper.keeping.duration / RENEWALS;
     let mut told = false;
@@ -97,6 +99,7 @@ pub async fn keep(
     // Who cannot be told in time finds out when the Lease runs out.
     let _ = tokio::time::timeout(pause.min(RELEASE_BOUND), keeper.turn(Wish::Yield)).await;
     keeper.hold.set(State::Unknown);
+    *keeper.hold.sighting() = keeper.seen;
 }
 
 /// Waits for another word to say; for ever, where none is to come.
@@ -108,7 +111,7 @@ async fn changes(says: &mut Option<watch::Receiver<String>>) -> Result<(), watch
 }
 
 /// A Lease as it was last seen.
-struct Known {
+pub(super) struct Known {
     object: Lease,
     /// When its holder's last word was first seen.
     since: Instant,
@@ -377,6 +380,8 @@ fn seen(lease: &Lease) -> Seen {
 
 #[cfg(test)]
 mod tests {
+    use kube::client::Body;
+
     use super::*;
 
     #[test]
@@ -397,5 +402,60 @@ mod tests {
         let made_anew =
             Lease { metadata: ObjectMeta { uid: Some("v".into()), ..ObjectMeta::default() }, ..held(1) };
         assert!(has_spoken(&held(1), &made_anew));
+    }
+
+    /// A server with this Lease, held by somebody who says no more; it takes every write.
+    fn server(lease: &Lease) -> Client {
+        let held = serde_json::to_vec(lease).unwrap();
+        let answer = move |request: http::Request<Body>| {
+            let held = held.clone();
+            async move {
+                let is_read = request.method() == http::Method::GET;
+                let written = request.into_body().collect_bytes().await?.to_vec();
+                let body = if is_read { held } else { written };
+                Ok::<_, kube::Error>(http::Response::new(Body::from(body)))
+            }
+        };
+        Client::new(tower::service_fn(answer), "n")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_begins_anew_goes_on_counting_how_long_a_holder_has_been_silent() {
+        let client = server(&Lease {
+            metadata: ObjectMeta {
+                name: Some("l".into()),
+                namespace: Some("n".into()),
+                uid: Some("u".into()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some("old".into()),
+                lease_duration_seconds: Some(15),
+                renew_time: Some(MicroTime(jiff::Timestamp::UNIX_EPOCH)),
+                ..LeaseSpec::default()
+            }),
+        });
+        let hold = Hold::new("me");
+        let wish = watch::Sender::new(Wish::Have);
+        let keeps_for = async |seconds| {
+            let keeping = Keeping {
+                namespace: "n".into(),
+                name: "l",
+                me: "me".into(),
+                duration: Duration::from_secs(15),
+                words: ToString::to_string,
+                says: None,
+            };
+            let stop = CancellationToken::new();
+            let keeper = keep(client.clone(), keeping, hold.clone(), wish.subscribe(), stop.clone());
+            let keeper = tokio::spawn(keeper);
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let is_ours = hold.is_held();
+            stop.cancel();
+            keeper.await.unwrap();
+            is_ours
+        };
+        assert!(!keeps_for(10).await);
+        assert!(keeps_for(12).await, "after 15 s of silence in all");
     }
 }

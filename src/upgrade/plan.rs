@@ -1,6 +1,9 @@
 //! The planner: from the fleet, the Board and the time to the writes that may be made now. Pure, and without memory.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
+use kube::core::SelectorExt as _;
 
 use crate::fleet::{Fleet, Upgrade};
 use crate::observed::{Board, ClusterState, ResourceView};
@@ -337,6 +340,7 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
     let stages = (0..upgrade.stages.len())
         .map(|index| {
             let passed = gates::passed(survey, upgrade, index).is_ok();
+            let mut begun = false;
             let mut stage = StageProgress {
                 stage: upgrade.stages[index].name.clone(),
                 state: StageState::Waiting,
@@ -348,8 +352,9 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
             for cluster in
                 survey.fleet.clusters.iter().filter(|cluster| gates::is_in_stage(upgrade, cluster, index))
             {
-                for (_, standing) in survey.owned(upgrade, cluster) {
+                for (resource, standing) in survey.owned(upgrade, cluster) {
                     count(&mut stage, standing);
+                    begun |= has_moved(resource, standing);
                 }
             }
             stage.state = match () {
@@ -357,7 +362,7 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
                 () if halted.is_some() && stage.failed > 0 && stage.in_flight == 0 => StageState::Halted,
                 () if passed && all_passed => StageState::Passed,
                 () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
-                () if stage.in_flight + stage.healthy + stage.failed > 0 => StageState::Rolling,
+                () if begun => StageState::Rolling,
                 () if stage.total == 0 && is_seen_empty(survey, upgrade, index) => StageState::Empty,
                 () if all_passed => StageState::Next,
                 () => StageState::Waiting,
@@ -371,8 +376,44 @@ fn progress(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
         target: upgrade.client_version.clone(),
         attempt: upgrade.attempt,
         halted,
+        owns_nothing: owns_nothing(survey, upgrade),
         stages,
     }
+}
+
+/// Whether anything of the upgrade has happened to a resource; one that was made at the target and comes up, or has not been
+/// healthy for long enough, is no step of it.
+fn has_moved(resource: &Surveyed<'_>, standing: &Standing) -> bool {
+    match standing {
+        Standing::InFlight { deadline } => deadline.is_some() || resource.rolling,
+        Standing::Healthy(_) | Standing::Ahead | Standing::Failed(_) => true,
+        Standing::NotStarted | Standing::Out(..) => false,
+    }
+}
+
+/// Why an upgrade has nothing to do anywhere, if no resource that is seen is its own.
+fn owns_nothing(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
+    let mut seen = survey.resources.values();
+    let owner = |resource: &Surveyed<'_>| resource.owner.as_ref().map(|owner| owner.upgrade.name.clone());
+    if seen.any(|resource| owner(resource).as_ref() == Some(&upgrade.name)) {
+        return None;
+    }
+    let selected = survey.resources.values().filter(|one| upgrade.selector.matches(&one.view.labels));
+    let earlier: BTreeSet<String> = selected.filter_map(owner).collect();
+    Some(if survey.resources.is_empty() {
+        "no Polkadot resource is seen in any cluster".into()
+    } else if earlier.is_empty() {
+        format!(
+            "its selector ({}) matches none of the resources that are seen; label them so, or correct the selector",
+            upgrade.selector
+        )
+    } else {
+        let names: Vec<String> = earlier.into_iter().collect();
+        format!(
+            "all that its selector matches belongs to upgrades that stand before it: {}",
+            names.join(", ")
+        )
+    })
 }
 
 /// Whether a stage that has to have a resource has none, as far as is known of its clusters: all there is to know.

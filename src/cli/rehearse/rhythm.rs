@@ -77,6 +77,7 @@ mod tests {
             target: "stable2503-7".into(),
             attempt: 1,
             halted: None,
+            owns_nothing: None,
             stages: vec![stage],
         };
         let wake = wake.map(|seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds));

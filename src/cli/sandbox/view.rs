@@ -129,6 +129,7 @@ mod tests {
             target: "stable2503-7".into(),
             attempt: 1,
             halted: None,
+            owns_nothing: None,
             stages: vec![stage(1, 2)],
         });
         let now = Timestamp::UNIX_EPOCH;

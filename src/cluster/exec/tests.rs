@@ -22,7 +22,7 @@ fn shown(auth: &AuthInfo) -> serde_json::Value {
 #[test]
 fn a_token_is_taken_with_its_end_and_the_plugin_is_done_with() {
     let mut auth = says(r#"{"token": "$GREETING", "expirationTimestamp": "2026-01-02T03:04:05Z"}"#);
-    let until = resolve(&mut auth).unwrap();
+    let until = resolve(&mut auth, &Running::default()).unwrap();
     assert_eq!(until, Some("2026-01-02T03:04:05Z".parse().unwrap()));
     assert_eq!(shown(&auth)["token"], "hello");
     assert!(auth.exec.is_none());
@@ -31,7 +31,7 @@ fn a_token_is_taken_with_its_end_and_the_plugin_is_done_with() {
 #[test]
 fn a_certificate_is_taken_with_its_key() {
     let mut auth = says(r#"{"clientCertificateData": "CERT", "clientKeyData": "KEY"}"#);
-    assert_eq!(resolve(&mut auth).unwrap(), None);
+    assert_eq!(resolve(&mut auth, &Running::default()).unwrap(), None);
     assert_eq!(shown(&auth)["client-certificate-data"], "Q0VSVA==");
     assert_eq!(shown(&auth)["client-key-data"], "S0VZ");
 }
@@ -39,13 +39,13 @@ fn a_certificate_is_taken_with_its_key() {
 #[test]
 fn without_a_plugin_nothing_changes() {
     let mut auth = AuthInfo { username: Some("somebody".into()), ..AuthInfo::default() };
-    assert_eq!(resolve(&mut auth).unwrap(), None);
+    assert_eq!(resolve(&mut auth, &Running::default()).unwrap(), None);
     assert_eq!(auth.username.as_deref(), Some("somebody"));
 }
 
 #[test]
 fn a_failure_says_what_the_plugin_said() {
-    let words = |auth: &mut AuthInfo| resolve(auth).unwrap_err().to_string();
+    let words = |auth: &mut AuthInfo| resolve(auth, &Running::default()).unwrap_err().to_string();
     assert!(words(&mut plugin("echo log in first >&2; exit 7")).contains("log in first"));
     assert!(words(&mut says("{}")).contains("it has neither"));
     assert!(words(&mut plugin("echo hello")).contains("no ExecCredential"));
@@ -59,7 +59,7 @@ fn a_failure_says_what_the_plugin_said() {
 fn a_plugin_that_hangs_is_killed() {
     let exec = plugin("exec sleep 600").exec.unwrap();
     let begun = Instant::now();
-    let failed = run(&exec, "sh", Duration::from_millis(100)).unwrap_err();
+    let failed = run(&exec, "sh", Duration::from_millis(100), &Running::default()).unwrap_err();
     assert!(matches!(failed, Error::Hung { .. }), "{failed}");
     assert!(begun.elapsed() < Duration::from_secs(60));
 }
@@ -72,7 +72,10 @@ fn what_a_plugin_that_hangs_has_started_ends_with_it() {
     // Its end comes when the last who could write has gone.
     let ended = read(Some(Later(pipe.clone())));
     let exec = plugin(&format!("(exec sleep 600 > {}) & wait", pipe.display())).exec.unwrap();
-    assert!(matches!(run(&exec, "sh", Duration::from_millis(500)), Err(Error::Hung { .. })));
+    assert!(matches!(
+        run(&exec, "sh", Duration::from_millis(500), &Running::default()),
+        Err(Error::Hung { .. })
+    ));
     assert_eq!(ended.recv_timeout(Duration::from_secs(60)), Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
@@ -88,12 +91,38 @@ impl Read for Later {
 #[test]
 fn what_a_plugin_said_counts_although_something_that_it_left_behind_holds_the_pipe() {
     let mut auth = plugin("echo '{\"status\": {\"token\": \"x\"}}'; sleep 20 &");
-    resolve(&mut auth).unwrap();
+    resolve(&mut auth, &Running::default()).unwrap();
     assert_eq!(shown(&auth)["token"], "x");
 }
 
 #[test]
 fn a_plugin_that_says_a_great_deal_does_not_block() {
     let mut auth = plugin("head -c 300000 /dev/zero | tr '\\0' x >&2; exit 1");
-    assert!(resolve(&mut auth).unwrap_err().to_string().len() < 1000);
+    assert!(resolve(&mut auth, &Running::default()).unwrap_err().to_string().len() < 1000);
+}
+
+#[test]
+fn a_plugin_that_nobody_waits_for_any_more_ends_with_what_it_has_started_and_is_not_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let begun = folder.path().join("begun");
+    let script = format!("(exec sleep 600 > {}) & touch {}; wait", pipe.display(), begun.display());
+    let mut auth = plugin(&script);
+    let again = auth.clone();
+    let pipe_ends = read(Some(Later(pipe)));
+    let running = Running::default();
+    let waiting = running.awaited();
+    let (ended, ends) = mpsc::channel();
+    let its = running.clone();
+    thread::spawn(move || ended.send(resolve(&mut auth, &its).unwrap_err().to_string()));
+    while !begun.exists() {
+        thread::sleep(LOOK);
+    }
+    drop(waiting);
+    let said = ends.recv_timeout(BOUND / 2).unwrap();
+    assert!(said.contains("failed (signal: 9"), "{said}");
+    assert_eq!(pipe_ends.recv_timeout(Duration::from_secs(60)), Err(mpsc::RecvTimeoutError::Disconnected));
+    let refused = resolve(&mut again.clone(), &running).unwrap_err();
+    assert!(matches!(refused, Error::Unwanted(_)), "{refused}");
 }

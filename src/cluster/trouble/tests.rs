@@ -89,3 +89,22 @@ fn a_crd_that_may_not_be_installed_names_the_right_and_the_role() {
     }
     assert!(not_installed(&answer(503, "etcd"), AT).contains("tried again"));
 }
+
+#[test]
+fn what_cannot_be_asked_says_where_first_and_what_to_do_last() {
+    let missing = super::super::exec::Error::Start(
+        "aws".into(),
+        io::Error::from(io::ErrorKind::NotFound),
+        " (see the handbook)".into(),
+    );
+    let error = super::super::connect::Error::from(missing);
+    let said = Trouble::NoClient(error.to_string()).state("context prod", None).to_string();
+    let expected = "unreachable: context prod: the exec plugin of the kubeconfig gives no credentials: \"aws\" cannot be run \
+                    (entity not found); install it where polkafleet runs, or give its whole path in the kubeconfig (see the \
+                    handbook)";
+    assert_eq!(said, expected);
+    let outside = super::super::connect::Error::InCluster(
+        kube::config::InClusterError::ReadEnvironmentVariable(std::env::VarError::NotPresent),
+    );
+    assert!(outside.to_string().contains("give the cluster a context of a kubeconfig"), "{outside}");
+}

@@ -73,7 +73,7 @@ fn every_other_part_has_a_line() {
     new.lease = SignedDuration::from_mins(1);
     new.admin = Some(([127, 0, 0, 1], 9100).into());
     let lines = lines(&old, &new);
-    let parts = ["limits on validators", "the lease 1m", "at the next start"];
+    let parts = ["validators: guard strict -> relaxed", "the lease 1m", "at the next start"];
     assert_eq!(lines.len(), parts.len());
     for (line, part) in lines.iter().zip(parts) {
         assert!(line.contains(part), "{line}");

@@ -1,8 +1,10 @@
 //! What changed in the upgrades, one line for each that did. Pure.
 
-use std::fmt::Display;
+use jiff::SignedDuration;
+use kube::core::Selector;
 
-use super::super::{Stage, Upgrade};
+use super::super::{Count, Health, Probing, Stage, Unreachable, Upgrade};
+use super::moved;
 
 /// The difference in words.
 pub(super) fn difference(old: &[Upgrade], new: &[Upgrade]) -> Vec<String> {
@@ -40,34 +42,88 @@ fn parts(old: &Upgrade, new: &Upgrade) -> Vec<String> {
     let expedited = |upgrade: &Upgrade| {
         upgrade.expedite.as_ref().map_or_else(|| "nothing".to_owned(), |expedite| expedite.version.clone())
     };
-    let changed = |word: &str, is: bool| is.then(|| format!("{word} changed"));
+    let reason = |upgrade: &Upgrade| {
+        format!("{:?}", upgrade.expedite.as_ref().map_or("", |expedite| expedite.reason.as_str()))
+    };
+    // Whoever adds a field finds this place.
+    let Upgrade {
+        name: _,
+        client_version: _,
+        selector: _,
+        attempt: _,
+        paused: _,
+        allow_downgrade: _,
+        allow_ephemeral: _,
+        expedite: _,
+        stages: _,
+        max_failures: _,
+        progress_deadline: _,
+        unreachable: _,
+        health: _,
+        prepull: _,
+    } = new;
     [
         moved("target", &old.client_version, &new.client_version),
         moved("attempt", &old.attempt, &new.attempt),
         switched("paused", old.paused, new.paused),
         moved("expedite", &expedited(old), &expedited(new)),
-        changed("selector", old.selector != new.selector),
+        moved("selector", &selector(&old.selector), &selector(&new.selector)),
         stages(&old.stages, &new.stages),
-        changed("maxFailures", old.max_failures != new.max_failures),
-        moved(
-            "progressDeadline",
-            &format!("{:#}", old.progress_deadline),
-            &format!("{:#}", new.progress_deadline),
-        ),
-        changed("unreachable", old.unreachable != new.unreachable),
-        changed("health", old.health != new.health),
+        moved("maxFailures", &count(old.max_failures), &count(new.max_failures)),
+        moved("progressDeadline", &duration(old.progress_deadline), &duration(new.progress_deadline)),
+        moved("unreachable", &unreachable(old.unreachable), &unreachable(new.unreachable)),
+        health(&old.health, &new.health),
         switched("allowDowngrade", old.allow_downgrade, new.allow_downgrade),
         switched("allowEphemeral", old.allow_ephemeral, new.allow_ephemeral),
         switched("prepull", old.prepull, new.prepull),
-        changed("the reason of expedite", old.expedite != new.expedite && expedited(old) == expedited(new)),
+        moved("the reason of expedite", &reason(old), &reason(new))
+            .filter(|_| expedited(old) == expedited(new)),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-fn moved<T: PartialEq + Display>(word: &str, old: &T, new: &T) -> Option<String> {
-    (old != new).then(|| format!("{word} {old} -> {new}"))
+fn health(old: &Health, new: &Health) -> Option<String> {
+    let Health { min_peers, max_sync_lag, max_finality_lag, stable_for, probe } = new;
+    let probing = |probe: Probing| match probe {
+        Probing::Required => "required",
+        Probing::Optional => "optional",
+    };
+    joined([
+        moved("health.minPeers", &old.min_peers, min_peers),
+        moved("health.maxSyncLag", &old.max_sync_lag, max_sync_lag),
+        moved("health.maxFinalityLag", &old.max_finality_lag, max_finality_lag),
+        moved("health.stableFor", &duration(old.stable_for), &duration(*stable_for)),
+        moved("health.probe", &probing(old.probe), &probing(*probe)),
+    ])
+}
+
+fn joined<const N: usize>(parts: [Option<String>; N]) -> Option<String> {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn duration(duration: SignedDuration) -> String {
+    format!("{duration:#}")
+}
+
+fn count(count: Count) -> String {
+    match count {
+        Count::Number(number) => number.to_string(),
+        Count::Percent(percent) => format!("{percent}%"),
+    }
+}
+
+fn selector(selector: &Selector) -> String {
+    Some(selector.to_string()).filter(|words| !words.is_empty()).unwrap_or_else(|| "all".into())
+}
+
+fn unreachable(unreachable: Unreachable) -> &'static str {
+    match unreachable {
+        Unreachable::Wait => "wait",
+        Unreachable::Skip => "skip",
+    }
 }
 
 /// Which stages are other, and how far that can be told in a few words.
@@ -76,17 +132,38 @@ fn stages(old: &[Stage], new: &[Stage]) -> Option<String> {
     if names(old) != names(new) {
         return Some(format!("stages {} -> {}", names(old), names(new)));
     }
-    let pairs = old.iter().zip(new).filter(|(old, new)| old != new);
-    let other: Vec<String> = pairs.map(|(old, new)| stage(old, new)).collect();
+    let other: Vec<String> = old.iter().zip(new).filter_map(|(old, new)| stage(old, new)).collect();
     (!other.is_empty()).then(|| other.join(", "))
 }
 
-fn stage(old: &Stage, new: &Stage) -> String {
-    let only_approved = Stage { approved_version: new.approved_version.clone(), ..old.clone() };
-    match &new.approved_version {
-        Some(version) if only_approved == *new => format!("stage {} approved for {version}", new.name),
-        _ => format!("stage {} changed", new.name),
-    }
+fn stage(old: &Stage, new: &Stage) -> Option<String> {
+    // Whoever adds a field finds this place. Who approved it at the command line, no file says.
+    let Stage {
+        name,
+        clusters,
+        optional,
+        max_concurrent,
+        soak,
+        approval_required,
+        approved_version,
+        approver: _,
+    } = new;
+    let switched = |word: &str, before: bool, now: bool| {
+        (before != now).then(|| if now { word.to_owned() } else { format!("no longer {word}") })
+    };
+    let approved = (old.approved_version != *approved_version).then(|| match approved_version {
+        Some(version) => format!("approved for {version}"),
+        None => "no longer approved".into(),
+    });
+    let parts = joined([
+        approved,
+        moved("clusters", &selector(&old.clusters), &selector(clusters)),
+        moved("maxConcurrent", &count(old.max_concurrent), &count(*max_concurrent)),
+        moved("soak", &duration(old.soak), &duration(*soak)),
+        switched("with approval", old.approval_required, *approval_required),
+        switched("optional", old.optional, *optional),
+    ]);
+    parts.map(|parts| format!("stage {name} {parts}"))
 }
 
 #[cfg(test)]
@@ -118,7 +195,7 @@ mod tests {
         );
         let expected = [
             "upgrade a: target v1.1.0 -> v1.2.0, attempt 1 -> 2, paused, stage one approved for v1.2.0, \
-             stage two changed, progressDeadline 30m -> 20m",
+             stage two soak 0s -> 1h, progressDeadline 30m -> 20m",
             "upgrade next is new, target v1.3.0",
             "upgrade old is removed; what it changed stays, and it changes nothing more",
         ];
@@ -139,5 +216,28 @@ mod tests {
         let expected =
             ["upgrade a: no longer paused, stages one -> zero, one", "the order of the upgrades is b, a now"];
         assert_eq!(difference(&old, &new), expected);
+    }
+
+    #[test]
+    fn every_field_of_stages_and_limits_has_its_old_value_and_its_new_one() {
+        let old = "[{name: a, clientVersion: v1.1.0, stages: [{name: one}]}]";
+        for (upgrade, stage, words) in [
+            ("", "clusters: {matchLabels: {tier: x}}", "stage one clusters all -> tier=x"),
+            ("", "maxConcurrent: 25%, soak: 1h", "stage one maxConcurrent 1 -> 25%, soak 0s -> 1h"),
+            ("", "approval: required", "stage one with approval"),
+            ("", "optional: true", "stage one optional"),
+            ("maxFailures: 2", "", "maxFailures 0 -> 2"),
+            ("unreachable: skip", "", "unreachable wait -> skip"),
+            ("selector: {matchLabels: {chain: x}}", "", "selector all -> chain=x"),
+            (
+                "health: {minPeers: 1, stableFor: 1m, probe: optional}",
+                "",
+                "health.minPeers 3 -> 1, health.stableFor 3m -> 1m, health.probe required -> optional",
+            ),
+        ] {
+            let new =
+                format!("[{{name: a, clientVersion: v1.1.0, stages: [{{name: one, {stage}}}], {upgrade}}}]");
+            assert_eq!(difference(&upgrades(old), &upgrades(&new)), [format!("upgrade a: {words}")]);
+        }
     }
 }

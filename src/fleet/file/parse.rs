@@ -34,7 +34,11 @@ fn in_words(error: &serde_yaml::Error, text: &str) -> Wrong {
     }
     let twice = error.location().and_then(|begin| {
         let key = said.split_once("duplicate entry with key \"")?.1.split_once('"')?.0;
-        Some(format!("has the key {key:?} twice, on lines {}", lines_of(key, &begin, text)?))
+        // Where it is not a key to a line, the place is that of the mapping.
+        let lines = lines_of(key, &begin, text).map(|lines| format!("on lines {lines}"));
+        let place =
+            || format!("in the mapping that begins on line {}, column {}", begin.line(), begin.column());
+        Some(format!("has the key {key:?} twice, {}", lines.unwrap_or_else(place)))
     });
     if let Some(what) = twice {
         return (what, "keep one of them");
@@ -49,7 +53,14 @@ fn in_words(error: &serde_yaml::Error, text: &str) -> Wrong {
 fn lines_of(key: &str, begin: &Location, text: &str) -> Option<String> {
     let column = begin.column() - 1;
     let is_it = |line: &str| {
-        let found = line.get(column..).and_then(|rest| rest.strip_prefix(key));
+        // The same key may be written with quotes and without.
+        let plain = |rest: &str| match rest.chars().next()? {
+            quote @ ('"' | '\'') => {
+                rest.strip_prefix(quote)?.strip_prefix(key)?.strip_prefix(quote).map(str::to_owned)
+            }
+            _ => rest.strip_prefix(key).map(str::to_owned),
+        };
+        let found = line.get(column..).and_then(plain);
         found.is_some_and(|rest| rest.trim_start().starts_with(':'))
     };
     // A line that begins before the column ends the mapping.
@@ -80,7 +91,18 @@ mod tests {
         );
         let nested = "clusters:\n  - name: a\n    context: a\n\n    labels:\n      context: x\n    context: b\n  - name: b\n    context: c\n";
         assert_eq!(says(nested), "has the key \"context\" twice, on lines 3 and 7; keep one of them");
-        assert!(says("{a: 1, a: 2}").contains("duplicate entry with key \"a\""));
+        assert!(says("{a: 1, a: 2}").contains("the key \"a\" twice, in the mapping that begins on line 1"));
+    }
+
+    #[test]
+    fn a_key_that_is_there_with_quotes_and_without_is_there_twice() {
+        for text in ["home: a\n\"home\": b\n", "'home': a\nhome: b\n", "\"home\" : a\n'home': b\n"] {
+            assert_eq!(
+                says(text),
+                "has the key \"home\" twice, on lines 1 and 2; keep one of them",
+                "{text}"
+            );
+        }
     }
 
     #[test]

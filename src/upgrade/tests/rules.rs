@@ -436,3 +436,46 @@ fn i06_who_waits_for_others_validators_is_not_late() {
     model.now += SignedDuration::from_mins(29);
     assert!(planned(&model).progress[0].halted.is_none());
 }
+
+#[test]
+fn a_stage_in_which_only_a_resource_made_at_the_target_comes_up_has_not_begun() {
+    use crate::upgrade::StageState;
+    let shape = Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    };
+    let mut model = Model::new(&shape);
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    let now = model.now;
+    for cluster in ["c0", "c1"] {
+        model.edit(&ClusterName::from(cluster), &id, |view| {
+            view.client_version = Some(NEW.into());
+            let node = &mut view.roles[0].nodes[0];
+            (node.version, node.ready_since, view.settled_since) = (Some(NEW.into()), Some(now), Some(now));
+        });
+    }
+    model.ask();
+    let plan = planned(&model);
+    let states: Vec<_> = plan.progress[0].stages.iter().map(|stage| stage.state).collect();
+    assert_eq!(states, [StageState::Next, StageState::Waiting], "{:?}", plan.progress);
+    assert_eq!(plan.progress[0].stages[0].healthy, 0);
+}
+
+#[test]
+fn an_upgrade_that_owns_no_resource_says_why() {
+    let mut model = one_canary();
+    let why = |model: &Model| planned(model).progress.last().unwrap().owns_nothing.clone();
+    assert_eq!(why(&model), None);
+    let mut second = model.fleet.upgrades[0].clone();
+    second.name = "later".into();
+    model.fleet.upgrades.push(second);
+    assert!(why(&model).unwrap().ends_with("upgrades that stand before it: u"));
+    model.fleet.upgrades.remove(0);
+    model.fleet.upgrades[0].selector = [("chain".to_owned(), "kusama".to_owned())].into_iter().collect();
+    assert!(why(&model).unwrap().contains("(chain=kusama) matches none of the resources"));
+    Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c0")).unwrap()).resources.clear();
+    assert!(why(&model).unwrap().contains("no Polkadot resource is seen"));
+}

@@ -4,7 +4,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::DeleteParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::daemon::{Daemon, command};
 use crate::support::in_both_worlds;
@@ -105,6 +105,47 @@ async fn the_crd_is_installed_where_the_fleet_file_says_so_and_nowhere_else() {
     world.members[0].settles_at(VERSION).await;
     assert!(world.members[1].polkadots().get_opt("polkadot-cr").await.is_err());
     says(&daemon, "the Polkadot CRD is not installed; kubectl apply --server-side -f deploy/crd.yaml").await;
+}
+
+/// In the sandbox: a plugin is the same everywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_hangs_ends_with_the_daemon_and_with_a_command_that_waited_for_it() {
+    let world = World::new(Place::Sandbox, 1).await;
+    world.write_fleet(1, &json!({}));
+    // What it has started writes down who it is.
+    let started = world.folder.path().join("started");
+    std::fs::create_dir(&started).unwrap();
+    let script = format!("sleep 600 & touch {}/$!; wait", started.display());
+    let kubeconfig = world.folder.path().join("kubeconfig");
+    let mut edited: Value = serde_json::from_str(&std::fs::read_to_string(&kubeconfig).unwrap()).unwrap();
+    for user in edited["users"].as_array_mut().unwrap() {
+        user["user"] = json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+            "interactiveMode": "Never",
+        }});
+    }
+    std::fs::write(&kubeconfig, edited.to_string()).unwrap();
+    let ran = async |count: usize| {
+        eventually("the plugin runs", PATIENCE, async || {
+            let names = std::fs::read_dir(&started).unwrap().map(|one| one.unwrap().file_name());
+            let all: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+            (all.len() >= count).then_some(all)
+        })
+        .await
+    };
+    // Of what nobody has waited for, the system keeps the number, but no command line.
+    let lives = |process: &String| {
+        std::fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| !line.is_empty())
+    };
+    let mut daemon = world.process();
+    let first = ran(1).await;
+    assert!(lives(&first[0]));
+    assert!(daemon.terminate().await);
+    let mut status = command().args(["status", "--fleet"]).arg(world.fleet_file()).spawn().unwrap();
+    let both = ran(2).await;
+    let code = tokio::task::spawn_blocking(move || status.wait().unwrap().code()).await.unwrap();
+    assert_eq!(code, Some(3));
+    assert_eq!(both.iter().filter(|one| lives(one)).count(), 0, "{both:?}");
 }
 
 /// On a real control plane: in the sandbox everybody may do everything.

@@ -166,6 +166,12 @@ async fn i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt(plac
     world.write_fleet(1, &upgrade(OLD, "0s"));
     let (code, said) = run(&world, &["pause", "polkadot", "--reason", "it is Friday"]).await;
     assert_eq!(code, 0, "{said}");
+    let control: Api<ConfigMap> = Api::namespaced(world.members[0].admin.clone(), &world.namespace);
+    let first = control.get("polkafleet-control").await.unwrap();
+    let (code, said) = run(&world, &["pause", "polkadot", "--reason", "me too"]).await;
+    let is_told = said.contains("already paused by") && said.contains(": it is Friday. That stays");
+    assert_eq!((code, is_told), (0, true), "{said}");
+    assert_eq!(control.get("polkafleet-control").await.unwrap(), first, "nothing was written");
     tokio::time::sleep(world.quiet()).await;
     world.write_fleet(1, &upgrade(NEW, "0s"));
     eventually("it is paused", PATIENCE, async || {
@@ -202,6 +208,11 @@ async fn a_wrong_name_is_told_with_those_that_there_are(place: Place) {
     assert!(code == 2 && said.contains("there are: canary, production"), "{said}");
     let (code, said) = run(&world, &["approve", "polkadot", "canary"]).await;
     assert!(code == 2 && said.contains("needs no approval"), "{said}");
+    for command in ["status", "plan"] {
+        let (code, said) = run(&world, &[command]).await;
+        let words = "OWNS NO RESOURCE: no Polkadot resource is seen in any cluster";
+        assert_eq!((code, said.contains(words)), (3, true), "{said}");
+    }
 }
 
 async fn a_decision_is_about_what_the_daemon_follows_and_not_about_another_edition_of_the_file(place: Place) {
@@ -239,6 +250,13 @@ async fn a_decision_is_about_what_the_daemon_follows_and_not_about_another_editi
     assert_eq!(control.get_opt("polkafleet-control").await.unwrap(), None);
     // A pause is about any version; and it needs no file.
     let of_context = ["--context".to_owned(), world.members[0].name.clone()];
+    let (_, said) = ask(&["status"], &of_context, &world).await;
+    for words in [
+        "needs the fleet file",
+        "It follows:\n    upgrade polkadot to stable2503-7, stages canary, production",
+    ] {
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
     for arguments in [&of_edition, &of_context] {
         for command in ["pause", "resume"] {
             let (code, said) = ask(&[command, "polkadot"], arguments, &world).await;

@@ -78,7 +78,9 @@ async fn every_step_of_an_approved_upgrade_is_told_once_whichever_daemon_saw_it(
     assert_eq!((code, said.lines().count()), (0, 8), "{said}");
     let words = format!("{OLD} -> {NEW}, upgrade polkadot, approved by {}\n", by.as_str().unwrap());
     assert!(said.contains(&words), "{said}");
-    assert!(told(&world, &["--upgrade", "kusama"]).await.is_empty());
+    let (code, said) = run(&world, &["status", "--history", "--upgrade", "kusama"]).await;
+    assert_eq!((code, said.contains("no upgrade \"kusama\"")), (1, true), "{said}");
+    assert!(said.contains("it tells of: polkadot"), "{said}");
 }
 
 async fn a_history_that_cannot_be_read_is_an_error_that_says_what_to_do(place: Place) {

@@ -1,6 +1,6 @@
 //! The file as a whole: its shape, the environment, and what is said once for the fleet.
 
-use super::{ONE, check, check_with, exactly, upgrade, with};
+use super::{ONE, Sources, check, check_with, exactly, file, upgrade, with};
 use crate::fleet::{Guard, Health, OtlpProtocol};
 
 #[test]
@@ -196,4 +196,54 @@ fn what_is_wrong_of_the_whole_fleet_is_told_at_its_place() {
     for wrong in ["9100", "':9100'", "localhost:9100", "127.0.0.1:0"] {
         exactly(&with(&format!("admin: {{listen: {wrong}}}")), &[], &["admin.listen"]);
     }
+}
+
+#[test]
+fn a_variable_that_makes_a_value_misfit_is_named_and_not_the_file() {
+    let of = |name: &str, value: &str, part: &str| {
+        exactly(&upgrade(""), &[(name, value)], &[&format!("environment variable {name}: {part}")]);
+    };
+    of(
+        "POLKAFLEET__UPGRADES__0__PAUSED",
+        "true",
+        "upgrades: {\"0\":{\"paused\":true}}: has the wrong type; a variable \
+        cannot reach into a list",
+    );
+    of(
+        "POLKAFLEET__HOME__NAME",
+        "minikube",
+        "home: {\"name\":\"minikube\"}: has the wrong type; write a text",
+    );
+    let list = "[{name: u, clientVersion: stable2503-7, stages: [{name: all, soak: 5}]}]";
+    of("POLKAFLEET__UPGRADES", list, "upgrades[0].stages[0].soak: 5: is a duration without a unit");
+}
+
+#[test]
+fn yes_and_no_are_told_to_be_texts() {
+    let paused = |value: &str| format!("{{version: 1, clusters: [{{context: minikube, paused: {value}}}]}}");
+    for (value, remedy) in [
+        ("yes", "paused: \"yes\": has the wrong type; write true: yes and on are texts"),
+        ("Off", "write false: no and off are texts"),
+        ("'true'", "write it without quotes"),
+        ("7", "paused: 7: has the wrong type; write true or false"),
+    ] {
+        exactly(&paused(value), &[], &[remedy]);
+    }
+    exactly(&upgrade("attempt: '2'"), &[], &["write it without quotes: this is a number"]);
+    exactly(&upgrade("attempt: two"), &[], &["has the wrong type; write a whole number"]);
+}
+
+#[test]
+fn what_is_no_text_file_is_told_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let says =
+        |file: std::path::PathBuf| match file::read(&Sources { file: Some(file), ..Sources::default() }) {
+            Ok(_) => panic!("it was read"),
+            Err(problem) => problem.to_string(),
+        };
+    assert!(says(folder.path().into()).ends_with("is a directory; give the file in it with --fleet"));
+    assert!(says(folder.path().join("none")).ends_with("is not there; give an existing file with --fleet"));
+    let latin = folder.path().join("latin.yaml");
+    std::fs::write(&latin, b"version: 1\n# Z\xfcrich\n").unwrap();
+    assert!(says(latin).contains("is not UTF-8 text, from line 2 on; save it as UTF-8"));
 }
