@@ -1,6 +1,8 @@
 //! The fleet at run time: its file and the edits of it, its workers, and the daemons that take turns.
 
 mod file;
+mod leases;
+mod probes;
 mod real_servers;
 mod reload;
 mod start;

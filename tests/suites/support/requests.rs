@@ -78,6 +78,25 @@ impl Member {
         }
     }
 
+    /// How often the daemon has asked a pod's node for its health.
+    pub fn probes(&self, pod: &str) -> usize {
+        let path = format!("/api/v1/namespaces/{}/pods/{pod}:", self.namespace);
+        let of_pod = |uri: &str| uri.starts_with(&path) && is_probe(uri);
+        match &self.gate {
+            Gate::Simulated(cluster) => {
+                cluster.asked().iter().filter(|asked| asked.agent == AGENT && of_pod(&asked.uri)).count()
+            }
+            Gate::Proxy { audit, .. } => {
+                let log = std::fs::read_to_string(audit).unwrap();
+                let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                events
+                    .filter(|event| event["stage"] == "ResponseComplete")
+                    .filter(|event| event["requestURI"].as_str().is_some_and(of_pod))
+                    .count()
+            }
+        }
+    }
+
     /// The daemon's requests that are neither watches, lists nor probes.
     pub fn busy_requests(&self) -> usize {
         let idle = |asking: &Asking| matches!(&*asking.verb, "watch" | "list") || asking.is_version;
