@@ -3,6 +3,7 @@
 mod file;
 mod leases;
 mod probes;
+mod proxies;
 mod real_servers;
 mod reload;
 mod start;
