@@ -5,6 +5,7 @@ mod leases;
 mod probes;
 mod proxies;
 mod real_servers;
+mod records;
 mod reload;
 mod start;
 mod takeover;
