@@ -88,7 +88,7 @@ impl Daemon {
             clock: clock.clone(),
             me: me.clone(),
             hold: hold.clone(),
-            lease_divisor: connect.limits().lease_divisor,
+            limits: connect.limits(),
             ending: stop.clone(),
         };
         let (let_go, died) = (CancellationToken::new(), CancellationToken::new());

@@ -38,9 +38,9 @@ pub enum Error {
     /// The exec plugin gives no credentials.
     #[error("the exec plugin of the kubeconfig gives no credentials: {0}")]
     Exec(#[from] exec::Error),
-    /// The kubeconfig's proxy is no address.
+    /// The kubeconfig's proxy is no address of a proxy that is known; without its password.
     #[error(
-        "the proxy-url {0:?} in the kubeconfig is no URL; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
+        "the proxy-url {0:?} in the kubeconfig cannot be used; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
     )]
     Proxy(String),
     /// Building it took too long.
@@ -157,11 +157,26 @@ fn own_proxy(kubeconfig: &mut Kubeconfig, context: &str) -> Result<Option<http::
     let entry = kubeconfig.clusters.iter_mut().find(|one| Some(&one.name) == name.as_ref());
     let Some(cluster) = entry.and_then(|one| one.cluster.as_mut()) else { return Ok(None) };
     let own = cluster.proxy_url.replace("http://unused.invalid".into()).filter(|proxy| !proxy.is_empty());
-    own.map(|proxy| proxy.parse().map_err(|_| Error::Proxy(proxy))).transpose()
+    own.map(|own| {
+        let proxy = own.parse::<http::Uri>().ok();
+        let known = proxy.filter(|proxy| matches!(proxy.scheme_str(), Some("http" | "https" | "socks5")));
+        known.ok_or_else(|| Error::Proxy(without_password(&own)))
+    })
+    .transpose()
+}
+
+/// An address without the name and the password in it: it goes into logs.
+fn without_password(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
 }
 
 fn build(mut config: Config, running: &exec::Running) -> Result<Connected, Error> {
-    let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let plain = |address: &http::Uri| address.to_string().trim_end_matches('/').to_owned();
+    let proxy = config.proxy_url.as_ref().map(|proxy| without_password(&plain(proxy)));
+    let way = proxy.map(|proxy| format!(" by way of {proxy}")).unwrap_or_default();
+    let server = plain(&config.cluster_url) + &way;
     let valid_until = exec::resolve(&mut config.auth_info, running)?;
     let client = ClientBuilder::try_from(config).map_err(Error::Build)?.build();
     Ok(Connected { client, server, valid_until })

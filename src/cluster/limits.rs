@@ -24,6 +24,8 @@ pub struct Limits {
     pub longest_pause: Duration,
     /// A Lease counts so many times shorter than the fleet file says.
     pub lease_divisor: u32,
+    /// How often home is asked for its time.
+    pub clock_look: Duration,
     /// So many requests may be sent…
     pub burst: u64,
     /// …within such a time; heartbeats do not count.
@@ -40,6 +42,7 @@ impl Default for Limits {
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
             lease_divisor: 1,
+            clock_look: Duration::from_secs(60),
             burst: 100,
             burst_window: Duration::from_secs(2),
         }
@@ -58,6 +61,7 @@ impl Limits {
             first_pause: self.first_pause / times,
             longest_pause: self.longest_pause / times,
             lease_divisor: self.lease_divisor * times,
+            clock_look: self.clock_look / times,
             burst: self.burst,
             burst_window: self.burst_window / times,
         }

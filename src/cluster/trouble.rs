@@ -231,9 +231,11 @@ fn of_tls(error: &rustls::Error) -> Trouble {
                     "correct the address in the kubeconfig, or set its tls-server-name",
                 )
             }
+            // An HTTPS proxy is held to the same authorities; which of the two it was, the error does not say.
             CertificateError::UnknownIssuer => Trouble::Certificate(
                 "is not signed by the kubeconfig's certificate authority",
-                new_kubeconfig,
+                "if the cluster was made anew, give polkafleet its new kubeconfig; else somebody else answers, or an \
+                 https proxy-url, whose authority is to stand in certificate-authority-data, too",
             ),
             CertificateError::BadSignature => Trouble::Certificate("has a bad signature", new_kubeconfig),
             CertificateError::Revoked => Trouble::Certificate("was revoked", "give the server a new one"),

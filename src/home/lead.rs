@@ -17,6 +17,7 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::clock::Clock;
 use crate::cluster::Clients;
+use crate::cluster::limits::Limits;
 use crate::cluster::trouble::in_words;
 use crate::fleet::{ClusterName, Fleet};
 use crate::leader::keep::{Keeping, keep};
@@ -28,9 +29,7 @@ use super::followed;
 use super::kept::Kept;
 use super::{HomeView, NoSteps};
 
-/// How often home is asked for its time.
-const CLOCK_LOOK: Duration = Duration::from_secs(60);
-/// What it may take to say it.
+/// What home may take to say its time, or to take a record.
 const CLOCK_BOUND: Duration = Duration::from_secs(5);
 /// A larger difference stops the steps: soaks and deadlines would be measured wrongly.
 const LARGEST_SKEW: SignedDuration = SignedDuration::from_secs(30);
@@ -51,8 +50,8 @@ pub struct Lead {
     pub me: String,
     /// The planner's Lease, as far as we have it.
     pub hold: Hold,
-    /// It counts so many times shorter than the fleet file says.
-    pub lease_divisor: u32,
+    /// How often home is asked for its time, and how much shorter a Lease counts than the fleet file says.
+    pub limits: Limits,
     /// Cancelled when the daemon begins to end: home's worker goes then, and its Lease is held on to until `stop`.
     pub ending: CancellationToken,
 }
@@ -110,7 +109,7 @@ impl Lead {
     ) {
         let (namespace, duration) = {
             let fleet = self.fleet.borrow();
-            (fleet.home_namespace.clone(), fleet.lease.unsigned_abs() / self.lease_divisor)
+            (fleet.home_namespace.clone(), fleet.lease.unsigned_abs() / self.limits.lease_divisor)
         };
         let says = watch::Sender::new(followed::written(&self.me, &self.fleet.borrow()));
         let keeping = self.keeping(&namespace, duration, &says);
@@ -123,7 +122,8 @@ impl Lead {
         let mut watching = std::pin::pin!(kept.watch(&rings));
         let mut records = Records::default();
         let (skews, mut skew) = watch::channel(None);
-        let mut following_clock = std::pin::pin!(follow_clock(&client, &self.clock, &skews));
+        let mut following_clock =
+            std::pin::pin!(follow_clock(&client, &self.clock, self.limits.clock_look, &skews));
         let mut held = self.hold.follow();
         loop {
             let current = self.fleet.borrow_and_update().clone();
@@ -131,7 +131,7 @@ impl Lead {
                 || self.clients.get(name).is_some_and(|lent| lent.session == session);
             let moved = current.home != *name
                 || current.home_namespace != namespace
-                || current.lease.unsigned_abs() / self.lease_divisor != duration;
+                || current.lease.unsigned_abs() / self.limits.lease_divisor != duration;
             if moved || !same || stop.is_cancelled() {
                 break;
             }
@@ -204,7 +204,12 @@ fn view(
 }
 
 /// Asks home for its time, again and again: small differences are corrected, `skews` gets all of them.
-async fn follow_clock(client: &Client, clock: &Clock, skews: &watch::Sender<Option<SignedDuration>>) {
+async fn follow_clock(
+    client: &Client,
+    clock: &Clock,
+    every: Duration,
+    skews: &watch::Sender<Option<SignedDuration>>,
+) {
     loop {
         if let Some(skew) = skew_of(client, clock).await {
             if skew.abs() > LARGEST_SKEW {
@@ -217,7 +222,7 @@ async fn follow_clock(client: &Client, clock: &Clock, skews: &watch::Sender<Opti
             }
             skews.send_replace(Some(skew));
         }
-        tokio::time::sleep(CLOCK_LOOK).await;
+        tokio::time::sleep(every).await;
     }
 }
 

@@ -1,7 +1,11 @@
 //! The fleet at run time: its file and the edits of it, its workers, and the daemons that take turns.
 
 mod file;
+mod leases;
+mod probes;
+mod proxies;
 mod real_servers;
+mod records;
 mod reload;
 mod start;
 mod takeover;

@@ -1,6 +1,8 @@
 //! What the suites share: real control planes ([`planes`]) and simulated ones, a namespace of one's own in each of them
-//! ([`world`]), what was asked of each ([`requests`]), the daemon ([`daemon`]), a proxy that can fail ([`proxy`]) and an OTLP receiver ([`collector`]).
+//! ([`world`]), what was asked of each ([`requests`]), the daemon ([`daemon`]), a proxy that can fail ([`proxy`]), what
+//! answers for a simulated cluster ([`between`]) and an OTLP receiver ([`collector`]).
 
+pub mod between;
 pub mod collector;
 pub mod daemon;
 pub mod planes;

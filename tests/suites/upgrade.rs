@@ -1,5 +1,6 @@
 //! Upgrades: their rules, what holds them up, and the commands by which people look at them and decide.
 
+mod clocks;
 mod commands;
 mod health;
 mod history;

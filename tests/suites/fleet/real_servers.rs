@@ -2,10 +2,7 @@
 //! works, and what is wrong with it is named.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -14,16 +11,15 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::workers::{VERSION, is_looked_after, says, twenty_changes};
-use crate::support::daemon::{Daemon, command};
+use crate::support::daemon::Daemon;
 use crate::support::planes::{self, Planes};
 use crate::support::world::{Place, World};
 
 /// A world of two real clusters; the second one's entry in the kubeconfig is changed by `change`.
-async fn world(change: impl FnOnce(&mut Value, &mut Value)) -> Option<World> {
+pub(super) async fn world(change: impl FnOnce(&mut Value, &mut Value)) -> Option<World> {
     let planes = planes::shared()?;
     let world = World::new(Place::Real(planes), 2).await;
     edit(&world, change);
@@ -53,7 +49,7 @@ async fn works(change: impl FnOnce(&mut Value, &mut Value)) {
 
 /// It is not: the daemon says all of `words`, and the first cluster takes twenty changes. When the kubeconfig is
 /// as it was, the second one is looked after too.
-async fn fails(words: &[&str], change: impl FnOnce(&mut Value, &mut Value)) {
+pub(super) async fn fails(words: &[&str], change: impl FnOnce(&mut Value, &mut Value)) {
     let mut before = (Value::Null, Value::Null);
     let changed = |cluster: &mut Value, user: &mut Value| {
         before = (cluster.clone(), user.clone());
@@ -331,93 +327,4 @@ async fn a_client_certificate_in_a_file_is_followed_when_it_is_renewed() {
     beside("client.crt", &renewed);
     says(&daemon, &["New credentials are in use", "kubeconfig has changed"]).await;
     is_looked_after(&world, &world.members[1]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_proxy_of_a_kubeconfig_is_used_and_that_of_the_environment_breaks_nothing() {
-    goes_through("http").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_socks_proxy_is_used_as_of_an_ssh_session() {
-    goes_through("socks5").await;
-}
-
-/// The second cluster is reached through a proxy.
-async fn goes_through(scheme: &'static str) {
-    let used = Arc::new(AtomicUsize::new(0));
-    let port = proxy(scheme, Arc::clone(&used)).await;
-    let changed = |cluster: &mut Value, _: &mut Value| {
-        cluster["proxy-url"] = json!(format!("{scheme}://127.0.0.1:{port}"));
-    };
-    let Some(world) = world(changed).await else { return };
-    world.write_fleet(2, &json!({}));
-    world.fill(VERSION).await;
-    let _daemon = in_an_environment(world.fleet_file(), "HTTPS_PROXY", "proxy.invalid:3128");
-    for member in &world.members {
-        member.settles_at(VERSION).await;
-    }
-    assert!(used.load(Ordering::SeqCst) > 0);
-}
-
-/// The daemon as a process with one more variable in its environment.
-fn in_an_environment(fleet: PathBuf, name: &str, value: &str) -> Daemon {
-    let log = fleet.with_extension("log");
-    let out = std::fs::File::create(&log).unwrap();
-    let mut command = command();
-    command.env(name, value).args(["run", "--fleet"]).arg(fleet);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out).spawn().unwrap();
-    Daemon::Process { child, log }
-}
-
-/// A proxy that knows what is needed and no more; its port.
-async fn proxy(scheme: &'static str, used: Arc<AtomicUsize>) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut inbound, _)) = listener.accept().await {
-            used.fetch_add(1, Ordering::SeqCst);
-            tokio::spawn(async move {
-                let (to, yes): (_, &[u8]) = match scheme {
-                    "socks5" => (asked_of_socks(&mut inbound).await?, b"\x05\0\0\x01\0\0\0\0\0\0"),
-                    _ => (asked_to_connect(&mut inbound).await?, b"HTTP/1.1 200 OK\r\n\r\n"),
-                };
-                let mut outbound = TcpStream::connect(to).await?;
-                inbound.write_all(yes).await?;
-                tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await
-            });
-        }
-    });
-    port
-}
-
-/// Where to, by HTTP's CONNECT.
-async fn asked_to_connect(inbound: &mut TcpStream) -> std::io::Result<String> {
-    let mut head = vec![];
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(inbound.read_u8().await?);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    assert!(head.starts_with("CONNECT "), "{head}");
-    Ok(head.split_whitespace().nth(1).unwrap_or_default().to_owned())
-}
-
-/// Where to, by SOCKS 5 without a password (RFC 1928).
-async fn asked_of_socks(inbound: &mut TcpStream) -> std::io::Result<String> {
-    let mut methods = vec![0; 2];
-    inbound.read_exact(&mut methods).await?;
-    methods.resize(usize::from(methods[1]), 0);
-    inbound.read_exact(&mut methods).await?;
-    inbound.write_all(&[5, 0]).await?;
-    let mut request = [0; 4];
-    inbound.read_exact(&mut request).await?;
-    assert_eq!(request[..3], [5, 1, 0], "CONNECT");
-    let host = if request[3] == 1 {
-        std::net::Ipv4Addr::from(inbound.read_u32().await?).to_string()
-    } else {
-        let mut name = vec![0; usize::from(inbound.read_u8().await?)];
-        inbound.read_exact(&mut name).await?;
-        String::from_utf8(name).unwrap()
-    };
-    Ok(format!("{host}:{}", inbound.read_u16().await?))
 }

@@ -188,6 +188,11 @@ async fn kills_and_stalls_at_random_moments_never_make_two_writers(place: Place)
         standby = if process { world.process() } else { world.daemon() };
         says(&standby, "leads; this one stands by").await;
     }
+    for member in &world.members {
+        if let Some(silence) = member.longest_silence() {
+            eprintln!("{} was at most {silence:.1?} without a write by the holder of its Lease", member.name);
+        }
+    }
 }
 
 async fn a_restarted_daemon_knows_from_home_what_a_member_that_is_down_runs(place: Place) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use polkafleet::clock::Clock;
+use polkafleet::cluster::connect::Connect;
 use polkafleet::cluster::limits::Limits;
 use polkafleet::daemon;
 use polkafleet::fleet::file::Sources;
@@ -68,6 +69,13 @@ impl Daemon {
 
     /// Starts it on simulated clusters, in this process.
     pub fn inside(fleet: &Path, clusters: Vec<Cluster>, clock: &Clock) -> Self {
+        // A cluster in the same process answers at once or not at all.
+        let limits = Limits::default().divided_by(10);
+        Self::connected(fleet, Arc::new(InProcess { clusters, limits }), clock)
+    }
+
+    /// The same with a way to its clusters of the test's own.
+    pub fn connected(fleet: &Path, connect: Arc<dyn Connect>, clock: &Clock) -> Self {
         let log = Log::default();
         let writer = log.clone();
         let sources = Sources { file: Some(fleet.to_owned()), ..Sources::default() };
@@ -90,10 +98,8 @@ impl Daemon {
             .on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&dispatch)))
             .build()
             .unwrap();
-        // A cluster in the same process answers at once or not at all.
-        let limits = Limits::default().divided_by(10);
         let entered = runtime.enter();
-        let daemon = daemon::Daemon::start(fleet, sources, Arc::new(InProcess { clusters, limits }), clock);
+        let daemon = daemon::Daemon::start(fleet, sources, connect, clock);
         drop(entered);
         Self::Inside { runtimes: vec![runtime, exporting], daemon: Arc::new(daemon), log, traces }
     }

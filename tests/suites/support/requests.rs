@@ -1,5 +1,6 @@
 //! What a daemon has asked of a cluster, as the server's audit log or the simulated cluster remembers it.
 
+use jiff::{SignedDuration, Timestamp};
 use polkafleet::sandbox::api::Target;
 use polkafleet::sandbox::cluster::Asked;
 use polkafleet::sandbox::connect::AGENT;
@@ -78,6 +79,45 @@ impl Member {
         }
     }
 
+    /// How often the daemon has asked a pod's node for its health.
+    pub fn probes(&self, pod: &str) -> usize {
+        let path = format!("/api/v1/namespaces/{}/pods/{pod}:", self.namespace);
+        let of_pod = |uri: &str| uri.starts_with(&path) && is_probe(uri);
+        match &self.gate {
+            Gate::Simulated(cluster) => {
+                cluster.asked().iter().filter(|asked| asked.agent == AGENT && of_pod(&asked.uri)).count()
+            }
+            Gate::Proxy { audit, .. } => {
+                let log = std::fs::read_to_string(audit).unwrap();
+                let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                events
+                    .filter(|event| event["stage"] == "ResponseComplete")
+                    .filter(|event| event["requestURI"].as_str().is_some_and(of_pod))
+                    .count()
+            }
+        }
+    }
+
+    /// The longest time between two writes that took place, those of its Lease among them, as long as daemons looked after
+    /// it; a simulated cluster keeps no times.
+    pub fn longest_silence(&self) -> Option<SignedDuration> {
+        let Gate::Proxy { audit, .. } = &self.gate else { return None };
+        let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
+        let log = std::fs::read_to_string(audit).unwrap();
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let writes = events.filter(|event| {
+            event["user"]["username"] == user.as_str()
+                && event["stage"] == "ResponseComplete"
+                && !["get", "list", "watch"].contains(&event["verb"].as_str().unwrap_or_default())
+                && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
+        });
+        let mut times: Vec<Timestamp> = writes
+            .map(|event| event["requestReceivedTimestamp"].as_str().unwrap().parse().unwrap())
+            .collect();
+        times.sort();
+        times.windows(2).map(|pair| pair[1].duration_since(pair[0])).max()
+    }
+
     /// The daemon's requests that are neither watches, lists nor probes.
     pub fn busy_requests(&self) -> usize {
         let idle = |asking: &Asking| matches!(&*asking.verb, "watch" | "list") || asking.is_version;
@@ -109,7 +149,7 @@ impl Member {
     }
 
     /// When they were made, by the audit log; a simulated cluster keeps no times.
-    pub fn planner_write_times(&self) -> Vec<jiff::Timestamp> {
+    pub fn planner_write_times(&self) -> Vec<Timestamp> {
         let Gate::Proxy { audit, .. } = &self.gate else { return vec![] };
         let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
         let log = std::fs::read_to_string(audit).unwrap();

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
@@ -25,6 +25,7 @@ use polkafleet::sandbox::cluster::Cluster;
 use polkafleet::sandbox::faults::ApiFault;
 use polkafleet::sandbox::fleet::Fleet;
 
+use super::between::{Between, Instead, Question};
 use super::daemon::Daemon;
 use super::planes::Planes;
 use super::proxy::{Mode, Proxy};
@@ -54,7 +55,7 @@ pub struct Member {
     pub admin: Client,
     /// Between the daemon and this cluster.
     pub gate: Gate,
-    pub(super) namespace: String,
+    pub namespace: String,
 }
 
 /// What stands between the daemon and a cluster, and knows what went through.
@@ -95,6 +96,11 @@ const MINIKUBE: &str = include_str!("../../samples/minikube.yaml");
 impl World {
     /// A world of `count` clusters.
     pub async fn new(place: Place, count: usize) -> Self {
+        Self::at_speed(place, count, SPEED).await
+    }
+
+    /// The same, where simulated time runs so many times as fast as real time.
+    pub async fn at_speed(place: Place, count: usize, speed: f64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let namespace = format!("t-{:08x}", rand::random::<u32>());
         let mut members = vec![];
@@ -111,7 +117,7 @@ impl World {
                 (kubeconfig, Clock::machine(), None)
             }
             Place::Sandbox => {
-                let clock = Clock::simulated(jiff::Timestamp::now(), SPEED);
+                let clock = Clock::simulated(jiff::Timestamp::now(), speed);
                 let names: Vec<String> = (1..=count).map(|number| format!("cluster-{number}")).collect();
                 let fleet = Fleet::start(&names.iter().map(String::as_str).collect::<Vec<_>>(), &clock);
                 for cluster in &fleet.clusters {
@@ -157,6 +163,17 @@ impl World {
         }
     }
 
+    /// The daemon, where `instead` may answer for simulated clusters.
+    pub fn daemon_behind(
+        &self,
+        instead: impl Fn(&Question<'_>) -> Instead + Send + Sync + 'static,
+    ) -> Daemon {
+        let clusters =
+            self.simulated.as_ref().expect("only simulated clusters are answered for").clusters.clone();
+        let between = Between { clusters, instead: Arc::new(instead) };
+        Daemon::connected(&self.fleet_file(), Arc::new(between), &self.clock)
+    }
+
     /// The daemon as a process, whatever the world.
     pub fn process(&self) -> Daemon {
         Daemon::process(&self.fleet_file())
@@ -177,6 +194,11 @@ impl World {
     /// The time in this world.
     pub fn now(&self) -> jiff::Timestamp {
         self.clock.now()
+    }
+
+    /// What shows it.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     /// How long to look before it may be said that nothing more happens.
