@@ -96,6 +96,12 @@ impl Clock {
         }
     }
 
+    /// Whether it is a virtual clock, which is the only one of its world.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        matches!(self.0, Source::Virtual(_))
+    }
+
     /// Corrects fleet time to `right`, the time of a clock that counts. That is known to a second or two only: less is left
     /// alone, so that the time does not go to and fro.
     pub fn correct(&self, right: Timestamp) {

@@ -195,12 +195,19 @@ fn view(
                 again = Some(settled);
                 Some(NoSteps::TakingOver)
             } else {
-                let skew = skew.filter(|skew| skew.abs() > LARGEST_SKEW);
-                skew.map(|skew| NoSteps::ClockSkew(skew.as_secs()))
+                no_steps_by_clock(skew)
             }
         }
     };
     (view, again)
+}
+
+/// Why no step is taken by what is known of the clocks: with a wrong one a soak would seem to be over.
+fn no_steps_by_clock(skew: Option<SignedDuration>) -> Option<NoSteps> {
+    match skew {
+        None => Some(NoSteps::Unseen("its time is not known yet (the Date of GET /version)".into())),
+        Some(skew) => (skew.abs() > LARGEST_SKEW).then(|| NoSteps::ClockSkew(skew.as_secs())),
+    }
 }
 
 /// Asks home for its time, again and again: small differences are corrected, `skews` gets all of them.
@@ -222,7 +229,8 @@ async fn follow_clock(
             }
             skews.send_replace(Some(skew));
         }
-        tokio::time::sleep(every).await;
+        let is_known = skews.borrow().is_some();
+        tokio::time::sleep(if is_known { every } else { every.min(CLOCK_BOUND) }).await;
     }
 }
 
@@ -230,8 +238,11 @@ async fn follow_clock(
 async fn skew_of(client: &Client, clock: &Clock) -> Option<SignedDuration> {
     let request = http::Request::get("/version").body(kube::client::Body::empty()).ok()?;
     let answer = tokio::time::timeout(CLOCK_BOUND, client.send(request)).await.ok()?.ok()?;
-    let date = answer.headers().get(http::header::DATE)?.to_str().ok()?;
-    skew(date, clock.uncorrected())
+    match answer.headers().get(http::header::DATE) {
+        Some(date) => skew(date.to_str().ok()?, clock.uncorrected()),
+        // The sandbox's clusters have one clock, and this is it.
+        None => clock.is_simulated().then_some(SignedDuration::ZERO),
+    }
 }
 
 /// How far a server's `Date` (RFC 9110, section 6.6.1; whole seconds) is ahead of `now`.
@@ -367,6 +378,14 @@ impl Records {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_step_is_taken_before_homes_time_is_known_or_while_it_differs() {
+        assert!(matches!(no_steps_by_clock(None), Some(NoSteps::Unseen(_))));
+        let skewed = no_steps_by_clock(Some(SignedDuration::from_secs(-31)));
+        assert_eq!(skewed, Some(NoSteps::ClockSkew(-31)));
+        assert_eq!(no_steps_by_clock(Some(SignedDuration::from_secs(30))), None);
+    }
 
     #[test]
     fn the_skew_of_a_clock_is_read_from_the_servers_date() {
