@@ -203,6 +203,11 @@ fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
             return Err(format!("cluster {} is {}", cluster.name, survey.state_of(cluster)));
         }
         for (resource, standing) in survey.owned(upgrade, cluster) {
+            // The write may be what takes it back to the target, and has to be watched there.
+            if survey.is_unsettled(&(cluster.name.clone(), resource.view.id.clone())) {
+                let id = &resource.view.id;
+                return Err(format!("{} {id}: the answer to the last write is not known", cluster.name));
+            }
             match soak(survey, upgrade, stage, standing) {
                 Soak::Done if has_nodes(resource) => soaked += 1,
                 // Done without a node: nothing ran there that could have failed.

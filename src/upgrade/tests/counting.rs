@@ -173,3 +173,21 @@ fn of_two_clusters_that_are_half_way_beyond_the_width_the_one_that_took_the_last
     assert!(!is_stepped(&model, "c0", "r1"));
     model.play_until(|model| is_stepped(model, "c0", "r1"));
 }
+
+#[test]
+fn a_stage_has_not_passed_while_a_write_to_what_is_ahead_may_take_it_back() {
+    let mut model = Model::new(&Shape {
+        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
+        width: 1,
+        nodes: 1,
+        delays: vec![10],
+        broken: None,
+    });
+    let place = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&place.0, &place.1, |view| view.client_version = Some("stable2509".into()));
+    assert_eq!(planned(&model).actions.len(), 1, "what is ahead is done");
+    let ground = Ground { unsettled: [place].into(), ..Ground::default() };
+    let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
+    assert_eq!(made.actions, vec![]);
+    assert_eq!(made.waits[0].code, Code::EarlierStage, "{:?}", made.waits);
+}
