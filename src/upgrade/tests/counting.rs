@@ -189,5 +189,5 @@ fn a_stage_has_not_passed_while_a_write_to_what_is_ahead_may_take_it_back() {
     let ground = Ground { unsettled: [place].into(), ..Ground::default() };
     let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
     assert_eq!(made.actions, vec![]);
-    assert_eq!(made.waits[0].code, Code::EarlierStage, "{:?}", made.waits);
+    assert!(made.waits.iter().any(|wait| wait.code == Code::EarlierStage), "{:?}", made.waits);
 }
