@@ -1,5 +1,9 @@
 //! What a resource's nodes say of their health, measured by the rules of the upgrade that owns it. Pure.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::{Cluster, Health, Probing, Upgrade};
@@ -22,7 +26,7 @@ const ANSWERS_MISSED: i32 = 3;
 /// A validator that is unhealthy for so long is unavailable.
 const UNAVAILABLE_AFTER: SignedDuration = SignedDuration::from_mins(2);
 
-/// The health of a resource's nodes, at one moment.
+/// The health of one resource's nodes, at one moment.
 #[derive(Clone)]
 pub struct Chart {
     rules: Health,
@@ -35,6 +39,8 @@ pub struct Chart {
     pub paused: bool,
     /// Now.
     pub now: Timestamp,
+    /// Verdicts, by pod, as they were asked for: each is a walk over a window, and many rules ask.
+    verdicts: Rc<RefCell<BTreeMap<String, Verdict>>>,
 }
 
 /// Since when a node has been well.
@@ -58,6 +64,7 @@ impl Chart {
             owned: owner.is_some(),
             paused: cluster.paused,
             now,
+            verdicts: Rc::default(),
         }
     }
 
@@ -76,6 +83,15 @@ impl Chart {
     /// What it comes to.
     #[must_use]
     pub fn verdict(&self, resource: &ResourceView, role: &RoleView, node: &NodeView) -> Verdict {
+        if let Some(known) = self.verdicts.borrow().get(&node.pod) {
+            return known.clone();
+        }
+        let verdict = self.judge(resource, role, node);
+        self.verdicts.borrow_mut().insert(node.pod.clone(), verdict.clone());
+        verdict
+    }
+
+    fn judge(&self, resource: &ResourceView, role: &RoleView, node: &NodeView) -> Verdict {
         let sentries = resource.role(Role::Sentry).map_or(0, |role| role.nodes.len());
         let reserved = resource.reserved_only && role.role == Role::Validator;
         let expected = Expected {
@@ -214,7 +230,9 @@ impl Chart {
         resumed: Option<Timestamp>,
     ) -> bool {
         let last = self.of(resource, node).and_then(|health| health.samples.back()).map(|sample| sample.at);
-        last.is_some_and(|last| Self { now: last, ..self.clone() }.is_sick(resource, role, node, resumed))
+        last.is_some_and(|last| {
+            Self { now: last, verdicts: Rc::default(), ..self.clone() }.is_sick(resource, role, node, resumed)
+        })
     }
 
     /// The highest finalised height of its nodes.

@@ -103,7 +103,7 @@ fn grant_rolls(survey: &mut Survey<'_>, plan: &mut Plan) {
         .map(|(place, _)| place.clone())
         .collect();
     // Half-way ones first, then in the order of steps.
-    pending.sort_by_key(|place| {
+    pending.sort_by_cached_key(|place| {
         survey.resources.get(place).map(|resource| (!resource.rolling, rank(resource.view.kind)))
     });
     for place in pending {
@@ -189,7 +189,7 @@ fn validator_will_roll(resource: &Surveyed<'_>) -> bool {
 fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
     let mut places: Vec<Place> = survey.resources.keys().cloned().collect();
     // Clusters that have begun come first, then the file's order; within a cluster by kind, then by name.
-    places.sort_by_key(|place| {
+    places.sort_by_cached_key(|place| {
         let resource = &survey.resources[place];
         let position = survey.fleet.clusters.iter().position(|cluster| cluster.name == place.0);
         let begun =
