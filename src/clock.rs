@@ -1,7 +1,9 @@
 //! Fleet time: the time that soaks, deadlines and records are measured in. It is handed to whoever decides or waits.
 //!
 //! In production it is the machine's clock as it was at the start, or as home corrected it since, and a steady one from
-//! there: when somebody sets the machine's clock, no soak and no deadline is over by that. In the sandbox it is virtual: it may run faster than real time, and jump,
+//! there: when somebody sets the machine's clock, no soak and no deadline is over by that.
+//!
+//! In the sandbox it is virtual: it may run faster than real time, and jump,
 //! so that a day of soak passes in a second. Time limits of requests are not fleet time; they are always real.
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,6 +16,8 @@ use tokio::time::Instant;
 
 /// Seconds; a difference of so much is none.
 const SMALLEST_CORRECTION: u64 = 2;
+/// Seconds; two clocks of a machine drift by no more between two looks at home's.
+const LARGEST_DRIFT: u64 = 30;
 
 /// A source of fleet time; clones show the same time.
 #[derive(Clone)]
@@ -31,6 +35,8 @@ struct Machine {
     since: Instant,
     /// So many seconds were added by corrections.
     corrected: AtomicI64,
+    /// How many seconds the machine's own clock was ahead of this when somebody looked last.
+    ahead: AtomicI64,
 }
 
 impl Machine {
@@ -38,6 +44,10 @@ impl Machine {
         let passed = SignedDuration::try_from(self.since.elapsed()).unwrap_or(SignedDuration::MAX);
         let corrected = SignedDuration::from_secs(self.corrected.load(Ordering::Relaxed));
         self.base.saturating_add(passed.saturating_add(corrected)).unwrap_or(Timestamp::MAX)
+    }
+
+    fn ahead(&self) -> i64 {
+        Timestamp::now().duration_since(self.now()).as_secs()
     }
 }
 
@@ -64,11 +74,16 @@ impl Pace {
 }
 
 impl Clock {
-    /// The machine's clock.
+    /// Fleet time of this machine: what its clock shows now, and steady from there.
     #[must_use]
     pub fn machine() -> Self {
         let (base, since) = (Timestamp::now(), Instant::now());
-        Self(Source::Machine(Arc::new(Machine { base, since, corrected: AtomicI64::new(0) })))
+        Self(Source::Machine(Arc::new(Machine {
+            base,
+            since,
+            corrected: AtomicI64::new(0),
+            ahead: AtomicI64::new(0),
+        })))
     }
 
     /// A virtual clock that shows `start` now and runs `speed` times as fast as real time.
@@ -110,9 +125,18 @@ impl Clock {
         if behind.unsigned_abs() > SMALLEST_CORRECTION {
             machine.corrected.fetch_add(behind, Ordering::Relaxed);
         }
+        machine.ahead.store(machine.ahead(), Ordering::Relaxed);
     }
 
-    /// Lets a virtual clock jump ahead; the machine's clock cannot, and stays.
+    /// Whether the machine's own clock has moved against fleet time since the last correction: the machine slept, for which
+    /// the steady clock stood still, or somebody set it. What is stamped now would be stamped wrongly.
+    #[must_use]
+    pub fn has_jumped(&self) -> bool {
+        let Source::Machine(machine) = &self.0 else { return false };
+        machine.ahead().abs_diff(machine.ahead.load(Ordering::Relaxed)) > LARGEST_DRIFT
+    }
+
+    /// Lets a virtual clock jump ahead; a machine's fleet time cannot, and stays.
     pub fn advance(&self, by: SignedDuration) {
         self.change(|pace, now| Pace { base: now.saturating_add(by).unwrap_or(now), ..pace });
     }
@@ -244,5 +268,8 @@ mod tests {
         let passed = clock.now().duration_since(start).as_secs();
         assert!((3_600..3_660).contains(&passed), "{passed}");
         assert!(clock.uncorrected().duration_since(start).as_secs() < 3_000);
+        assert!(clock.has_jumped(), "as when the machine slept, only the other way round");
+        clock.correct(clock.now());
+        assert!(!clock.has_jumped());
     }
 }

@@ -58,6 +58,10 @@ pub enum NoSteps {
     TakingOver,
     /// Our clock and home's differ by so many seconds.
     ClockSkew(i64),
+    /// Home's time is not known, for this reason.
+    ClockUnknown(String),
+    /// This machine slept, or its clock was set, and home was not asked for the time since.
+    ClockJumped,
 }
 
 impl std::fmt::Display for NoSteps {
@@ -73,6 +77,15 @@ impl std::fmt::Display for NoSteps {
             Self::ClockSkew(seconds) => write!(
                 f,
                 "this machine's clock and the home cluster's differ by {seconds} s; set the clock (NTP) and steps go on"
+            ),
+            Self::ClockUnknown(why) => write!(
+                f,
+                "the home cluster's time is not known ({why}), and with a wrong one a soak would seem to be over; no step is \
+                 taken until GET /version answers with a Date (does a proxy leave it out?)"
+            ),
+            Self::ClockJumped => f.write_str(
+                "this machine slept or its clock was set; steps go on when the home cluster was asked for the time, within a \
+                 minute",
             ),
         }
     }

@@ -44,6 +44,8 @@ pub type Unsettled = BTreeSet<Place>;
 pub struct Ground {
     /// Resources with a write under way.
     pub unsettled: Unsettled,
+    /// Those of them whose write may set another version: a step, or taking one back.
+    pub to_be_set: Unsettled,
     /// Why nothing may be written at all, if so.
     pub no_steps: Option<gates::Veto>,
     /// Members of which home does not know yet what a successor of ours would have to know.

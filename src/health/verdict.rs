@@ -14,7 +14,7 @@ use crate::version::era;
 /// A height that has not risen for so long stands still.
 pub const STANDSTILL: SignedDuration = SignedDuration::from_mins(2);
 
-/// The bit of an authority in the roles that a node reports (`sc_network::config::Role`; a full node has 1).
+/// The bit of an authority in the roles that a node reports (`sc_network_common::role::Roles`; a full node has 1).
 const AUTHORITY: u64 = 4;
 
 /// What a node is measured by.
@@ -300,7 +300,7 @@ impl<'a> Walk<'a> {
         }
         // A sentry may call itself an authority: clients of the first generation did.
         if expected.is_validator && sample.roles.is_some_and(|roles| roles & AUTHORITY == 0) {
-            return Some((What::Role, "it runs as a full node and validates nothing".into()));
+            return Some((What::Role, "it runs as a full node and validates nothing (its arguments lack --validator, or extraArgs undo it)".into()));
         }
         let behind = sample.sync_target.unwrap_or(0).saturating_sub(sample.best);
         if sample.is_major_syncing || behind > rules.max_sync_lag.into() {

@@ -31,6 +31,8 @@ use super::{HomeView, NoSteps};
 
 /// What home may take to say its time, or to take a record.
 const CLOCK_BOUND: Duration = Duration::from_secs(5);
+/// An answer that took no longer says what time it is.
+const QUICK: Duration = Duration::from_secs(2);
 /// A larger difference stops the steps: soaks and deadlines would be measured wrongly.
 const LARGEST_SKEW: SignedDuration = SignedDuration::from_secs(30);
 /// A record that could not be written is tried again after this time.
@@ -121,7 +123,7 @@ impl Lead {
         let kept = Arc::new(Kept::new(client.clone(), &namespace));
         let mut watching = std::pin::pin!(kept.watch(&rings));
         let mut records = Records::default();
-        let (skews, mut skew) = watch::channel(None);
+        let (skews, mut skew) = watch::channel(Err("it was not asked yet".to_owned()));
         let mut following_clock =
             std::pin::pin!(follow_clock(&client, &self.clock, self.limits.clock_look, &skews));
         let mut held = self.hold.follow();
@@ -141,7 +143,7 @@ impl Lead {
             let seen = self.board.borrow_and_update().clone();
             let recorded = records.compare(&kept, &current, &seen);
             let (view, again) = if kept.is_filled() {
-                view(&kept, recorded, &state, *skew.borrow_and_update())
+                view(&kept, recorded, &state, &skew.borrow_and_update())
             } else {
                 (views.borrow().without_steps("its records are being read"), None)
             };
@@ -179,7 +181,7 @@ fn view(
     kept: &Kept,
     recorded: BTreeSet<ClusterName>,
     state: &State,
-    skew: Option<SignedDuration>,
+    skew: &Skew,
 ) -> (HomeView, Option<Instant>) {
     let (records, control) = (kept.records(), kept.control());
     let mut view = HomeView { records, recorded, control, ..HomeView::default() };
@@ -202,53 +204,65 @@ fn view(
     (view, again)
 }
 
+/// How far home's clock is ahead of this machine's, or why that is not known.
+type Skew = Result<SignedDuration, String>;
+
 /// Why no step is taken by what is known of the clocks: with a wrong one a soak would seem to be over.
-fn no_steps_by_clock(skew: Option<SignedDuration>) -> Option<NoSteps> {
+fn no_steps_by_clock(skew: &Skew) -> Option<NoSteps> {
     match skew {
-        None => Some(NoSteps::Unseen("its time is not known yet (the Date of GET /version)".into())),
-        Some(skew) => (skew.abs() > LARGEST_SKEW).then(|| NoSteps::ClockSkew(skew.as_secs())),
+        Err(why) => Some(NoSteps::ClockUnknown(why.clone())),
+        Ok(skew) => (skew.abs() > LARGEST_SKEW).then(|| NoSteps::ClockSkew(skew.as_secs())),
     }
 }
 
-/// Asks home for its time, again and again: small differences are corrected, `skews` gets all of them.
-async fn follow_clock(
-    client: &Client,
-    clock: &Clock,
-    every: Duration,
-    skews: &watch::Sender<Option<SignedDuration>>,
-) {
+/// Asks home for its time, again and again: small differences are corrected, `skews` gets all of them. What was known stays
+/// known when an answer fails to come: home's state tells that.
+async fn follow_clock(client: &Client, clock: &Clock, every: Duration, skews: &watch::Sender<Skew>) {
     loop {
-        if let Some(skew) = skew_of(client, clock).await {
-            if skew.abs() > LARGEST_SKEW {
-                warn!(
-                    seconds = skew.as_secs(),
-                    "This machine's clock and home's differ; no steps are taken until they agree."
-                );
-            } else {
-                clock.correct(clock.uncorrected() + skew);
+        let skew = skew_of(client, clock).await;
+        match &skew {
+            Ok(skew) if skew.abs() > LARGEST_SKEW => warn!(
+                seconds = skew.as_secs(),
+                "This machine's clock and home's differ; no steps are taken until they agree."
+            ),
+            Err(why) if skews.borrow().is_err() => {
+                warn!(why, "Home's time cannot be found out; no steps are taken until it is known.");
             }
-            skews.send_replace(Some(skew));
+            _ => {}
         }
-        let is_known = skews.borrow().is_some();
+        if skew.is_ok() || skews.borrow().is_err() {
+            drop(skews.send_replace(skew));
+        }
+        let is_known = skews.borrow().is_ok();
         tokio::time::sleep(if is_known { every } else { every.min(CLOCK_BOUND) }).await;
     }
 }
 
-/// How far home's clock is ahead of ours, if it says so.
-async fn skew_of(client: &Client, clock: &Clock) -> Option<SignedDuration> {
-    let request = http::Request::get("/version").body(kube::client::Body::empty()).ok()?;
-    let answer = tokio::time::timeout(CLOCK_BOUND, client.send(request)).await.ok()?.ok()?;
-    match answer.headers().get(http::header::DATE) {
-        Some(date) => skew(date.to_str().ok()?, clock.uncorrected()),
+/// How far home's clock is ahead of this machine's; fleet time is corrected by a small difference.
+async fn skew_of(client: &Client, clock: &Clock) -> Skew {
+    let request = http::Request::get("/version").body(kube::client::Body::empty());
+    let request = request.map_err(|error| error.to_string())?;
+    let asked = Instant::now();
+    let answer = tokio::time::timeout(CLOCK_BOUND, client.send(request)).await;
+    let answer = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+    let Some(date) = answer.headers().get(http::header::DATE) else {
         // The sandbox's clusters have one clock, and this is it.
-        None => clock.is_simulated().then_some(SignedDuration::ZERO),
+        let is_ours = clock.is_simulated().then_some(SignedDuration::ZERO);
+        return is_ours.ok_or_else(|| "its answer has no Date".into());
+    };
+    let (ours, theirs) = (clock.uncorrected(), date.to_str().ok().and_then(time_of));
+    let theirs = theirs.ok_or_else(|| format!("{date:?} is no Date"))?;
+    let skew = theirs.duration_since(ours);
+    // Nobody knows when in the meantime a slow answer was written.
+    if skew.abs() <= LARGEST_SKEW && (asked.elapsed() <= QUICK || clock.has_jumped()) {
+        clock.correct(theirs);
     }
+    Ok(skew)
 }
 
-/// How far a server's `Date` (RFC 9110, section 6.6.1; whole seconds) is ahead of `now`.
-fn skew(date: &str, now: jiff::Timestamp) -> Option<SignedDuration> {
-    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
-    Some(theirs.duration_since(now))
+/// The time in a server's `Date` (RFC 9110, section 6.6.1; whole seconds).
+fn time_of(date: &str) -> Option<jiff::Timestamp> {
+    Some(jiff::fmt::rfc2822::parse(date).ok()?.timestamp())
 }
 
 fn publish(
@@ -381,17 +395,15 @@ mod tests {
 
     #[test]
     fn no_step_is_taken_before_homes_time_is_known_or_while_it_differs() {
-        assert!(matches!(no_steps_by_clock(None), Some(NoSteps::Unseen(_))));
-        let skewed = no_steps_by_clock(Some(SignedDuration::from_secs(-31)));
+        assert!(matches!(no_steps_by_clock(&Err("no Date".into())), Some(NoSteps::ClockUnknown(_))));
+        let skewed = no_steps_by_clock(&Ok(SignedDuration::from_secs(-31)));
         assert_eq!(skewed, Some(NoSteps::ClockSkew(-31)));
-        assert_eq!(no_steps_by_clock(Some(SignedDuration::from_secs(30))), None);
+        assert_eq!(no_steps_by_clock(&Ok(SignedDuration::from_secs(30))), None);
     }
 
     #[test]
-    fn the_skew_of_a_clock_is_read_from_the_servers_date() {
-        let now = "2026-11-25T12:00:00Z".parse().unwrap();
-        assert_eq!(skew("Wed, 25 Nov 2026 12:00:45 GMT", now), Some(SignedDuration::from_secs(45)));
-        assert_eq!(skew("Wed, 25 Nov 2026 11:59:58 GMT", now), Some(SignedDuration::from_secs(-2)));
-        assert_eq!(skew("soon", now), None);
+    fn the_time_is_read_from_the_servers_date() {
+        assert_eq!(time_of("Wed, 25 Nov 2026 12:00:45 GMT"), Some("2026-11-25T12:00:45Z".parse().unwrap()));
+        assert_eq!(time_of("soon"), None);
     }
 }

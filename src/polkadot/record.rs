@@ -75,6 +75,9 @@ pub struct Grant {
     /// The pod would not have come up by itself: it got its permission out of turn.
     #[serde(default, skip_serializing_if = "is_false")]
     pub mends: bool,
+    /// It was given before, and nobody used it in time, as in a cluster that was paused.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // So that serde can call it.

@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn grant(role: Role, hash: &str, ordinal: i32) -> Grant {
-        Grant { role, hash: hash.into(), ordinal, at: Timestamp::UNIX_EPOCH, mends: false }
+        Grant { role, hash: hash.into(), ordinal, at: Timestamp::UNIX_EPOCH, mends: false, again: false }
     }
 
     #[test]

@@ -393,8 +393,14 @@ mod tests {
     #[test]
     fn a_roll_that_is_permitted_does_not_wait_for_permission() {
         let mut polkadot = sentry();
-        let grant =
-            record::Grant { role: Role::Sentry, hash: "wanted".into(), ordinal: 0, at: at(0), mends: false };
+        let grant = record::Grant {
+            role: Role::Sentry,
+            hash: "wanted".into(),
+            ordinal: 0,
+            at: at(0),
+            mends: false,
+            again: false,
+        };
         let annotation = (record::GRANT_ANNOTATION.to_owned(), serde_json::to_string(&grant).unwrap());
         polkadot.metadata.annotations = Some([annotation].into());
         let conditions = next(&polkadot, &role(Some(at(0)), "old"), at(10)).status.unwrap().conditions;

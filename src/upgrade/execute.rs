@@ -116,6 +116,8 @@ impl Reach {
 struct Overlay {
     /// The version that the write was made on: any other version in the view is a later one.
     from: String,
+    /// Whether it sets another version.
+    sets_version: bool,
     /// What became of it.
     answer: Answer,
 }
@@ -182,7 +184,8 @@ impl Executor {
     fn ground(&self, fleet: &Fleet, board: &Board, home: &HomeView) -> Ground {
         let unrecorded = fleet.clusters.iter().map(|cluster| &cluster.name);
         let unrecorded = unrecorded.filter(|name| !home.recorded.contains(name)).cloned().collect();
-        let no_steps = home.no_steps.as_ref().map(|why| (code(why), why.to_string()));
+        let jumped = || self.clock.has_jumped().then_some(NoSteps::ClockJumped);
+        let no_steps = home.no_steps.clone().or_else(jumped).map(|why| (code(&why), why.to_string()));
         let version = |(cluster, id): &Place| {
             let resource = board.clusters.get(cluster)?.resources.get(id)?;
             Some(resource.resource_version.as_str())
@@ -191,7 +194,10 @@ impl Executor {
             *times >= MARK_TRIES && version(place) == Some(refused.as_str())
         });
         let unmarkable = refused.map(|(place, _)| place.clone()).collect();
-        Ground { unsettled: self.unsettled(), no_steps, unrecorded, unmarkable, epoch: home.epoch }
+        let open = |overlay: &Overlay| overlay.sets_version && matches!(overlay.answer, Answer::Open);
+        let to_be_set = self.overlays.iter().filter(|(_, overlay)| open(overlay));
+        let to_be_set = to_be_set.map(|(place, _)| place.clone()).collect();
+        Ground { unsettled: self.unsettled(), to_be_set, no_steps, unrecorded, unmarkable, epoch: home.epoch }
     }
 
     fn unsettled(&self) -> Unsettled {
@@ -203,7 +209,8 @@ impl Executor {
         if self.reach.client(&action.place.0).is_none() {
             return;
         }
-        let overlay = Overlay { from: action.resource_version.clone(), answer: Answer::Open };
+        let sets_version = matches!(action.write, Write::Step(_) | Write::Rollback(_));
+        let overlay = Overlay { from: action.resource_version.clone(), sets_version, answer: Answer::Open };
         self.overlays.insert(action.place.clone(), overlay);
         let action = action.clone();
         let (reach, clock, stop) = (self.reach.clone(), self.clock.clone(), self.stop.clone());
@@ -303,7 +310,7 @@ fn code(why: &NoSteps) -> Code {
         NoSteps::Unseen(_) => Code::HomeUnreachable,
         NoSteps::Standby(_) => Code::Standby,
         NoSteps::TakingOver => Code::TakingOver,
-        NoSteps::ClockSkew(_) => Code::ClockSkew,
+        NoSteps::ClockSkew(_) | NoSteps::ClockUnknown(_) | NoSteps::ClockJumped => Code::ClockSkew,
     }
 }
 

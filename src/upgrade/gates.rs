@@ -203,10 +203,13 @@ fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
             return Err(format!("cluster {} is {}", cluster.name, survey.state_of(cluster)));
         }
         for (resource, standing) in survey.owned(upgrade, cluster) {
-            // The write may be what takes it back to the target, and has to be watched there.
-            if survey.is_unsettled(&(cluster.name.clone(), resource.view.id.clone())) {
-                let id = &resource.view.id;
-                return Err(format!("{} {id}: the answer to the last write is not known", cluster.name));
+            // What is ahead, or has failed, may be at the target when the answer is known, and has to be watched there.
+            let id = &resource.view.id;
+            if resource.view.ever_settled && survey.may_be_set(&(cluster.name.clone(), id.clone())) {
+                return Err(format!(
+                    "whether {} {id} has got another version is not known yet",
+                    cluster.name
+                ));
             }
             match soak(survey, upgrade, stage, standing) {
                 Soak::Done if has_nodes(resource) => soaked += 1,

@@ -137,7 +137,7 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if let Some(words) = prepull::untried(owner, view) {
         return Err((Code::Prepull, words));
     }
-    if rolls::is_outstanding(chart, view) {
+    if rolls::is_outstanding(chart, view) && !rolls::is_late(owner, chart, view) {
         return Err((
             Code::NotHealthyYet,
             with_reason("the pod that was restarted last is not healthy yet", resource),
@@ -164,7 +164,8 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if validator_will_roll(resource) {
         gates::validator_budget(survey, place, resource, true)?;
     }
-    Ok(Grant { role, hash, ordinal, at: survey.now, mends })
+    let again = view.grant.as_ref().is_some_and(|grant| rolls::is_unused(view, grant));
+    Ok(Grant { role, hash, ordinal, at: survey.now, mends, again })
 }
 
 fn is_stuck(view: &ResourceView, role: Role, ordinal: i32) -> bool {

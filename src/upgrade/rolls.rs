@@ -60,14 +60,30 @@ fn unhealthy<'a>(chart: &Chart, resource: &'a ResourceView) -> Option<&'a NodeVi
 pub fn is_under_way(owner: Option<&Upgrade>, chart: &Chart, resource: &ResourceView) -> bool {
     let Some(grant) = &resource.grant else { return false };
     let Some(role) = current(resource, grant) else { return false };
-    let deadline = grant.at + owner.map_or(PROGRESS_DEADLINE, |upgrade| upgrade.progress_deadline);
-    chart.now < deadline && (is_open(chart, resource, grant, role) || resource.roll_pending())
+    chart.now < grant.at + deadline(owner)
+        && (is_open(chart, resource, grant, role) || resource.roll_pending())
 }
 
 /// Whether the pods that the last permission is for are not yet healthy on their template.
 pub fn is_outstanding(chart: &Chart, resource: &ResourceView) -> bool {
     let Some(grant) = &resource.grant else { return false };
     current(resource, grant).is_some_and(|role| is_open(chart, resource, grant, role))
+}
+
+/// Whether the pod that a permission is for has not restarted by it.
+pub fn is_unused(resource: &ResourceView, grant: &Grant) -> bool {
+    current(resource, grant).is_some_and(|role| role.outdated().any(|node| node.ordinal == grant.ordinal))
+}
+
+/// Whether the last permission was not used in time, for the first time: it is given once more.
+pub fn is_late(owner: Option<&Upgrade>, chart: &Chart, resource: &ResourceView) -> bool {
+    resource.grant.as_ref().is_some_and(|grant| {
+        !grant.again && is_unused(resource, grant) && grant.at + deadline(owner) <= chart.now
+    })
+}
+
+fn deadline(owner: Option<&Upgrade>) -> jiff::SignedDuration {
+    owner.map_or(PROGRESS_DEADLINE, |upgrade| upgrade.progress_deadline)
 }
 
 fn is_open(chart: &Chart, resource: &ResourceView, grant: &Grant, role: &RoleView) -> bool {

@@ -181,24 +181,19 @@ pub fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart,
     };
     resource.trouble.is_none()
         && resource.roll_pending()
-        && !is_unused(resource)
+        && !resource.grant.as_ref().is_some_and(|grant| rolls::is_unused(resource, grant))
         && prepull::untried(Some(upgrade), resource).is_none()
         && nodes(resource).all(is_well)
 }
 
-/// Whether the pod that may restart has not done so yet.
-fn is_unused(resource: &ResourceView) -> bool {
-    resource.grant.as_ref().is_some_and(|grant| {
-        rolls::current(resource, grant)
-            .is_some_and(|role| role.outdated().any(|node| node.ordinal == grant.ordinal))
-    })
-}
-
-/// Past the deadline and not failed: the chain stands still, its cluster is paused before the pod could restart, a node that
+/// Past the deadline and not failed: its cluster was paused before the pod could restart, the chain stands still, a node that
 /// syncs is on its way, or nobody can ask.
 fn is_excused(resource: &ResourceView, chart: &Chart, chain: &Chain, deadline: Timestamp) -> bool {
-    let is_paused = chart.paused && is_unused(resource);
-    is_paused
+    let unused = resource.grant.as_ref().filter(|grant| rolls::is_unused(resource, grant));
+    // Nobody remembers how long a cluster was paused: who did not use a permission gets it once more.
+    let is_given_again =
+        resource.trouble.is_none() && unused.is_some_and(|grant| chart.paused || !grant.again);
+    is_given_again
         || chain.stalled.is_some()
         || chart.is_rising(resource)
         || chart.only_unasked(resource, deadline)

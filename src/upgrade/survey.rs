@@ -128,6 +128,11 @@ impl<'a> Survey<'a> {
         self.ground.unsettled.contains(place)
     }
 
+    /// Whether a write under way there may set another version.
+    pub fn may_be_set(&self, place: &Place) -> bool {
+        self.ground.to_be_set.contains(place)
+    }
+
     /// Whether it was tried in vain to mark a resource with the planner that writes now.
     pub fn is_unmarkable(&self, place: &Place) -> bool {
         self.ground.unmarkable.contains(place)

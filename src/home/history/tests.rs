@@ -70,7 +70,7 @@ fn with_step(mut resource: ResourceView, target: &str, second: i64) -> ResourceV
 
 fn with_grant(mut resource: ResourceView, second: i64) -> ResourceView {
     let (role, hash) = (Role::Sentry, "i".into());
-    resource.grant = Some(Grant { role, hash, ordinal: 0, at: at(second), mends: false });
+    resource.grant = Some(Grant { role, hash, ordinal: 0, at: at(second), mends: false, again: false });
     resource
 }
 

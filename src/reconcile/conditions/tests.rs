@@ -77,8 +77,14 @@ fn a_node_that_nothing_asks_for_while_a_resource_is_held_is_not_down() {
 
 /// The same resource with permission to restart one sentry with this template.
 fn granted(polkadot: &Polkadot, hash: &str, ordinal: i32) -> Polkadot {
-    let grant =
-        Grant { role: Role::Sentry, hash: hash.into(), ordinal, at: Timestamp::UNIX_EPOCH, mends: false };
+    let grant = Grant {
+        role: Role::Sentry,
+        hash: hash.into(),
+        ordinal,
+        at: Timestamp::UNIX_EPOCH,
+        mends: false,
+        again: false,
+    };
     let annotation = (record::GRANT_ANNOTATION.to_owned(), serde_json::to_string(&grant).unwrap());
     let mut polkadot = polkadot.clone();
     polkadot.metadata.annotations = Some([annotation].into());

@@ -186,7 +186,11 @@ fn a_stage_has_not_passed_while_a_write_to_what_is_ahead_may_take_it_back() {
     let place = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
     model.edit(&place.0, &place.1, |view| view.client_version = Some("stable2509".into()));
     assert_eq!(planned(&model).actions.len(), 1, "what is ahead is done");
-    let ground = Ground { unsettled: [place].into(), ..Ground::default() };
+    // Permission to restart, or a note of its health, does not.
+    let mut ground = Ground { unsettled: [place.clone()].into(), ..Ground::default() };
+    let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
+    assert_eq!(made.actions.len(), 1, "{:?}", made.waits);
+    ground.to_be_set.insert(place);
     let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
     assert_eq!(made.actions, vec![]);
     assert!(made.waits.iter().any(|wait| wait.code == Code::EarlierStage), "{:?}", made.waits);

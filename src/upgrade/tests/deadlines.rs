@@ -4,34 +4,73 @@ use jiff::SignedDuration;
 
 use super::model::{Model, one_canary, planned};
 use crate::fleet::ClusterName;
-use crate::polkadot::ResourceId;
+use crate::observed::NodeView;
+use crate::polkadot::{Grant, ResourceId};
+use crate::upgrade::{Action, Plan, Write};
 
 /// A cluster whose worker has not used the permission that it was given, and the deadline has passed.
 fn permitted_in_vain() -> Model {
     let mut model = one_canary();
-    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
-    let name = ClusterName::from("c0");
-    let before = model.board.clusters[&name].resources[&id].roles[0].nodes.clone();
+    // The step, and the permission.
     for _ in 0..2 {
-        let made = planned(&model);
-        model.act(&made);
+        let before = nodes(&model);
+        act_in_vain(&mut model, before);
     }
-    model.coming.clear();
-    model.edit(&name, &id, |view| view.roles[0].nodes = before);
-    model.now += SignedDuration::from_mins(31);
-    model.ask();
+    late(&mut model);
     model
 }
 
-#[test]
-fn what_may_restart_and_does_not_has_failed_by_its_deadline() {
-    let model = permitted_in_vain();
-    assert!(planned(&model).progress[0].halted.is_some(), "{:?}", planned(&model).progress);
+fn nodes(model: &Model) -> Vec<NodeView> {
+    let view = model.board.clusters[&ClusterName::from("c0")].resources.values().next().unwrap();
+    view.roles[0].nodes.clone()
+}
+
+/// What is planned is written, and no pod restarts by it.
+fn act_in_vain(model: &mut Model, before: Vec<NodeView>) -> Plan {
+    let made = planned(model);
+    model.act(&made);
+    model.coming.clear();
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    model.edit(&ClusterName::from("c0"), &id, |view| view.roles[0].nodes = before);
+    made
+}
+
+fn late(model: &mut Model) {
+    model.now += SignedDuration::from_mins(31);
+    model.ask();
 }
 
 #[test]
-fn what_may_not_restart_because_its_cluster_is_paused_has_not_failed() {
+fn a_permission_that_was_not_used_in_time_is_given_once_more_and_then_it_has_failed() {
+    let mut model = permitted_in_vain();
+    assert_eq!(planned(&model).progress[0].halted, None);
+    let before = nodes(&model);
+    let made = act_in_vain(&mut model, before);
+    assert!(
+        matches!(&made.actions[..], [Action { write: Write::Grant(Grant { again: true, .. }), .. }]),
+        "{:?} {:?}",
+        made.actions,
+        made.waits
+    );
+    assert_eq!(planned(&model).actions, vec![]);
+    late(&mut model);
+    let made = planned(&model);
+    assert!(made.progress[0].halted.is_some(), "{:?}", made.progress);
+    assert_eq!(made.actions, vec![]);
+}
+
+#[test]
+fn what_could_not_restart_because_its_cluster_was_paused_has_a_deadline_of_its_own_afterwards() {
     let mut model = permitted_in_vain();
     model.fleet.clusters[0].paused = true;
     assert_eq!(planned(&model).progress[0].halted, None);
+    assert_eq!(planned(&model).actions, vec![]);
+    late(&mut model);
+    model.fleet.clusters[0].paused = false;
+    let made = planned(&model);
+    assert_eq!((made.progress[0].halted.clone(), made.actions.len()), (None, 1), "{:?}", made.waits);
+    model.act(&made);
+    model.pass(600);
+    assert_eq!(planned(&model).progress[0].halted, None);
+    assert_eq!(planned(&model).progress[0].stages[0].healthy, 1, "{:?}", planned(&model).progress);
 }

@@ -87,7 +87,14 @@ fn nothing_is_taken_back_where_a_pod_may_have_been_restarted_for_it() {
     let mut model = failed_trial();
     edit(&mut model, |view| {
         let (role, hash) = (view.roles[0].role, view.roles[0].hash.clone());
-        view.grant = Some(Grant { role, hash, ordinal: 0, at: view.step.as_ref().unwrap().at, mends: false });
+        view.grant = Some(Grant {
+            role,
+            hash,
+            ordinal: 0,
+            at: view.step.as_ref().unwrap().at,
+            mends: false,
+            again: false,
+        });
     });
     assert!(!is_taken_back(&model), "permission was given");
     let mut model = failed_trial();

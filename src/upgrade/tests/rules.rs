@@ -132,8 +132,14 @@ fn a_permission_that_was_not_used_is_taken_back_when_its_template_is_no_longer_w
     let (name, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
     let at = model.now;
     model.edit(&name, &id, |view| {
-        view.grant =
-            Some(Grant { role: Role::Validator, hash: "reverted".into(), ordinal: 0, at, mends: false });
+        view.grant = Some(Grant {
+            role: Role::Validator,
+            hash: "reverted".into(),
+            ordinal: 0,
+            at,
+            mends: false,
+            again: false,
+        });
     });
     let plan = planned(&model);
     assert!(matches!(plan.actions[..], [Action { write: Write::Revoke, .. }]), "{plan:?}");
@@ -173,7 +179,14 @@ fn a_permission_for_a_broken_sentry_is_for_just_it_and_moot_when_it_comes_back_b
         _ => None,
     };
     assert_eq!(of(&view), Some(0), "it has nothing to lose");
-    view.grant = Some(Grant { role: Role::Sentry, hash: "new".into(), ordinal: 0, at: now, mends: true });
+    view.grant = Some(Grant {
+        role: Role::Sentry,
+        hash: "new".into(),
+        ordinal: 0,
+        at: now,
+        mends: true,
+        again: false,
+    });
     assert!(is_outstanding(&unasked(&view, now), &view));
     let mut back = view.clone();
     back.roles[0].nodes[0].ready_since = long_ago;

@@ -1,6 +1,6 @@
 //! The daemon of the simulator: what it was told, what it has on its way, and the planner. Killed, it keeps nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::world::{World, apply};
@@ -41,6 +41,8 @@ pub(super) struct Daemon {
     board: Board,
     /// Writes whose answer is not known; `true` where it never comes, and the resource has to be read again.
     unsettled: BTreeMap<Place, bool>,
+    /// Those of them that may set another version.
+    to_be_set: BTreeSet<Place>,
     air: Vec<Request>,
     /// How long writes take from now on, in ticks.
     pub(super) latency: u32,
@@ -150,6 +152,12 @@ impl Daemon {
         }
         let ground = Ground {
             unsettled: self.unsettled.keys().cloned().collect(),
+            to_be_set: self
+                .to_be_set
+                .iter()
+                .filter(|one| self.unsettled.contains_key(one))
+                .cloned()
+                .collect(),
             unrecorded: unrecorded.into_iter().collect(),
             epoch: if home.never_marks { 0 } else { home.epoch },
             ..Ground::default()
@@ -161,6 +169,11 @@ impl Daemon {
     /// Sends one write.
     pub(super) fn send(&mut self, action: &Action) {
         self.unsettled.insert(action.place.clone(), false);
+        if matches!(action.write, Write::Step(_) | Write::Rollback(_)) {
+            self.to_be_set.insert(action.place.clone());
+        } else {
+            self.to_be_set.remove(&action.place);
+        }
         let (ticks, is_lost, sender) = (self.latency, self.loses_answers, self.number);
         self.air.push(Request { action: action.clone(), ticks, is_lost, sender });
     }

@@ -97,14 +97,15 @@ fn shapes() -> impl Strategy<Value = Shape> {
         any::<bool>(),
         prop::collection::vec(5..240_i64, 1..6),
         any::<bool>(),
-        any::<bool>(),
+        (any::<bool>(), prop::bool::weighted(0.2)),
     )
-        .prop_map(|(mut clusters, stages, nodes, budget, max_failures, skip, delays, two, prepull)| {
+        .prop_map(|(mut clusters, stages, nodes, budget, max_failures, skip, delays, two, rest)| {
+            let (prepull, clocks) = rest;
             for (stage, _) in &mut clusters {
                 *stage %= stages.len();
             }
             clusters[0].0 = 0;
-            Shape { clusters, stages, nodes, budget, max_failures, skip, delays, two, prepull }
+            Shape { clusters, stages, nodes, budget, max_failures, skip, delays, two, prepull, clocks }
         })
 }
 
@@ -149,7 +150,7 @@ fn events() -> impl Strategy<Value = Event> {
         3 => (0..4_u32).prop_map(Event::Kill),
         2 => (0..3_u32).prop_map(Event::Latency),
         2 => any::<bool>().prop_map(Event::LoseAnswers),
-        1 => (-DRIFT..=DRIFT).prop_map(Event::Clock),
+        2 => (-DRIFT..=DRIFT).prop_map(Event::Clock),
     ]
 }
 

@@ -29,6 +29,7 @@ pub(super) fn version(patch: u32) -> String {
 
 /// The shape of a random fleet.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a coin that is tossed for itself.
 pub(super) struct Shape {
     /// For every cluster its stage and its resources: the kind and how many sentries.
     pub(super) clusters: Vec<(usize, Vec<(Kind, u8)>)>,
@@ -44,6 +45,8 @@ pub(super) struct Shape {
     pub(super) two: bool,
     /// Whether a version is tried before a pod restarts for it.
     pub(super) prepull: bool,
+    /// Whether the daemon's clock is set now and then: then nothing can be said to the second.
+    pub(super) clocks: bool,
 }
 
 /// What goes wrong with the pods that restart.
@@ -228,7 +231,9 @@ impl World {
 
     /// Somebody sets the daemon's clock, or home corrects it.
     pub(super) fn set_clock(&mut self, ahead: i64) {
-        (self.ahead, self.was_ahead) = (ahead, self.was_ahead || ahead != 0);
+        if self.shape.clocks {
+            (self.ahead, self.was_ahead) = (ahead, self.was_ahead || ahead != 0);
+        }
     }
 
     /// Every resource.
