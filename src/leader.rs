@@ -1,6 +1,6 @@
 //! Leases: which daemon may write in a cluster, and which one plans. One is active, others stand by.
 //!
-//! A [`Hold`] is what we know of one Lease: whether it is ours, and until when by our own monotonic clock. [`lease`]
+//! A [`Hold`] is what we know of one Lease: whether it is ours, and until when by our own clocks. [`lease`]
 //! decides the next move (pure), [`keep`] makes it, [`fence`] lets no write pass without a hold. Times of other machines
 //! are never compared with ours: a Lease has expired when we have seen it unchanged for as long as its holder promised.
 
@@ -9,7 +9,7 @@ pub mod keep;
 pub mod lease;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -55,11 +55,38 @@ pub enum State {
     Ours(Ours),
 }
 
+/// A moment by both of a machine's clocks. The steady one stands still while the machine sleeps, the other one can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { steady: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// So much later.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self { steady: self.steady + by, wall: self.wall.checked_add(by).unwrap_or(self.wall) }
+    }
+
+    /// Whether it has come by either clock.
+    #[must_use]
+    pub fn has_come(&self) -> bool {
+        self.steady <= Instant::now() || self.wall <= SystemTime::now()
+    }
+}
+
 /// A Lease that is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ours {
     /// Until then, unless it is renewed.
-    pub until: Instant,
+    pub until: Moment,
     /// Since when.
     pub since: Instant,
     /// Whether it was taken from a daemon that had fallen silent, whose last writes may still be on their way.
@@ -87,7 +114,7 @@ impl Hold {
     #[must_use]
     pub fn until(&self) -> Option<Instant> {
         match &*self.state.borrow() {
-            State::Ours(ours) => Some(ours.until).filter(|until| *until > Instant::now()),
+            State::Ours(ours) => Some(ours.until).filter(|until| !until.has_come()).map(|until| until.steady),
             _ => None,
         }
     }
@@ -102,7 +129,7 @@ impl Hold {
     #[must_use]
     pub fn state(&self) -> State {
         match &*self.state.borrow() {
-            State::Ours(ours) if ours.until <= Instant::now() => State::Unknown,
+            State::Ours(ours) if ours.until.has_come() => State::Unknown,
             state => state.clone(),
         }
     }
@@ -124,7 +151,7 @@ impl Hold {
 
     /// Whether it ran out and nobody was told yet.
     fn is_stale(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Ours(ours) if ours.until <= Instant::now())
+        matches!(&*self.state.borrow(), State::Ours(ours) if ours.until.has_come())
     }
 
     /// Follows whose it is; renewals are no news.
@@ -137,13 +164,34 @@ impl Hold {
         self.state.send_if_modified(|known| {
             let news = match (&*known, &state) {
                 // One that had run out was none meanwhile, and somebody may have seen that.
-                (State::Ours(known), State::Ours(now)) => {
-                    known.epoch != now.epoch || known.until <= Instant::now()
-                }
+                (State::Ours(known), State::Ours(now)) => known.epoch != now.epoch || known.until.has_come(),
                 (known, now) => known != now,
             };
             *known = state;
             news
         });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_has_run_out_when_either_clock_says_so() {
+        let hold = Hold::new("me");
+        let held_until = |until: Moment| {
+            let patience = Duration::from_secs(15);
+            let since = Instant::now();
+            hold.set(State::Ours(Ours { until, since, from_silent: false, epoch: 1, patience }));
+            hold.is_held()
+        };
+        let later = Moment::now().after(Duration::from_secs(15));
+        assert!(held_until(later));
+        // The machine slept: its steady clock stood still.
+        assert!(!held_until(Moment { wall: SystemTime::now(), ..later }));
+        // Somebody set its clock back.
+        assert!(!held_until(Moment { steady: Instant::now(), ..later }));
     }
 }

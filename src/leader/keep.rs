@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::lease::{Move, Seen, Wish, next};
-use super::{FOLLOWS, Hold, Ours, State};
+use super::{FOLLOWS, Hold, Moment, Ours, State};
 
 /// The annotation by which a daemon asks for a Lease.
 const WANTED_BY: &str = "polkadot.swisscomblockchain.com/wanted-by";
@@ -184,7 +184,7 @@ impl Keeper {
     }
 
     async fn make(&mut self, decided: Move) -> Result<(), kube::Error> {
-        let started = Instant::now();
+        let started = Moment::now();
         match decided {
             Move::Wait => {
                 let other = self.seen.as_ref().and_then(|known| holder(&known.object));
@@ -238,7 +238,7 @@ impl Keeper {
     fn written(
         &mut self,
         made: Result<Lease, kube::Error>,
-        started: Instant,
+        started: Moment,
         decided: Move,
     ) -> Result<(), kube::Error> {
         let lease = match made {
@@ -259,15 +259,15 @@ impl Keeper {
         self.saw(Some(lease));
         let name = self.keeping.name;
         let held = |from_silent| Ours {
-            until: started + self.keeping.duration,
-            since: started,
+            until: started.after(self.keeping.duration),
+            since: started.steady,
             from_silent,
             epoch,
             patience: self.keeping.duration,
         };
         let state = match (decided, self.hold.state()) {
             (Move::Renew, State::Ours(known)) => {
-                State::Ours(Ours { until: started + self.keeping.duration, ..known })
+                State::Ours(Ours { until: started.after(self.keeping.duration), ..known })
             }
             // It had run out, but nobody has taken it meanwhile.
             (Move::Renew | Move::Take, _) => State::Ours(held(false)),
