@@ -11,3 +11,4 @@ mod rollback;
 mod rules;
 mod simulator;
 mod takeover;
+mod telling;
