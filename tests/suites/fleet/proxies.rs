@@ -36,7 +36,7 @@ async fn an_https_proxy_is_used_where_its_authority_stands_beside_the_clusters()
 #[tokio::test(flavor = "multi_thread")]
 async fn an_https_proxy_of_another_authority_is_named_and_where_that_has_to_stand() {
     let proxy = Proxy::start("https").await;
-    let to = [&proxy.url(), " is not signed by", "in certificate-authority-data, too"];
+    let to = [&proxy.url(), " is not signed by", "into certificate-authority-data beside the cluster's"];
     fails(&to, |cluster, _| cluster["proxy-url"] = json!(proxy.url())).await;
     assert_eq!(proxy.used.load(Ordering::SeqCst), 0);
 }
