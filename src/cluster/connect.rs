@@ -46,7 +46,9 @@ pub enum Error {
     )]
     Proxy(String),
     /// The API server's address has a password in it that is not read as one.
-    #[error("the server of the cluster in the kubeconfig cannot be used; write https://HOST:PORT, without a password")]
+    #[error(
+        "the server of the cluster in the kubeconfig cannot be used; write https://HOST:PORT, without a password"
+    )]
     Server,
     /// Building it took too long.
     #[error("making the client took more than {} s; are the files of the kubeconfig on a disk that hangs?", BUILD_BOUND.as_secs())]

@@ -111,11 +111,11 @@ fn what_cannot_be_asked_says_where_first_and_what_to_do_last() {
 
 #[test]
 fn only_where_an_https_proxy_is_on_the_way_it_may_be_whose_authority_is_missing() {
-    let unknown =
-        Trouble::of(&tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)));
+    let unknown = Trouble::of(&tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)));
     let said = |way: &str| unknown.clone().state(&format!("{AT}{way} (context prod)"), None).to_string();
     let by = said(&by_way_of("https://proxy:3128"));
-    for part in ["or the proxy's certificate", "https://proxy:3128", "into certificate-authority-data beside"] {
+    for part in ["or the proxy's certificate", "https://proxy:3128", "into certificate-authority-data beside"]
+    {
         assert!(by.contains(part), "{part:?} in {by}");
     }
     for other in [said(""), said(&by_way_of("http://proxy:3128"))] {

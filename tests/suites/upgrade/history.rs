@@ -88,6 +88,9 @@ async fn a_history_that_cannot_be_read_is_an_error_that_says_what_to_do(place: P
     world.write_fleet(1, &json!({}));
     let (code, said) = run(&world, &["status", "--history"]).await;
     assert_eq!((code, said.contains("Nothing was done yet")), (0, true), "{said}");
+    world.write_fleet(1, &upgrade(NEW, "0s"));
+    let (code, said) = run(&world, &["status", "--history", "--upgrade", "polkadot"]).await;
+    assert_eq!((code, said.contains("Upgrade polkadot has done nothing yet")), (0, true), "{said}");
     world.members[0].gate.set(Mode::Refuse);
     let (code, said) = run(&world, &["status", "--history"]).await;
     assert_eq!(code, 1, "{said}");
