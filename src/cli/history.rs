@@ -98,8 +98,8 @@ fn no_such(name: &str, told: &BTreeSet<String>) -> String {
         names => format!("it tells of: {}", names.join(", ")),
     };
     format!(
-        "there is no upgrade {name:?}, and the history tells of none: the name is wrong, or what it did was too long ago; \
-         {told}"
+        "the history tells of no upgrade {name:?}, nor does the fleet file or a daemon that leads: the name is wrong, or what it \
+         did was too long ago; {told}"
     )
 }
 

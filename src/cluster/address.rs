@@ -17,7 +17,8 @@ pub(super) fn shown(address: &Uri) -> String {
 }
 
 /// What can be told of an address that cannot be used.
-pub(super) fn shown_of(text: &str) -> String {
+#[must_use]
+pub fn shown_of(text: &str) -> String {
     match text.parse::<Uri>() {
         Ok(read) if !is_torn(text, &read) => format!("{:?}", shown(&read)),
         _ if text.contains('@') => "(not told here: it has a name or a password in it)".into(),

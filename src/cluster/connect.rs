@@ -196,3 +196,31 @@ fn build(mut config: Config, running: &exec::Running) -> Result<Connected, Error
     let client = ClientBuilder::try_from(config).map_err(Error::Build)?.build();
     Ok(Connected { client, server, way, valid_until })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy_of(cluster: &serde_json::Value) -> Result<Option<http::Uri>, Error> {
+        let mut kubeconfig: Kubeconfig = serde_json::from_value(serde_json::json!({
+            "clusters": [{"name": "far", "cluster": cluster}],
+            "contexts": [{"name": "prod", "context": {"cluster": "far", "user": "me"}}],
+        }))
+        .unwrap();
+        own_proxy(&mut kubeconfig, "prod")
+    }
+
+    #[test]
+    fn an_address_whose_password_would_be_taken_for_its_host_is_refused_without_telling_it() {
+        let server = "https://far:6443";
+        for proxy in ["http://me:cret#se@host:1", "http://me:cret/se@host:1", "me:cret@host:1"] {
+            let refused = proxy_of(&serde_json::json!({"server": server, "proxy-url": proxy})).unwrap_err();
+            assert!(matches!(refused, Error::Proxy(_)), "{refused}");
+            assert!(!refused.to_string().contains("cret"), "{refused}");
+        }
+        let refused = proxy_of(&serde_json::json!({"server": "https://me:12#34@far:6443"})).unwrap_err();
+        assert!(matches!(refused, Error::Server), "{refused}");
+        let used = proxy_of(&serde_json::json!({"server": server, "proxy-url": "http://me:secret@host:1"}));
+        assert_eq!(shown(&used.unwrap().unwrap()), "http://host:1");
+    }
+}

@@ -219,15 +219,7 @@ impl Worker {
                 .controllers
                 .spawn(reconciler::control(scope, Arc::clone(&context), self.stop.clone()).in_current_span());
         }
-        let probes = Probes {
-            name: self.name.clone(),
-            client: client.clone(),
-            cluster: self.cluster.clone(),
-            board: self.board.clone(),
-            clock: self.clock.clone(),
-            came_up: Arc::clone(&context.came_up),
-        };
-        tasks.watches.spawn(probes.run(self.stop.clone()).in_current_span());
+        tasks.watches.spawn(self.probes(&client, &context).run(self.stop.clone()).in_current_span());
         let mut signs = Signs {
             at: at.clone(),
             exchange,
@@ -239,6 +231,18 @@ impl Worker {
         };
         let ended = self.attend(&mut signs, &context, &caches, tasks).await;
         ended.map_err(|trouble| Ended { trouble, at: at.borrow().clone() })
+    }
+
+    /// What asks the cluster's nodes for their health.
+    fn probes(&self, client: &Client, context: &Context) -> Probes {
+        Probes {
+            name: self.name.clone(),
+            client: client.clone(),
+            cluster: self.cluster.clone(),
+            board: self.board.clone(),
+            clock: self.clock.clone(),
+            came_up: Arc::clone(&context.came_up),
+        }
     }
 
     /// Keeps the cluster's Lease, if the daemon that leads is this one.

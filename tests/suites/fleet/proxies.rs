@@ -14,8 +14,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use super::real_servers::{fails, world};
-use super::workers::VERSION;
+use super::real_servers::{edit, fails, world};
+use super::workers::{VERSION, says};
 use crate::support::daemon::{Daemon, command};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,6 +31,17 @@ async fn a_socks_proxy_is_used_as_of_an_ssh_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_https_proxy_is_used_where_its_authority_stands_beside_the_clusters() {
     goes_through("https", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_proxy_takes_the_place_of_the_first_one_without_a_new_session() {
+    let (first, second) = (Proxy::start("http").await, Proxy::start("http").await);
+    let Some(world) = world(|cluster, _| cluster["proxy-url"] = json!(first.url())).await else { return };
+    let daemon = world.settles(2, VERSION).await;
+    edit(&world, |cluster, _| cluster["proxy-url"] = json!(second.url()));
+    says(&daemon, &["New credentials are in use"]).await;
+    assert!(second.used.load(Ordering::SeqCst) > 0);
+    assert!(!daemon.said().contains("leads to another API server"), "{}", daemon.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
