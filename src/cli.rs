@@ -103,8 +103,8 @@ fn runtime() -> Option<tokio::runtime::Runtime> {
         .ok()
 }
 
-/// Ends what still runs on the threads of a command, and the plugins that it waits for. Not for longer than a moment: a
-/// disk may hang.
+/// Ends what still runs on the threads of a command, and the plugins that it waits for; its answer is to stand before. Not
+/// for longer than a moment: a disk may hang.
 fn end(runtime: tokio::runtime::Runtime) {
     runtime.shutdown_timeout(END_BOUND);
 }

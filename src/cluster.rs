@@ -4,6 +4,7 @@
 //! its caches, [`trouble`] names what is wrong, [`rights`] is what a
 //! cluster must allow, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
 
+pub mod address;
 pub mod board;
 pub mod connect;
 mod exec;

@@ -142,7 +142,7 @@ fn identity() -> String {
     format!("{host}_{:08x}", rand::random::<u32>())
 }
 
-/// Runs until SIGTERM or SIGINT; a second signal ends at once. Returns whether everything ended in time.
+/// Runs until SIGTERM or SIGINT; with a second signal it waits for nothing more. Returns whether everything ended in time.
 pub async fn run(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>) -> std::io::Result<bool> {
     let daemon = Daemon::start(fleet, sources, connect, &Clock::machine());
     let mut terminate = signal(SignalKind::terminate())?;
@@ -156,7 +156,10 @@ pub async fn run(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>) -> s
             return Ok(false);
         }
     };
-    info!(signal = first, "Stopping: what is in flight is finished first; a second signal ends at once.");
+    info!(
+        signal = first,
+        "Stopping: what is in flight is finished first; after a second signal it is not waited for."
+    );
     let in_time = tokio::select! {
         () = daemon.stop() => true,
         () = tokio::time::sleep(DRAIN_BOUND) => false,

@@ -6,6 +6,7 @@ use clap::Args;
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
+use crate::cluster::address::shown_of;
 use crate::fleet::Connection;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::cluster_name;
@@ -88,7 +89,7 @@ pub(super) fn taken(connection: &Connection) -> String {
         Connection::InCluster => "the cluster that this pod runs in".to_owned(),
         Connection::Kubeconfig { context, .. } => {
             let server = Kubeconfig::read().ok().and_then(|read| server_of(&read, context));
-            let server = server.unwrap_or_else(|| "a server that it does not name".into());
+            let server = server.as_deref().map_or_else(|| "a server that it does not name".into(), shown_of);
             format!("the kubeconfig's current context {context}, at {server}")
         }
     };

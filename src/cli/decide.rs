@@ -93,8 +93,7 @@ pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode
         let late = || format!("the home cluster {} does not answer within {} s", fleet.home, BOUND.as_secs());
         tokio::time::timeout(BOUND, deciding).await.unwrap_or_else(|_| Err(Refused::Failed(late())))
     });
-    super::end(runtime);
-    match done {
+    let code = match done {
         Ok(said) => {
             println!("{said}");
             ExitCode::SUCCESS
@@ -107,7 +106,9 @@ pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode
             eprintln!("error: {why}; nothing was decided");
             ExitCode::from(2)
         }
-    }
+    };
+    super::end(runtime);
+    code
 }
 
 /// The upgrade that is meant, if it is there and what is decided can be decided about it. `whose` says of what.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::leader::Leader;
 use super::plan::Format;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::fleet::{ClusterName, Fleet};
@@ -22,13 +23,21 @@ struct History {
     entries: Vec<(ClusterName, Entry)>,
     /// Clusters whose records cannot be understood.
     unreadable: Vec<ClusterName>,
+    /// The upgrades that the daemon that leads follows, where it had to be asked for them and says so.
+    followed: Vec<String>,
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitCode {
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
-    let read = runtime.block_on(read(fleet));
+    let read = runtime.block_on(read(fleet, upgrade));
+    let code = tell(fleet, read, upgrade, output);
     super::end(runtime);
+    code
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, output: Format) -> ExitCode {
     let mut history = match read {
         Ok(history) => history,
         Err(why) => {
@@ -40,17 +49,23 @@ pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitC
             return ExitCode::FAILURE;
         }
     };
-    let known = upgrades(&history.entries);
+    let told = upgrades(&history.entries);
     let is_of = |entry: &Entry, name: &str| entry.upgrade.as_ref().is_some_and(|cause| cause.name == name);
     history.entries.retain(|(_, entry)| upgrade.is_none_or(|name| is_of(entry, name)));
-    let unknown = upgrade.filter(|name| !known.contains(*name));
+    // What stands in a record that cannot be read is not known.
+    let silent = upgrade.filter(|name| !told.contains(*name) && history.unreadable.is_empty());
+    let is_there = |name: &&str| is_in(fleet, name) || history.followed.iter().any(|one| one == name);
+    let unknown = silent.filter(|name| !is_there(name));
     // For programs an empty list is a list.
-    let printed = output.print(&as_value(&history.entries));
-    if !printed && unknown.is_none() {
-        print!("{}", as_text(&history.entries));
+    if !output.print(&as_value(&history.entries)) {
+        match (upgrade, silent) {
+            (_, Some(name)) if unknown.is_none() => print!("{}", nothing_yet(name)),
+            (Some(_), _) if history.entries.is_empty() => {}
+            _ => print!("{}", as_text(&history.entries)),
+        }
     }
     if let Some(name) = unknown {
-        eprintln!("error: {}", no_such(name, &known));
+        eprintln!("error: {}", no_such(name, &told));
     }
     for cluster in &history.unreadable {
         eprintln!(
@@ -67,25 +82,34 @@ fn upgrades(entries: &[(ClusterName, Entry)]) -> BTreeSet<String> {
     entries.iter().filter_map(|(_, entry)| Some(entry.upgrade.as_ref()?.name.clone())).collect()
 }
 
+fn is_in(fleet: &Fleet, name: &str) -> bool {
+    fleet.upgrades.iter().any(|upgrade| upgrade.name == name)
+}
+
+/// That an upgrade which there is has not begun.
+fn nothing_yet(name: &str) -> String {
+    format!("Upgrade {name} has done nothing yet, or nothing that home still tells of.\n")
+}
+
 /// That nothing is told of an upgrade, and of which there is.
-fn no_such(name: &str, known: &BTreeSet<String>) -> String {
-    let known = match known.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+fn no_such(name: &str, told: &BTreeSet<String>) -> String {
+    let told = match told.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => "no upgrade has done anything yet".to_owned(),
         names => format!("it tells of: {}", names.join(", ")),
     };
     format!(
-        "the history tells of no upgrade {name:?}: the name is wrong, or it has done nothing yet, or that was too long ago; \
-         {known}"
+        "the history tells of no upgrade {name:?}, nor does the fleet file or a daemon that leads: the name is wrong, or what it \
+         did was too long ago; {told}"
     )
 }
 
-async fn read(fleet: &Fleet) -> Result<History, String> {
+async fn read(fleet: &Fleet, upgrade: Option<&str>) -> Result<History, String> {
     let home = fleet.cluster(&fleet.home).ok_or("it is no member of the fleet")?;
     let (_, client) = connect::ask(&Kubernetes, &home.connection, BOUND).await?;
     let reading = tokio::time::timeout(BOUND, records(&client, &fleet.home_namespace)).await;
     let late = |_| format!("no answer within {} s; look at its API server", BOUND.as_secs());
     let found = reading.map_err(late)?.map_err(|error| super::home_in_words(&error, &fleet.home))?;
-    let mut history = History { entries: vec![], unreadable: vec![] };
+    let mut history = History { entries: vec![], unreadable: vec![], followed: vec![] };
     for (cluster, record) in found {
         match record {
             Some(record) => {
@@ -95,6 +119,14 @@ async fn read(fleet: &Fleet) -> Result<History, String> {
         }
     }
     history.entries.sort_by_key(|(_, entry)| entry.at);
+    let is_known = |name: &str| upgrades(&history.entries).contains(name) || is_in(fleet, name);
+    if upgrade.is_some_and(|name| !is_known(name)) {
+        // Who cannot be asked follows nothing, as far as that is known.
+        let leader = tokio::time::timeout(BOUND, Leader::read(&client, fleet)).await;
+        let leader = leader.ok().and_then(Result::ok);
+        let follows = leader.iter().filter_map(Leader::follows).flatten();
+        history.followed = follows.map(|upgrade| upgrade.name.clone()).collect();
+    }
     Ok(history)
 }
 

@@ -68,11 +68,11 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let seen = runtime.block_on(async { Look::begin(fleet).await.now().await });
-    super::end(runtime);
     let waves = waves(&seen.fleet, &seen.board, Clock::machine().now());
     if !args.output.print(&as_value(&seen, &waves)) {
         print!("{}", as_text(&seen, &waves));
     }
+    super::end(runtime);
     let unfinished = seen.plan.progress.iter().any(|progress| !progress.is_complete());
     let something = unfinished || !waves.is_empty() || !seen.plan.actions.is_empty();
     if something { ExitCode::from(SOMETHING) } else { ExitCode::SUCCESS }

@@ -37,13 +37,14 @@ pub(super) fn run(sources: Sources, is_named: bool) -> ExitCode {
     }
     let ended = runtime.block_on(daemon::run(fleet, sources, Arc::new(Kubernetes)));
     guard.flush();
-    super::end(runtime);
-    match ended {
+    let code = match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: signals cannot be received: {error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    super::end(runtime);
+    code
 }

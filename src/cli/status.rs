@@ -33,8 +33,8 @@ pub(super) struct StatusArgs {
     /// Stay, and show every change; Ctrl-C ends it.
     #[arg(short, long, conflicts_with = "output")]
     watch: bool,
-    /// Tell instead what was done to which node, when and on whose approval, as home keeps it; exit code 0, or 1 where it
-    /// cannot be read.
+    /// Tell instead what was done to which node, when and on whose approval, as home keeps it; exit code 0, or 1 where home
+    /// or what it keeps of a cluster cannot be read, or where there is no upgrade NAME.
     #[arg(long, conflicts_with = "watch")]
     history: bool,
     /// Of this upgrade only.
@@ -56,14 +56,14 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         return history::run(&fleet, args.upgrade.as_deref(), args.output);
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
-    let is_file = sources.file.is_some();
+    let has_file = sources.file.is_some();
     let ended = runtime.block_on(async {
         let mut look = Look::begin(fleet).await;
         let mut seen = look.now().await;
         if args.watch {
             loop {
                 // From the top of an empty screen.
-                print!("\x1b[H\x1b[J{}", as_text(&seen, is_file));
+                print!("\x1b[H\x1b[J{}", as_text(&seen, has_file));
                 tokio::select! {
                     _ = tokio::signal::ctrl_c() => break,
                     () = look.changed() => tokio::time::sleep(PACE).await,
@@ -73,10 +73,10 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         }
         seen
     });
-    super::end(runtime);
     if !args.watch && !args.output.print(&as_value(&ended)) {
-        print!("{}", as_text(&ended, is_file));
+        print!("{}", as_text(&ended, has_file));
     }
+    super::end(runtime);
     if is_well(&ended) { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }
 
@@ -112,13 +112,15 @@ fn as_value(seen: &Instant) -> Value {
     })
 }
 
-fn as_text(seen: &Instant, is_file: bool) -> String {
+fn as_text(seen: &Instant, has_file: bool) -> String {
     let mut text = format!("{}\n", seen.leader);
-    if !is_file {
+    // The environment may have them without a file.
+    let knows_upgrades = has_file || !seen.fleet.upgrades.is_empty();
+    if !knows_upgrades {
         text.push_str(&without_file(seen.leader.follows()));
     }
     // A fleet of one from a flag says nothing of upgrades.
-    let theirs = seen.leader.follows().filter(|_| is_file);
+    let theirs = seen.leader.follows().filter(|_| knows_upgrades);
     for difference in theirs.into_iter().flat_map(|theirs| differences(theirs, &seen.fleet)) {
         let _ = writeln!(text, "  IT FOLLOWS ANOTHER FLEET FILE THAN THIS ONE: {difference}");
     }
@@ -164,8 +166,7 @@ fn as_text(seen: &Instant, is_file: bool) -> String {
 
 /// Of what a fleet of one cannot tell: its upgrades are in the fleet file, which only the daemon has.
 fn without_file(followed: Option<&[Followed]>) -> String {
-    let mut text = "  Upgrades and their stages are not shown: for them polkafleet status --fleet FILE needs the fleet file.\n"
-        .to_owned();
+    let mut text = "  Stages are not shown without the fleet file (--fleet FILE).\n".to_owned();
     let lines = followed.map(followed::lines).unwrap_or_default();
     if followed.is_some() {
         text.push_str(if lines.is_empty() { "  It follows no upgrade.\n" } else { "  It follows:\n" });
@@ -194,7 +195,7 @@ mod tests {
             stages: vec![],
         };
         let said = without_file(Some(&[upgrade]));
-        assert!(said.contains("status --fleet FILE needs the fleet file"), "{said}");
+        assert!(said.contains("not shown without the fleet file (--fleet FILE)"), "{said}");
         assert!(said.contains("It follows:\n    upgrade polkadot to stable2503-7"), "{said}");
         assert!(without_file(Some(&[])).contains("It follows no upgrade."));
         assert!(!without_file(None).contains("follows"), "nobody said");

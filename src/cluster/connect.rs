@@ -8,6 +8,7 @@ use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::address::{is_torn, shown, shown_of};
 use super::exec;
 use super::limits::Limits;
 use super::trouble::{self, Trouble};
@@ -40,9 +41,15 @@ pub enum Error {
     Exec(#[from] exec::Error),
     /// The kubeconfig's proxy is no address of a proxy that is known; without its password.
     #[error(
-        "the proxy-url {0:?} in the kubeconfig cannot be used; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
+        "the proxy-url {0} in the kubeconfig cannot be used; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT, \
+         and in a password # as %23, / as %2F, ? as %3F and @ as %40"
     )]
     Proxy(String),
+    /// The API server's address has a password in it that is not read as one.
+    #[error(
+        "the server of the cluster in the kubeconfig cannot be used; write https://HOST:PORT, without a password"
+    )]
+    Server,
     /// Building it took too long.
     #[error("making the client took more than {} s; are the files of the kubeconfig on a disk that hangs?", BUILD_BOUND.as_secs())]
     Hung,
@@ -58,10 +65,21 @@ pub enum Error {
 pub struct Connected {
     /// The client.
     pub client: Client,
-    /// For people.
+    /// Which API server it is; another one is another cluster, whichever way leads there.
     pub server: String,
+    /// The proxy on the way there, for people.
+    pub way: Option<String>,
     /// When its credentials expire, where that is known.
     pub valid_until: Option<Timestamp>,
+}
+
+impl Connected {
+    /// Where it leads, and how, for people.
+    #[must_use]
+    pub fn at(&self, connection: &Connection) -> String {
+        let way = self.way.as_deref().map(trouble::by_way_of).unwrap_or_default();
+        format!("{}{way} ({})", self.server, trouble::place(connection))
+    }
 }
 
 /// A future client.
@@ -88,12 +106,13 @@ pub async fn ask(
     bound: Duration,
 ) -> Result<(String, Client), String> {
     let connected = connect.connect(connection).await.map_err(|error| error.to_string())?;
+    let at = connected.at(connection);
     let trouble = match tokio::time::timeout(bound, connected.client.apiserver_version()).await {
         Ok(Ok(version)) => return Ok((version.git_version, connected.client)),
         Ok(Err(error)) => Trouble::of(&error),
         Err(_) => Trouble::Hung(bound),
     };
-    Err(trouble.state(&format!("{} ({})", connected.server, trouble::place(connection)), None).to_string())
+    Err(trouble.state(&at, None).to_string())
 }
 
 /// Kubeconfigs and in-cluster credentials.
@@ -157,27 +176,51 @@ fn own_proxy(kubeconfig: &mut Kubeconfig, context: &str) -> Result<Option<http::
     let entry = kubeconfig.clusters.iter_mut().find(|one| Some(&one.name) == name.as_ref());
     let Some(cluster) = entry.and_then(|one| one.cluster.as_mut()) else { return Ok(None) };
     let own = cluster.proxy_url.replace("http://unused.invalid".into()).filter(|proxy| !proxy.is_empty());
+    let is_server_torn =
+        |server: &String| server.parse::<http::Uri>().is_ok_and(|read| is_torn(server, &read));
+    if cluster.server.as_ref().is_some_and(is_server_torn) {
+        return Err(Error::Server);
+    }
     own.map(|own| {
-        let proxy = own.parse::<http::Uri>().ok();
+        let proxy = own.parse::<http::Uri>().ok().filter(|proxy| !is_torn(&own, proxy));
         let known = proxy.filter(|proxy| matches!(proxy.scheme_str(), Some("http" | "https" | "socks5")));
-        known.ok_or_else(|| Error::Proxy(without_password(&own)))
+        known.ok_or_else(|| Error::Proxy(shown_of(&own)))
     })
     .transpose()
 }
 
-/// An address without the name and the password in it: it goes into logs.
-fn without_password(address: &str) -> String {
-    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
-}
-
 fn build(mut config: Config, running: &exec::Running) -> Result<Connected, Error> {
-    let plain = |address: &http::Uri| address.to_string().trim_end_matches('/').to_owned();
-    let proxy = config.proxy_url.as_ref().map(|proxy| without_password(&plain(proxy)));
-    let way = proxy.map(|proxy| format!(" by way of {proxy}")).unwrap_or_default();
-    let server = plain(&config.cluster_url) + &way;
+    let way = config.proxy_url.as_ref().map(shown);
+    let server = shown(&config.cluster_url) + config.cluster_url.path().trim_end_matches('/');
     let valid_until = exec::resolve(&mut config.auth_info, running)?;
     let client = ClientBuilder::try_from(config).map_err(Error::Build)?.build();
-    Ok(Connected { client, server, valid_until })
+    Ok(Connected { client, server, way, valid_until })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy_of(cluster: &serde_json::Value) -> Result<Option<http::Uri>, Error> {
+        let mut kubeconfig: Kubeconfig = serde_json::from_value(serde_json::json!({
+            "clusters": [{"name": "far", "cluster": cluster}],
+            "contexts": [{"name": "prod", "context": {"cluster": "far", "user": "me"}}],
+        }))
+        .unwrap();
+        own_proxy(&mut kubeconfig, "prod")
+    }
+
+    #[test]
+    fn an_address_whose_password_would_be_taken_for_its_host_is_refused_without_telling_it() {
+        let server = "https://far:6443";
+        for proxy in ["http://me:cret#se@host:1", "http://me:cret/se@host:1", "me:cret@host:1"] {
+            let refused = proxy_of(&serde_json::json!({"server": server, "proxy-url": proxy})).unwrap_err();
+            assert!(matches!(refused, Error::Proxy(_)), "{refused}");
+            assert!(!refused.to_string().contains("cret"), "{refused}");
+        }
+        let refused = proxy_of(&serde_json::json!({"server": "https://me:12#34@far:6443"})).unwrap_err();
+        assert!(matches!(refused, Error::Server), "{refused}");
+        let used = proxy_of(&serde_json::json!({"server": server, "proxy-url": "http://me:secret@host:1"}));
+        assert_eq!(shown(&used.unwrap().unwrap()), "http://host:1");
+    }
 }

@@ -3,7 +3,8 @@
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use serde_json::json;
 const BOUND: Duration = Duration::from_secs(20);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// A plugin that was killed ends at once, unless the system itself hangs with it.
+const KILLED: Duration = Duration::from_secs(1);
 /// Of what it says of a failure, so much is passed on.
 const WORDS: usize = 500;
 
@@ -46,19 +49,14 @@ pub enum Error {
     Answer(String, String),
 }
 
-/// A plugin that is to run, or runs. It blocks a thread, which nobody can end: who waits for it ends the plugin.
+/// A plugin that is to run, or runs: whether somebody still waits for it. It has a thread to itself, which nobody can end,
+/// and which may hang in the plugin's very start: that thread alone deals with the process, and looks here.
 #[derive(Clone, Default)]
-pub(super) struct Running(Arc<Mutex<Process>>);
-
-#[derive(Default)]
-struct Process {
-    /// There from its start until it was waited for: so long its number is nobody else's.
-    child: Option<Child>,
-    /// It is not to be started any more.
-    is_unwanted: bool,
+pub(super) struct Running {
+    is_unwanted: Arc<AtomicBool>,
 }
 
-/// Waits for a plugin; dropped, as at the end of the daemon, it ends the plugin and all that it has started.
+/// Waits for a plugin; dropped, as at the end of the daemon, it has the plugin end with all that it has started.
 pub(super) struct Waiting(Running);
 
 impl Running {
@@ -67,19 +65,15 @@ impl Running {
         Waiting(self.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Process> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_unwanted(&self) -> bool {
+        self.is_unwanted.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Waiting {
+    /// On a thread that serves all clusters: it only leaves word.
     fn drop(&mut self) {
-        let mut process = self.0.lock();
-        process.is_unwanted = true;
-        // Its own thread takes note of its end.
-        if let Some(child) = &mut process.child {
-            let _ = kill_all(child);
-        }
+        self.0.is_unwanted.store(true, Ordering::Relaxed);
     }
 }
 
@@ -156,18 +150,13 @@ fn run(exec: &ExecConfig, name: &str, bound: Duration, running: &Running) -> Res
     command.env("KUBERNETES_EXEC_INFO", info.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let hint = exec.install_hint.as_ref().map_or_else(String::new, |hint| format!(" ({})", hint.trim()));
-    let (out, err) = {
-        let mut process = running.lock();
-        if process.is_unwanted {
-            return Err(Error::Unwanted(name.to_owned()));
-        }
-        let mut child =
-            command.spawn().map_err(|error| Error::Start(name.to_owned(), error, hint.clone()))?;
-        let pipes = (read(child.stdout.take()), read(child.stderr.take()));
-        process.child = Some(child);
-        pipes
-    };
-    let ended = wait(running, bound).map_err(|error| Error::Start(name.to_owned(), error, hint))?;
+    if running.is_unwanted() {
+        return Err(Error::Unwanted(name.to_owned()));
+    }
+    let mut child = command.spawn().map_err(|error| Error::Start(name.to_owned(), error, hint.clone()))?;
+    let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
+    let ended =
+        wait(&mut child, bound, running).map_err(|error| Error::Start(name.to_owned(), error, hint))?;
     let Some(ended) = ended else { return Err(Error::Hung { command: name.to_owned() }) };
     // A grandchild may hold the pipe although the plugin has ended.
     let take = |pipe: mpsc::Receiver<Vec<u8>>| {
@@ -184,23 +173,36 @@ fn run(exec: &ExecConfig, name: &str, bound: Duration, running: &Running) -> Res
     Err(Error::Failed(name.to_owned(), ended.to_string(), words))
 }
 
-/// Waits for the end of a plugin; `None` if it had to be killed.
-fn wait(running: &Running, bound: Duration) -> std::io::Result<Option<std::process::ExitStatus>> {
+/// Waits for the end of a plugin, and kills it when nobody wants it any more; `None` if it took too long.
+fn wait(
+    child: &mut Child,
+    bound: Duration,
+    running: &Running,
+) -> std::io::Result<Option<std::process::ExitStatus>> {
     let begun = Instant::now();
     loop {
-        {
-            let mut process = running.lock();
-            let Some(child) = &mut process.child else { return Ok(None) };
-            if let Some(ended) = child.try_wait()? {
-                process.child = None;
-                return Ok(Some(ended));
-            }
-            if begun.elapsed() > bound {
-                kill_all(child)?;
-                child.wait()?;
-                process.child = None;
-                return Ok(None);
-            }
+        if let Some(ended) = child.try_wait()? {
+            return Ok(Some(ended));
+        }
+        if running.is_unwanted() {
+            kill_all(child)?;
+            return end_of(child);
+        }
+        if begun.elapsed() > bound {
+            kill_all(child)?;
+            return end_of(child).map(|_| None);
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// The end of a plugin that was killed; `None` if even that does not end it, as when it hangs in a disk.
+fn end_of(child: &mut Child) -> std::io::Result<Option<std::process::ExitStatus>> {
+    let killed = Instant::now();
+    loop {
+        let ended = child.try_wait()?;
+        if ended.is_some() || killed.elapsed() > KILLED {
+            return Ok(ended);
         }
         thread::sleep(LOOK);
     }

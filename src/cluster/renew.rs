@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::connect::{Connect, Connected};
 use super::swap::Exchange;
-use super::trouble::{self, Trouble};
+use super::trouble::Trouble;
 use super::worker::backoff;
 use crate::fleet::watch::{Credentials, generation};
 use crate::fleet::{ClusterName, Connection};
@@ -60,6 +60,8 @@ pub(super) struct Renewal {
     pub(super) exchange: Exchange,
     /// The API server of the session; another one is another session.
     pub(super) server: String,
+    /// Where it leads, for people: the way there may change within a session.
+    pub(super) at: watch::Sender<String>,
     pub(super) kubeconfig: Kubeconfig,
     /// When the present credentials expire.
     pub(super) valid_until: Option<Timestamp>,
@@ -102,6 +104,7 @@ impl Renewal {
                 Ok(connected) => {
                     info!(cluster = %self.name, why, "New credentials are in use.");
                     self.valid_until = connected.valid_until;
+                    self.at.send_replace(connected.at(&self.connection));
                     self.exchange.exchange(connected.client);
                     self.renewed.send_modify(|count| *count += 1);
                     return true;
@@ -128,6 +131,7 @@ impl Renewal {
     /// A new client that the cluster has answered.
     async fn fresh(&self) -> Result<Connected, String> {
         let connected = self.connect.connect(&self.connection).await.map_err(|error| error.to_string())?;
+        let at = connected.at(&self.connection);
         let bound = self.connect.limits().heartbeat_answer;
         let trouble = match tokio::time::timeout(bound, connected.client.apiserver_version()).await {
             Ok(Ok(_)) => return Ok(connected),
@@ -137,7 +141,6 @@ impl Renewal {
         if matches!(trouble, Trouble::Forbidden(_)) {
             return Ok(connected);
         }
-        let at = format!("{} ({})", connected.server, trouble::place(&self.connection));
         Err(trouble.state(&at, None).to_string())
     }
 }

@@ -12,6 +12,12 @@ use rustls::CertificateError;
 use crate::fleet::Connection;
 use crate::observed::{ClusterState, Outage};
 
+/// Between the address of an API server and the proxy on the way there.
+const BY_WAY_OF: &str = " by way of ";
+/// Against a certificate that does not fit the kubeconfig.
+const NEW_KUBECONFIG: &str =
+    "if the cluster was made anew, give polkafleet its new kubeconfig; else somebody else answers";
+
 /// Why a cluster cannot be looked after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -27,6 +33,8 @@ pub(super) enum Trouble {
     NoAddress(String),
     /// Its certificate is not to be trusted, or ours is not trusted; why, and what to do.
     Certificate(&'static str, &'static str),
+    /// Its certificate is of an authority that the kubeconfig does not have.
+    UnknownIssuer,
     /// No TLS where TLS should be, or another fault of the connection's encryption.
     Tls(String),
     /// The credentials do not count.
@@ -119,6 +127,14 @@ impl Trouble {
                  correct the name in the kubeconfig"
             ),
             Self::Certificate(what, remedy) => format!("the certificate of {at} {what}; {remedy}"),
+            // The error does not say whose certificate it was.
+            Self::UnknownIssuer if is_by_https(at) => format!(
+                "the API server's or the proxy's certificate is not signed by the kubeconfig's certificate authority, at \
+                 {at}; put the proxy's authority into certificate-authority-data beside the cluster's, or, {NEW_KUBECONFIG}"
+            ),
+            Self::UnknownIssuer => format!(
+                "the certificate of {at} is not signed by the kubeconfig's certificate authority; {NEW_KUBECONFIG}"
+            ),
             Self::Tls(why) => format!(
                 "TLS with {at} fails ({why}); is it an API server, and is the address in the kubeconfig right?"
             ),
@@ -129,7 +145,7 @@ impl Trouble {
             Self::Answers(code, message) => format!(
                 "{at} answers {code} ({message}); the network is well, the API server is not: ask it for /readyz?verbose"
             ),
-            // It says what to do at its end, which is not at the cluster.
+            // The place first: its words end with a remedy on this machine, and "at …" after that would name the wrong one.
             Self::NoClient(why) => format!("{at}: {why}"),
             Self::Other(why) => format!("{why}, at {at}"),
             Self::Unauthorized(message) => unauthorized(message, at),
@@ -175,6 +191,16 @@ pub(super) fn place(connection: &Connection) -> String {
     }
 }
 
+/// The proxy on the way, after the address of an API server.
+pub(super) fn by_way_of(proxy: &str) -> String {
+    format!("{BY_WAY_OF}{proxy}")
+}
+
+/// Whether the way to such a place is an HTTPS proxy, which has a certificate too and is held to the same authorities.
+fn is_by_https(at: &str) -> bool {
+    at.split_once(BY_WAY_OF).is_some_and(|(_, proxy)| proxy.starts_with("https://"))
+}
+
 /// An error under an error. What an I/O error is made of hides from `source`.
 fn beneath<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -214,8 +240,6 @@ fn known(error: &(dyn StdError + 'static)) -> Option<Trouble> {
 }
 
 fn of_tls(error: &rustls::Error) -> Trouble {
-    let new_kubeconfig =
-        "if the cluster was made anew, give polkafleet its new kubeconfig; else somebody else answers";
     match error {
         rustls::Error::InvalidCertificate(why) => match why {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Trouble::Certificate(
@@ -231,13 +255,8 @@ fn of_tls(error: &rustls::Error) -> Trouble {
                     "correct the address in the kubeconfig, or set its tls-server-name",
                 )
             }
-            // An HTTPS proxy is held to the same authorities; which of the two it was, the error does not say.
-            CertificateError::UnknownIssuer => Trouble::Certificate(
-                "is not signed by the kubeconfig's certificate authority",
-                "if the cluster was made anew, give polkafleet its new kubeconfig; else somebody else answers, or an \
-                 https proxy-url, whose authority is to stand in certificate-authority-data, too",
-            ),
-            CertificateError::BadSignature => Trouble::Certificate("has a bad signature", new_kubeconfig),
+            CertificateError::UnknownIssuer => Trouble::UnknownIssuer,
+            CertificateError::BadSignature => Trouble::Certificate("has a bad signature", NEW_KUBECONFIG),
             CertificateError::Revoked => Trouble::Certificate("was revoked", "give the server a new one"),
             other => Trouble::Tls(format!("its certificate: {other}")),
         },

@@ -74,7 +74,8 @@ pub(super) struct Worker {
 
 /// What a session needs to notice and to report.
 struct Signs {
-    at: String,
+    /// Where the cluster is, and how it is reached at present.
+    at: watch::Receiver<String>,
     exchange: Exchange,
     reports: mpsc::Receiver<Report>,
     /// Rung when the cluster does not accept our credentials.
@@ -169,9 +170,10 @@ impl Worker {
         // Before it is read, so that no change is missed.
         let kubeconfig = Kubeconfig::of(&cluster.connection, self.kubeconfigs.clone());
         let connected = self.connect.connect(&cluster.connection).await;
-        let Connected { client, server, valid_until } = connected
-            .map_err(|error| Ended { trouble: Trouble::NoClient(error.to_string()), at: place.clone() })?;
-        let at = format!("{server} ({place})");
+        let connected =
+            connected.map_err(|error| Ended { trouble: Trouble::NoClient(error.to_string()), at: place })?;
+        let at = connected.at(&cluster.connection);
+        let Connected { client, server, valid_until, .. } = connected;
         let limits = self.connect.limits();
         self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;
         // Only now: a cluster that is dead takes nobody's place.
@@ -187,13 +189,15 @@ impl Worker {
         self.keep_lease(&unfenced, tasks);
 
         let (renewed, renewals) = watch::channel(0);
+        let (ways, at) = watch::channel(at);
         let unauthorized = Arc::new(Notify::new());
         let renewal = Renewal {
             name: self.name.clone(),
             connection: cluster.connection.clone(),
             connect: Arc::clone(&self.connect),
             exchange: exchange.clone(),
-            server: server.clone(),
+            server,
+            at: ways,
             kubeconfig,
             valid_until,
             unauthorized: Arc::clone(&unauthorized),
@@ -215,15 +219,7 @@ impl Worker {
                 .controllers
                 .spawn(reconciler::control(scope, Arc::clone(&context), self.stop.clone()).in_current_span());
         }
-        let probes = Probes {
-            name: self.name.clone(),
-            client: client.clone(),
-            cluster: self.cluster.clone(),
-            board: self.board.clone(),
-            clock: self.clock.clone(),
-            came_up: Arc::clone(&context.came_up),
-        };
-        tasks.watches.spawn(probes.run(self.stop.clone()).in_current_span());
+        tasks.watches.spawn(self.probes(&client, &context).run(self.stop.clone()).in_current_span());
         let mut signs = Signs {
             at: at.clone(),
             exchange,
@@ -234,7 +230,19 @@ impl Worker {
             establishing,
         };
         let ended = self.attend(&mut signs, &context, &caches, tasks).await;
-        ended.map_err(|trouble| Ended { trouble, at })
+        ended.map_err(|trouble| Ended { trouble, at: at.borrow().clone() })
+    }
+
+    /// What asks the cluster's nodes for their health.
+    fn probes(&self, client: &Client, context: &Context) -> Probes {
+        Probes {
+            name: self.name.clone(),
+            client: client.clone(),
+            cluster: self.cluster.clone(),
+            board: self.board.clone(),
+            clock: self.clock.clone(),
+            came_up: Arc::clone(&context.came_up),
+        }
     }
 
     /// Keeps the cluster's Lease, if the daemon that leads is this one.
@@ -305,7 +313,7 @@ impl Worker {
                     Some(Report::SetChanged) => self.forget_deleted(context, caches),
                     Some(Report::Failed(kind, error)) => {
                         let first = missed == 0 && failing.is_empty();
-                        if self.note_failure(&mut failing, kind, &error, &signs.at) && first {
+                        if self.note_failure(&mut failing, kind, &error, &signs.at.borrow()) && first {
                             heartbeat.reset_after(limits.in_doubt);
                         }
                     }
@@ -326,7 +334,7 @@ impl Worker {
                     // It is there, and its caches are worth keeping.
                     Err(trouble @ Trouble::Unauthorized(_)) => {
                         missed = 0;
-                        failing.insert(HEARTBEAT, (trouble.state(&signs.at, None), Instant::now()));
+                        failing.insert(HEARTBEAT, (trouble.state(&signs.at.borrow(), None), Instant::now()));
                     }
                     Err(_) if missed + 1 < HEARTBEATS_MISSED => {
                         missed += 1;
@@ -401,8 +409,8 @@ impl Worker {
                 signs.retry.send_modify(|count| *count += 1);
                 Ok(())
             }
-            Ok(Err(error)) => Err(trouble::not_installed(&error, &signs.at)),
-            Err(_) => Err(format!("{} does not answer; it is tried again", signs.at)),
+            Ok(Err(error)) => Err(trouble::not_installed(&error, &signs.at.borrow())),
+            Err(_) => Err(format!("{} does not answer; it is tried again", *signs.at.borrow())),
         }
     }
 

@@ -36,7 +36,7 @@ impl Connect for InProcess {
         });
         Box::pin(async move {
             let client = client.ok_or_else(|| Error::NoSuchCluster(wanted.to_owned()))?;
-            Ok(Connected { client, server: "the simulated API server".into(), valid_until: None })
+            Ok(Connected { client, server: "the simulated API server".into(), way: None, valid_until: None })
         })
     }
 

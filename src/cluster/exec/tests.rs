@@ -116,7 +116,9 @@ fn a_plugin_that_nobody_waits_for_any_more_ends_with_what_it_has_started_and_is_
     let (ended, ends) = mpsc::channel();
     let its = running.clone();
     thread::spawn(move || ended.send(resolve(&mut auth, &its).unwrap_err().to_string()));
+    let until = Instant::now() + BOUND / 2;
     while !begun.exists() {
+        assert!(Instant::now() < until, "the plugin has not begun");
         thread::sleep(LOOK);
     }
     drop(waiting);

@@ -108,3 +108,17 @@ fn what_cannot_be_asked_says_where_first_and_what_to_do_last() {
     );
     assert!(outside.to_string().contains("give the cluster a context of a kubeconfig"), "{outside}");
 }
+
+#[test]
+fn only_where_an_https_proxy_is_on_the_way_it_may_be_whose_authority_is_missing() {
+    let unknown = Trouble::of(&tls(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)));
+    let said = |way: &str| unknown.clone().state(&format!("{AT}{way} (context prod)"), None).to_string();
+    let by = said(&by_way_of("https://proxy:3128"));
+    for part in ["or the proxy's certificate", "https://proxy:3128", "into certificate-authority-data beside"]
+    {
+        assert!(by.contains(part), "{part:?} in {by}");
+    }
+    for other in [said(""), said(&by_way_of("http://proxy:3128"))] {
+        assert!(other.contains("is not signed by") && !other.contains("proxy's"), "{other}");
+    }
+}

@@ -14,29 +14,40 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use super::real_servers::{fails, world};
-use super::workers::VERSION;
+use super::real_servers::{edit, fails, world};
+use super::workers::{VERSION, says};
 use crate::support::daemon::{Daemon, command};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_of_a_kubeconfig_is_used_and_that_of_the_environment_breaks_nothing() {
-    goes_through("http").await;
+    goes_through("http", "me:secret@").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socks_proxy_is_used_as_of_an_ssh_session() {
-    goes_through("socks5").await;
+    goes_through("socks5", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_https_proxy_is_used_where_its_authority_stands_beside_the_clusters() {
-    goes_through("https").await;
+    goes_through("https", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_proxy_takes_the_place_of_the_first_one_without_a_new_session() {
+    let (first, second) = (Proxy::start("http").await, Proxy::start("http").await);
+    let Some(world) = world(|cluster, _| cluster["proxy-url"] = json!(first.url())).await else { return };
+    let daemon = world.settles(2, VERSION).await;
+    edit(&world, |cluster, _| cluster["proxy-url"] = json!(second.url()));
+    says(&daemon, &["New credentials are in use"]).await;
+    assert!(second.used.load(Ordering::SeqCst) > 0);
+    assert!(!daemon.said().contains("leads to another API server"), "{}", daemon.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_https_proxy_of_another_authority_is_named_and_where_that_has_to_stand() {
     let proxy = Proxy::start("https").await;
-    let to = [&proxy.url(), " is not signed by", "in certificate-authority-data, too"];
+    let to = [&proxy.url(), " is not signed by", "into certificate-authority-data beside the cluster's"];
     fails(&to, |cluster, _| cluster["proxy-url"] = json!(proxy.url())).await;
     assert_eq!(proxy.used.load(Ordering::SeqCst), 0);
 }
@@ -50,11 +61,11 @@ async fn a_proxy_that_cannot_be_used_is_named_without_its_password_and_with_what
     fails(&words, |cluster, _| cluster["proxy-url"] = json!("ftp://me:secret@127.0.0.1:3128")).await;
 }
 
-/// The second cluster is reached through a proxy.
-async fn goes_through(scheme: &'static str) {
+/// The second cluster is reached through a proxy, of which no password is told.
+async fn goes_through(scheme: &'static str, user: &str) {
     let proxy = Proxy::start(scheme).await;
     let changed = |cluster: &mut Value, _: &mut Value| {
-        cluster["proxy-url"] = json!(proxy.url());
+        cluster["proxy-url"] = json!(proxy.url().replace("://", &format!("://{user}")));
         let authorities = cluster["certificate-authority-data"].as_str().unwrap();
         let mut authorities = STANDARD.decode(authorities).unwrap();
         authorities.extend(proxy.certificate.as_bytes());
@@ -63,11 +74,12 @@ async fn goes_through(scheme: &'static str) {
     let Some(world) = world(changed).await else { return };
     world.write_fleet(2, &json!({}));
     world.fill(VERSION).await;
-    let _daemon = in_an_environment(world.fleet_file(), "HTTPS_PROXY", "proxy.invalid:3128");
+    let daemon = in_an_environment(world.fleet_file(), "HTTPS_PROXY", "proxy.invalid:3128");
     for member in &world.members {
         member.settles_at(VERSION).await;
     }
     assert!(proxy.used.load(Ordering::SeqCst) > 0);
+    assert!(!daemon.said().contains("secret"), "{}", daemon.said());
 }
 
 /// The daemon as a process with one more variable in its environment.

@@ -27,7 +27,7 @@ pub(super) async fn world(change: impl FnOnce(&mut Value, &mut Value)) -> Option
 }
 
 /// Edits the cluster and the user of the second member, as an editor does.
-fn edit(world: &World, change: impl FnOnce(&mut Value, &mut Value)) {
+pub(super) fn edit(world: &World, change: impl FnOnce(&mut Value, &mut Value)) {
     let path = world.folder.path().join("kubeconfig");
     let mut kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let mut cluster = kubeconfig["clusters"][1]["cluster"].take();

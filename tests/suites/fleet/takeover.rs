@@ -190,7 +190,7 @@ async fn kills_and_stalls_at_random_moments_never_make_two_writers(place: Place)
     }
     for member in &world.members {
         if let Some(silence) = member.longest_silence() {
-            eprintln!("{} was at most {silence:.1?} without a write by the holder of its Lease", member.name);
+            eprintln!("{}: at most {silence:.1?} between two writes of whoever held its Lease", member.name);
         }
     }
 }

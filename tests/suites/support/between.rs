@@ -68,7 +68,7 @@ impl Connect for Between {
                 }
             });
             let client = ClientBuilder::new(service, "default").build();
-            Ok(Connected { client, server: "the simulated API server".into(), valid_until: None })
+            Ok(Connected { client, server: "the simulated API server".into(), way: None, valid_until: None })
         })
     }
 

@@ -98,8 +98,8 @@ impl Member {
         }
     }
 
-    /// The longest time between two writes that took place, those of its Lease among them, as long as daemons looked after
-    /// it; a simulated cluster keeps no times.
+    /// The longest time between two writes that took place and that only a daemon makes which holds the cluster's Lease;
+    /// those of Leases are not among them, for who asks for one writes as well. A simulated cluster keeps no times.
     pub fn longest_silence(&self) -> Option<SignedDuration> {
         let Gate::Proxy { audit, .. } = &self.gate else { return None };
         let user = format!("system:serviceaccount:{}:polkafleet", self.namespace);
@@ -109,6 +109,8 @@ impl Member {
             event["user"]["username"] == user.as_str()
                 && event["stage"] == "ResponseComplete"
                 && !["get", "list", "watch"].contains(&event["verb"].as_str().unwrap_or_default())
+                && event["userAgent"].as_str().is_some_and(|agent| agent.starts_with("polkafleet/"))
+                && event["objectRef"]["resource"] != "configmaps"
                 && event["responseStatus"]["code"].as_u64().is_some_and(|code| code < 300)
         });
         let mut times: Vec<Timestamp> = writes

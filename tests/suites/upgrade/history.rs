@@ -1,6 +1,9 @@
 //! `status --history`: what was done to which node, when, and on whose approval.
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::PostParams;
 use polkafleet::polkadot::{Polkadot, Step, record};
 use serde_json::{Value, json};
 
@@ -88,6 +91,27 @@ async fn a_history_that_cannot_be_read_is_an_error_that_says_what_to_do(place: P
     world.write_fleet(1, &json!({}));
     let (code, said) = run(&world, &["status", "--history"]).await;
     assert_eq!((code, said.contains("Nothing was done yet")), (0, true), "{said}");
+    world.write_fleet(1, &upgrade(NEW, "0s"));
+    let (code, said) = run(&world, &["status", "--history", "--upgrade", "polkadot"]).await;
+    assert_eq!((code, said.contains("Upgrade polkadot has done nothing yet")), (0, true), "{said}");
+    // It may be what such a record tells of.
+    let maps: Api<ConfigMap> = Api::namespaced(world.members[0].admin.clone(), &world.namespace);
+    let broken = json!({
+        "metadata": {
+            "name": "fleet-record-cluster-1", "labels": {"polkadot.swisscomblockchain.com/kept": "record"},
+        },
+        "data": {"json": "{"},
+    });
+    let broken = serde_json::from_value(broken).unwrap();
+    maps.create(&PostParams::default(), &broken).await.unwrap();
+    for name in ["polkadot", "kusama"] {
+        let (code, said) = run(&world, &["status", "--history", "--upgrade", name]).await;
+        assert_eq!((code, said.contains(&format!("upgrade {name}"))), (1, false), "{said}");
+        assert!(
+            said.contains("the ConfigMap fleet-record-cluster-1") && !said.contains("no upgrade"),
+            "{said}"
+        );
+    }
     world.members[0].gate.set(Mode::Refuse);
     let (code, said) = run(&world, &["status", "--history"]).await;
     assert_eq!(code, 1, "{said}");

@@ -47,7 +47,7 @@ impl Connect for Wire {
                 async move { carry(&cluster, &line, &ledger, daemon, request).await }
             });
             let client = ClientBuilder::new(service, "default").build();
-            Ok(Connected { client, server: "the simulated API server".into(), valid_until: None })
+            Ok(Connected { client, server: "the simulated API server".into(), way: None, valid_until: None })
         })
     }
 
