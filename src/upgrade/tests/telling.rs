@@ -21,11 +21,11 @@ fn two_stages() -> Model {
 
 fn first_step(model: &Model) -> Step {
     let made = planned(model);
-    let steps = made.actions.iter().filter_map(|action| match &action.write {
+    let mut steps = made.actions.iter().filter_map(|action| match &action.write {
         Write::Step(step) => Some(step.clone()),
         _ => None,
     });
-    steps.last().unwrap_or_else(|| panic!("{:?}", made.waits))
+    steps.next_back().unwrap_or_else(|| panic!("{:?}", made.waits))
 }
 
 fn states(model: &Model) -> Vec<StageState> {
