@@ -257,6 +257,20 @@ fn the_soak_counts_from_the_recovery_of_a_sick_node_also_for_a_daemon_that_did_n
 }
 
 #[test]
+fn a_node_that_is_sick_at_its_new_version_fails_by_the_deadline_also_while_an_edit_of_it_waits() {
+    let mut model = canary_at_the_target();
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    model.edit(&ClusterName::from("c0"), &id, |view| {
+        view.settled_since = None;
+        view.roles[0].hash = "edited".into();
+    });
+    model.pass(2_400);
+    assert_eq!(failed(&planned(&model)), None, "an edit that waits for its turn is not late");
+    says(&mut model, "c0", finalises_nothing);
+    assert!(failed(&planned(&model)).is_some(), "{:?}", planned(&model).progress);
+}
+
+#[test]
 fn a_node_that_catches_up_with_a_chain_that_stands_still_is_no_sign_that_it_goes_on() {
     let mut model = canary_at_the_target();
     model.pass(2_400);
