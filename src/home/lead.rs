@@ -401,6 +401,38 @@ mod tests {
         assert_eq!(no_steps_by_clock(&Ok(SignedDuration::from_secs(30))), None);
     }
 
+    /// A server that answers with this `Date`, if any.
+    fn dated(date: Option<String>) -> Client {
+        let answer = move |_: http::Request<kube::client::Body>| {
+            let mut answer = http::Response::new(kube::client::Body::empty());
+            if let Some(date) = &date {
+                answer.headers_mut().insert(http::header::DATE, date.parse().unwrap());
+            }
+            std::future::ready(Ok::<_, kube::Error>(answer))
+        };
+        Client::new(tower::service_fn(answer), "n")
+    }
+
+    #[tokio::test]
+    async fn a_home_that_gives_no_date_says_so_and_one_that_gives_it_corrects_fleet_time() {
+        let clock = Clock::machine();
+        assert_eq!(skew_of(&dated(None), &clock).await, Err("its answer has no Date".to_owned()));
+        let is_no_date = skew_of(&dated(Some("soon".into())), &clock).await;
+        assert!(is_no_date.is_err_and(|why| why.contains("soon")));
+        let ahead = |seconds| {
+            let at = jiff::Timestamp::now() + SignedDuration::from_secs(seconds);
+            Some(at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        };
+        let skew = skew_of(&dated(ahead(20)), &clock).await.unwrap();
+        assert!((18..=20).contains(&skew.as_secs()), "{skew:?}");
+        let corrected = clock.now().duration_since(jiff::Timestamp::now()).as_secs();
+        assert!((17..=20).contains(&corrected), "{corrected}");
+        // So much is not corrected; steps stop instead.
+        assert!(skew_of(&dated(ahead(3_600)), &clock).await.is_ok());
+        let after = clock.now().duration_since(jiff::Timestamp::now()).as_secs();
+        assert!(after.abs_diff(corrected) <= 1, "{after}");
+    }
+
     #[test]
     fn the_time_is_read_from_the_servers_date() {
         assert_eq!(time_of("Wed, 25 Nov 2026 12:00:45 GMT"), Some("2026-11-25T12:00:45Z".parse().unwrap()));
