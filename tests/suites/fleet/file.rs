@@ -159,7 +159,7 @@ async fn run_without_a_file_looks_after_the_current_context() {
         (said.contains("cluster-1") && said.contains("ready")).then_some(())
     })
     .await;
-    let taken = "current context cluster-1, at http";
+    let taken = "current context cluster-1, at \"http";
     assert!(
         said().contains(taken) && said().contains("--context CONTEXT or --fleet FILE chooses"),
         "{}",
