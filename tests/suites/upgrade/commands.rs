@@ -252,7 +252,7 @@ async fn a_decision_is_about_what_the_daemon_follows_and_not_about_another_editi
     let of_context = ["--context".to_owned(), world.members[0].name.clone()];
     let (_, said) = ask(&["status"], &of_context, &world).await;
     for words in [
-        "needs the fleet file",
+        "without the fleet file (--fleet FILE)",
         "It follows:\n    upgrade polkadot to stable2503-7, stages canary, production",
     ] {
         assert!(said.contains(words), "{words:?} in {said}");
