@@ -44,7 +44,7 @@ pub type Unsettled = BTreeSet<Place>;
 pub struct Ground {
     /// Resources with a write under way.
     pub unsettled: Unsettled,
-    /// Those of them whose write may set another version: a step, or taking one back.
+    /// Resources whose version is being set, by a step or by taking one back, and of which no newer view has come yet.
     pub to_be_set: Unsettled,
     /// Why nothing may be written at all, if so.
     pub no_steps: Option<gates::Veto>,

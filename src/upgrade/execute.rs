@@ -194,8 +194,9 @@ impl Executor {
             *times >= MARK_TRIES && version(place) == Some(refused.as_str())
         });
         let unmarkable = refused.map(|(place, _)| place.clone()).collect();
-        let open = |overlay: &Overlay| overlay.sets_version && matches!(overlay.answer, Answer::Open);
-        let to_be_set = self.overlays.iter().filter(|(_, overlay)| open(overlay));
+        // Also what was written and is not in the view yet: the templates in it are those of the version before.
+        let sets = |overlay: &Overlay| overlay.sets_version && !matches!(overlay.answer, Answer::Refused(_));
+        let to_be_set = self.overlays.iter().filter(|(_, overlay)| sets(overlay));
         let to_be_set = to_be_set.map(|(place, _)| place.clone()).collect();
         Ground { unsettled: self.unsettled(), to_be_set, no_steps, unrecorded, unmarkable, epoch: home.epoch }
     }

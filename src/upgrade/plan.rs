@@ -123,6 +123,10 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     let owner = resource.owner.as_ref().map(|owner| owner.upgrade);
     gates::cluster_is_open(survey, resource.cluster)?;
     write_is_over(survey, place)?;
+    if survey.may_be_set(place) {
+        let words = "its templates are being made for the version that was just set".to_owned();
+        return Err((Code::WriteUnderWay, words));
+    }
     if let Some(reason) = &view.held {
         return Err((Code::Held, format!("it is held: {reason}; remove spec.hold to let it go on")));
     }

@@ -128,7 +128,7 @@ impl<'a> Survey<'a> {
         self.ground.unsettled.contains(place)
     }
 
-    /// Whether a write under way there may set another version.
+    /// Whether a write may set another version there, or has, and the view is still the one of before.
     pub fn may_be_set(&self, place: &Place) -> bool {
         self.ground.to_be_set.contains(place)
     }

@@ -6,7 +6,7 @@ use super::model::{Model, NEW, OLD, code_of, one_canary, planned};
 use crate::fleet::ClusterName;
 use crate::observed::{ResourceView, Stuck, Tried};
 use crate::polkadot::{Grant, ResourceId};
-use crate::upgrade::{Action, Code, Write};
+use crate::upgrade::{self, Action, Code, Ground, Write};
 
 fn edit(model: &mut Model, change: impl FnOnce(&mut ResourceView)) {
     model.edit(&ClusterName::from("c0"), &ResourceId { namespace: "n".into(), name: "r0".into() }, change);
@@ -147,4 +147,18 @@ fn whoever_sets_the_target_again_after_it_was_taken_back_is_not_overruled() {
         view.prepulls.insert("m1".into(), Tried::Failed("there is no image".into()));
     });
     assert!(!is_taken_back(&model));
+}
+
+#[test]
+fn after_it_is_taken_back_no_pod_may_restart_for_the_templates_that_are_still_seen() {
+    let mut model = failed_trial();
+    let failed = view(&model).roles[0].hash.clone();
+    let made = planned(&model);
+    model.act(&made);
+    edit(&mut model, |view| view.roles[0].hash = failed);
+    let place = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let ground = Ground { to_be_set: [place].into(), ..Ground::default() };
+    let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
+    assert_eq!(made.actions, vec![]);
+    assert!(!planned(&model).actions.is_empty(), "else it is an edit");
 }
