@@ -159,7 +159,8 @@ async fn run_without_a_file_looks_after_the_current_context() {
         (said.contains("cluster-1") && said.contains("ready")).then_some(())
     })
     .await;
-    let taken = "current context cluster-1, at \"http";
+    // The log is JSON, and the address in it is quoted.
+    let taken = r#"current context cluster-1, at \"http"#;
     assert!(
         said().contains(taken) && said().contains("--context CONTEXT or --fleet FILE chooses"),
         "{}",
