@@ -107,7 +107,11 @@ fn as_value(seen: &Instant) -> Value {
         })
         .collect();
     json!({
-        "leader": seen.leader.name(), "follows": seen.leader.follows(), "progress": seen.plan.progress, "clusters": clusters, "waits": waits(&seen.plan.waits),
+        "leader": seen.leader.name(),
+        "follows": seen.leader.follows(),
+        "progress": seen.plan.progress,
+        "clusters": clusters,
+        "waits": waits(&seen.plan.waits),
         "decisions": seen.control,
     })
 }

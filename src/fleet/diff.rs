@@ -51,14 +51,17 @@ fn validators(old: Validators, new: Validators) -> Option<String> {
         Guard::Strict => "strict",
         Guard::Relaxed => "relaxed",
     };
-    let parts: Vec<String> = [
+    let parts = joined([
         moved("maxUnavailable", &old.max_unavailable, &max_unavailable),
         moved("guard", &word(old.guard), &word(guard)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    (!parts.is_empty()).then(|| format!("validators: {}", parts.join(", ")))
+    ]);
+    parts.map(|parts| format!("validators: {parts}"))
+}
+
+/// What differs, if anything does.
+fn joined<const N: usize>(parts: [Option<String>; N]) -> Option<String> {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// A field with its old value and its new one, if they differ.

@@ -300,7 +300,9 @@ impl<'a> Walk<'a> {
         }
         // A sentry may call itself an authority: clients of the first generation did.
         if expected.is_validator && sample.roles.is_some_and(|roles| roles & AUTHORITY == 0) {
-            return Some((What::Role, "it runs as a full node and validates nothing (its arguments lack --validator, or extraArgs undo it)".into()));
+            let words = "it runs as a full node and validates nothing (its arguments lack --validator, or extraArgs undo \
+                         it)";
+            return Some((What::Role, words.into()));
         }
         let behind = sample.sync_target.unwrap_or(0).saturating_sub(sample.best);
         if sample.is_major_syncing || behind > rules.max_sync_lag.into() {

@@ -168,7 +168,7 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if validator_will_roll(resource) {
         gates::validator_budget(survey, place, resource, true)?;
     }
-    let again = view.grant.as_ref().is_some_and(|grant| rolls::is_unused(view, grant));
+    let again = rolls::is_late(owner, chart, view);
     Ok(Grant { role, hash, ordinal, at: survey.now, mends, again })
 }
 

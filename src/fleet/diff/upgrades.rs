@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use kube::core::Selector;
 
 use super::super::{Count, Health, Probing, Stage, Unreachable, Upgrade};
-use super::moved;
+use super::{joined, moved};
 
 /// The difference in words.
 pub(super) fn difference(old: &[Upgrade], new: &[Upgrade]) -> Vec<String> {
@@ -97,11 +97,6 @@ fn health(old: &Health, new: &Health) -> Option<String> {
         moved("health.stableFor", &duration(old.stable_for), &duration(*stable_for)),
         moved("health.probe", &probing(old.probe), &probing(*probe)),
     ])
-}
-
-fn joined<const N: usize>(parts: [Option<String>; N]) -> Option<String> {
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn duration(duration: SignedDuration) -> String {

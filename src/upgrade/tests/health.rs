@@ -329,22 +329,26 @@ fn a_node_that_was_well_in_time_is_not_failed_because_another_one_cannot_be_aske
     assert_eq!(failed(&planned(&model)), None, "{:?}", planned(&model).progress);
 }
 
-#[test]
-fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sick_one() {
-    let mut model = two_validators();
-    model.pass(600);
+/// All stood still; the first cluster is seen to go on, the other one was asked just before that.
+fn only_the_first_is_seen_to_go_on(model: &mut Model) {
     let (before, at) = (model.now - SignedDuration::from_secs(20), model.now);
-    // All stood still; one is seen to go on, the other was asked just before that.
-    says(&mut model, "c0", |health| {
+    says(model, "c0", |health| {
         finalises_nothing(health);
         let mut again = health.samples.back().unwrap().clone();
         (again.at, again.finalized) = (at, again.finalized + 1);
         health.note(Ok(again));
     });
-    says(&mut model, "c1", |health| {
+    says(model, "c1", |health| {
         finalises_nothing(health);
         health.samples.back_mut().unwrap().at = before;
     });
+}
+
+#[test]
+fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sick_one() {
+    let mut model = two_validators();
+    model.pass(600);
+    only_the_first_is_seen_to_go_on(&mut model);
     let made = planned(&model);
     assert_eq!(made.actions.len(), 1, "{:?}", made.waits);
     assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
@@ -355,17 +359,8 @@ fn a_validator_that_was_not_asked_since_one_that_has_its_step_went_on_is_not_tak
     let mut model = two_validators();
     model.act(&planned(&model));
     model.pass(600);
-    let (before, at) = (model.now - SignedDuration::from_secs(20), model.now);
-    says(&mut model, "c0", |health| {
-        finalises_nothing(health);
-        let mut again = health.samples.back().unwrap().clone();
-        (again.at, again.finalized) = (at, again.finalized + 1);
-        health.note(Ok(again));
-    });
-    says(&mut model, "c1", |health| {
-        finalises_nothing(health);
-        health.samples.back_mut().unwrap().at = before;
-    });
+    only_the_first_is_seen_to_go_on(&mut model);
+    let at = model.now;
     let on_the_other = |plan: &Plan| plan.actions.iter().any(|one| one.place.0 == ClusterName::from("c1"));
     assert!(!on_the_other(&planned(&model)), "{:?}", planned(&model).actions);
     // Asked again, and it still stands: then it is sick by itself, and has nothing to lose.
