@@ -1,53 +1,22 @@
 //! The clusters as they really are: what kubelets, workers and people do to them. The planner cannot bend it.
+//!
+//! [`shape`] is the fleet that it begins with, [`worker`] what the clusters' workers do.
 
-use std::collections::btree_map::Entry;
+mod shape;
+mod worker;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fleet::{
-    Cluster, ClusterName, Connection, Count, Fleet, Guard, Health, Settings, Stage, Telemetry, Unreachable,
-    Upgrade, Validators,
-};
-use crate::observed::{NodeView, ResourceView, RoleView, Sample, Stuck, Tried};
+use crate::fleet::{Cluster, ClusterName, Connection, Fleet, Settings};
+use crate::observed::{NodeView, ResourceView, Sample, Stuck, Tried};
 use crate::polkadot::{Kind, ResourceId, Role};
-use crate::upgrade::tests::model;
 use crate::upgrade::{Place, Write};
 
-/// The version that everything runs at first.
-pub(super) const FIRST: u32 = 6;
-/// How long all must have been well.
-pub(super) const STABLE: i64 = 60;
-/// A clock is wrong by no more than so many seconds.
-pub(super) const DRIFT: i64 = 15;
-/// Each upgrade's deadline.
-pub(super) const DEADLINE: i64 = 1800;
-
-pub(super) fn version(patch: u32) -> String {
-    format!("stable2503-{patch}")
-}
-
-/// The shape of a random fleet.
-#[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools)] // Each is a coin that is tossed for itself.
-pub(super) struct Shape {
-    /// For every cluster its stage and its resources: the kind and how many sentries.
-    pub(super) clusters: Vec<(usize, Vec<(Kind, u8)>)>,
-    /// For every stage: width, soak in seconds, whether it needs approval.
-    pub(super) stages: Vec<(u32, i64, bool)>,
-    pub(super) nodes: u32,
-    pub(super) budget: u32,
-    pub(super) max_failures: u32,
-    pub(super) skip: bool,
-    /// How long a restarted pod takes to become Ready, by turns, in seconds.
-    pub(super) delays: Vec<i64>,
-    /// Two upgrades side by side instead of one.
-    pub(super) two: bool,
-    /// Whether a version is tried before a pod restarts for it.
-    pub(super) prepull: bool,
-    /// Whether the daemon's clock is set now and then: then nothing can be said to the second.
-    pub(super) clocks: bool,
-}
+pub(super) use self::shape::{DEADLINE, DRIFT, FIRST, STABLE, Shape, version};
+use self::shape::{fleet, resource};
+use self::worker::{reconcile, settle, try_version};
 
 /// What goes wrong with the pods that restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,82 +71,6 @@ pub(super) struct World {
     shape: Shape,
     restarts: usize,
     joined: usize,
-}
-
-pub(super) fn fleet(shape: &Shape) -> Fleet {
-    let selector = |key: &str, value: String| [(key.to_owned(), value)].into_iter().collect();
-    let stages: Vec<Stage> = shape
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(index, (width, soak, approval))| Stage {
-            name: format!("s{index}"),
-            clusters: selector("stage", index.to_string()),
-            optional: true,
-            max_concurrent: Count::Number(*width),
-            soak: SignedDuration::from_secs(*soak),
-            approval_required: *approval,
-            approved_version: None,
-            approver: None,
-        })
-        .collect();
-    let upgrade = |team: usize| Upgrade {
-        name: format!("u{team}"),
-        client_version: version(FIRST + 1),
-        selector: if shape.two {
-            selector("team", team.to_string())
-        } else {
-            kube::core::Selector::default()
-        },
-        attempt: 1,
-        paused: false,
-        allow_downgrade: false,
-        allow_ephemeral: false,
-        expedite: None,
-        stages: stages.clone(),
-        max_failures: Count::Number(shape.max_failures),
-        progress_deadline: SignedDuration::from_secs(DEADLINE),
-        unreachable: if shape.skip { Unreachable::Skip } else { Unreachable::Wait },
-        health: Health { stable_for: SignedDuration::from_secs(STABLE), ..Health::default() },
-        prepull: shape.prepull,
-    };
-    Fleet {
-        home: ClusterName::from("c0"),
-        home_namespace: "polkafleet".into(),
-        clusters: vec![],
-        validators: Validators { max_unavailable: shape.budget, guard: Guard::Strict },
-        upgrades: (0..if shape.two { 2 } else { 1 }).map(upgrade).collect(),
-        lease: SignedDuration::from_secs(15),
-        telemetry: Telemetry::default(),
-        admin: None,
-    }
-}
-
-fn resource(kind: Kind, sentries: u8, index: usize, now: Timestamp) -> ResourceView {
-    let hash = format!("{}#0", version(FIRST));
-    let node = |role: Role, ordinal: i32| NodeView {
-        pod: format!("r{index}-{role}-{ordinal}"),
-        ordinal,
-        hash: Some(hash.clone()),
-        version: Some(version(FIRST)),
-        ready_since: Some(now),
-        stuck: None,
-        machine: Some(format!("m{index}-{role}-{ordinal}")),
-    };
-    let count = |role: Role| if role == Role::Sentry { i32::from(sentries) } else { 1 };
-    let role = |role: Role| RoleView {
-        role,
-        hash: hash.clone(),
-        nodes: (0..count(role)).map(|ordinal| node(role, ordinal)).collect(),
-        volumes_added: false,
-    };
-    ResourceView {
-        uid: format!("u{index}"),
-        labels: [("team".to_owned(), (index % 2).to_string())].into(),
-        client_version: Some(version(FIRST)),
-        roles: Role::ALL.into_iter().filter(|one| kind.has(*one)).map(role).collect(),
-        ..model::resource(kind, index, now)
-    }
 }
 
 impl World {
@@ -454,59 +347,4 @@ fn edited(view: &mut ResourceView, change: impl FnOnce(&mut ResourceView)) {
 fn node_mut(view: &mut ResourceView, role: Role, ordinal: i32) -> &mut NodeView {
     let role = view.roles.iter_mut().find(|known| known.role == role).unwrap();
     role.nodes.iter_mut().find(|node| node.ordinal == ordinal).unwrap()
-}
-
-/// Makes the templates what the spec asks for, and restarts the pod that may; returns the pods that restart.
-fn reconcile(view: &mut ResourceView, edits: u32) -> Vec<(Role, i32)> {
-    let wanted = format!("{}#{edits}", view.client_version.clone().unwrap_or_default());
-    let (version, grant) = (view.client_version.clone(), view.grant.clone());
-    let mut restarted = vec![];
-    for role in &mut view.roles {
-        role.hash.clone_from(&wanted);
-        let Some(grant) = grant.as_ref().filter(|grant| grant.role == role.role && grant.hash == wanted)
-        else {
-            continue;
-        };
-        for node in role.nodes.iter_mut().filter(|node| node.ordinal == grant.ordinal) {
-            if node.is_outdated(&wanted) {
-                (node.hash, node.ready_since, node.stuck) = (Some(wanted.clone()), None, None);
-                node.version.clone_from(&version);
-                restarted.push((role.role, node.ordinal));
-            }
-        }
-    }
-    restarted
-}
-
-/// Tries the version of the step where it has to be tried; another step is another trial.
-fn try_version(view: &mut ResourceView, last: Entry<'_, ResourceId, Timestamp>, outcomes: &mut Vec<Tried>) {
-    let Some(at) = view.step.as_ref().map(|step| step.at) else { return };
-    let last = last.or_insert(at);
-    if std::mem::replace(last, at) != at {
-        view.prepulls.clear();
-    }
-    let untried = view.trials().filter(|(_, tried)| matches!(tried, Tried::Pending | Tried::Unable(_)));
-    let machines: Vec<String> = untried.map(|(machine, _)| machine.to_owned()).collect();
-    for machine in machines {
-        let known = view.prepulls.get(&machine).cloned();
-        // It takes its time.
-        let next = known.map_or(Tried::Pending, |_| outcomes.pop().unwrap_or(Tried::Succeeded));
-        view.prepulls.insert(machine, next);
-    }
-}
-
-/// As the worker's status has it, but that every dip counts.
-fn settle(view: &mut ResourceView, now: Timestamp, shown: Timestamp) {
-    let version = view.client_version.clone();
-    let nodes = view.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node)));
-    let since: Option<Vec<Timestamp>> = nodes
-        .map(|(role, node)| node.settled_since(&role.hash).filter(|_| node.version == version))
-        .collect();
-    view.settled_since = since.and_then(|all| all.into_iter().max()).map(|since| since.min(now));
-    view.ever_settled |= view.settled_since.is_some();
-    let step = view.step.as_ref().filter(|step| Some(&step.target) == view.client_version.as_ref());
-    let begun = step.map_or(Timestamp::MIN, |step| step.at);
-    if view.settled_since.is_some() && view.reached.is_none_or(|reached| reached < begun) {
-        view.reached = Some(shown);
-    }
 }

@@ -1,0 +1,121 @@
+//! The fleet that a random run begins with.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fleet::{
+    ClusterName, Count, Fleet, Guard, Health, Stage, Telemetry, Unreachable, Upgrade, Validators,
+};
+use crate::observed::{NodeView, ResourceView, RoleView};
+use crate::polkadot::{Kind, Role};
+use crate::upgrade::tests::model;
+
+/// The version that everything runs at first.
+pub(in super::super) const FIRST: u32 = 6;
+/// How long all must have been well.
+pub(in super::super) const STABLE: i64 = 60;
+/// A clock is wrong by no more than so many seconds.
+pub(in super::super) const DRIFT: i64 = 15;
+/// Each upgrade's deadline.
+pub(in super::super) const DEADLINE: i64 = 1800;
+
+pub(in super::super) fn version(patch: u32) -> String {
+    format!("stable2503-{patch}")
+}
+
+/// The shape of a random fleet.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a coin that is tossed for itself.
+pub(in super::super) struct Shape {
+    /// For every cluster its stage and its resources: the kind and how many sentries.
+    pub(in super::super) clusters: Vec<(usize, Vec<(Kind, u8)>)>,
+    /// For every stage: width, soak in seconds, whether it needs approval.
+    pub(in super::super) stages: Vec<(u32, i64, bool)>,
+    pub(in super::super) nodes: u32,
+    pub(in super::super) budget: u32,
+    pub(in super::super) max_failures: u32,
+    pub(in super::super) skip: bool,
+    /// How long a restarted pod takes to become Ready, by turns, in seconds.
+    pub(in super::super) delays: Vec<i64>,
+    /// Two upgrades side by side instead of one.
+    pub(in super::super) two: bool,
+    /// Whether a version is tried before a pod restarts for it.
+    pub(in super::super) prepull: bool,
+    /// Whether the daemon's clock is set now and then: then nothing can be said to the second.
+    pub(in super::super) clocks: bool,
+}
+
+pub(in super::super) fn fleet(shape: &Shape) -> Fleet {
+    let selector = |key: &str, value: String| [(key.to_owned(), value)].into_iter().collect();
+    let stages: Vec<Stage> = shape
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(index, (width, soak, approval))| Stage {
+            name: format!("s{index}"),
+            clusters: selector("stage", index.to_string()),
+            optional: true,
+            max_concurrent: Count::Number(*width),
+            soak: SignedDuration::from_secs(*soak),
+            approval_required: *approval,
+            approved_version: None,
+            approver: None,
+        })
+        .collect();
+    let upgrade = |team: usize| Upgrade {
+        name: format!("u{team}"),
+        client_version: version(FIRST + 1),
+        selector: if shape.two {
+            selector("team", team.to_string())
+        } else {
+            kube::core::Selector::default()
+        },
+        attempt: 1,
+        paused: false,
+        allow_downgrade: false,
+        allow_ephemeral: false,
+        expedite: None,
+        stages: stages.clone(),
+        max_failures: Count::Number(shape.max_failures),
+        progress_deadline: SignedDuration::from_secs(DEADLINE),
+        unreachable: if shape.skip { Unreachable::Skip } else { Unreachable::Wait },
+        health: Health { stable_for: SignedDuration::from_secs(STABLE), ..Health::default() },
+        prepull: shape.prepull,
+    };
+    Fleet {
+        home: ClusterName::from("c0"),
+        home_namespace: "polkafleet".into(),
+        clusters: vec![],
+        validators: Validators { max_unavailable: shape.budget, guard: Guard::Strict },
+        upgrades: (0..if shape.two { 2 } else { 1 }).map(upgrade).collect(),
+        lease: SignedDuration::from_secs(15),
+        telemetry: Telemetry::default(),
+        admin: None,
+    }
+}
+
+pub(super) fn resource(kind: Kind, sentries: u8, index: usize, now: Timestamp) -> ResourceView {
+    let hash = format!("{}#0", version(FIRST));
+    let node = |role: Role, ordinal: i32| NodeView {
+        pod: format!("r{index}-{role}-{ordinal}"),
+        ordinal,
+        hash: Some(hash.clone()),
+        version: Some(version(FIRST)),
+        ready_since: Some(now),
+        stuck: None,
+        machine: Some(format!("m{index}-{role}-{ordinal}")),
+    };
+    let count = |role: Role| if role == Role::Sentry { i32::from(sentries) } else { 1 };
+    let role = |role: Role| RoleView {
+        role,
+        hash: hash.clone(),
+        nodes: (0..count(role)).map(|ordinal| node(role, ordinal)).collect(),
+        volumes_added: false,
+    };
+    ResourceView {
+        uid: format!("u{index}"),
+        labels: [("team".to_owned(), (index % 2).to_string())].into(),
+        client_version: Some(version(FIRST)),
+        roles: Role::ALL.into_iter().filter(|one| kind.has(*one)).map(role).collect(),
+        ..model::resource(kind, index, now)
+    }
+}
