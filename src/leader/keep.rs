@@ -1,24 +1,25 @@
 //! Keeps one Lease: reads it, makes the next move, and says in its [`Hold`] what came of it.
 
+mod object;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::lease::{Move, Seen, Wish, next};
-use super::{FOLLOWS, Hold, Moment, Ours, State};
+use super::lease::{Move, Wish, next};
+use super::{Hold, Moment, Ours, SAYS, State};
 
-/// The annotation by which a daemon asks for a Lease.
-const WANTED_BY: &str = "polkadot.swisscomblockchain.com/wanted-by";
-/// The annotation that counts the times that a Lease was taken from a silent daemon.
-const EPOCH: &str = "polkadot.swisscomblockchain.com/epoch";
+use self::object::{epoch, has_spoken, holder, seen};
+
 /// A held Lease is renewed so many times before it would run out.
 const RENEWALS: u32 = 3;
 
@@ -38,7 +39,7 @@ pub struct Keeping {
     pub duration: Duration,
     /// What is wrong where a request fails, in words.
     pub words: fn(&kube::Error) -> String,
-    /// What its holder says in it, under [`FOLLOWS`].
+    /// What its holder says in it, under [`SAYS`].
     pub says: Option<watch::Receiver<String>>,
 }
 
@@ -195,10 +196,10 @@ impl Keeper {
                 let lease = Lease {
                     metadata: ObjectMeta {
                         name: Some(self.keeping.name.into()),
-                        annotations: self.says().map(|says| [(FOLLOWS.to_owned(), says)].into()),
+                        annotations: self.keeping.words_to_say().map(|says| [(SAYS.to_owned(), says)].into()),
                         ..ObjectMeta::default()
                     },
-                    spec: Some(self.spec(None)),
+                    spec: Some(self.keeping.spec(None)),
                 };
                 let made = match self.api.create(&PostParams::default(), &lease).await {
                     Err(kube::Error::Api(missing)) if missing.code == 404 => {
@@ -212,7 +213,7 @@ impl Keeper {
             }
             Move::Renew | Move::Take | Move::TakeFromSilent | Move::Ask | Move::Release => {
                 let Some(known) = &self.seen else { return Ok(()) };
-                let lease = self.changed(&known.object, decided);
+                let lease = self.keeping.changed(&known.object, decided);
                 if decided == Move::Release {
                     self.let_go().await;
                     if self.hold.is_in_doubt() {
@@ -291,55 +292,6 @@ impl Keeper {
         }
     }
 
-    fn changed(&self, known: &Lease, decided: Move) -> Lease {
-        let mut lease = known.clone();
-        let annotations = lease.annotations_mut();
-        match decided {
-            Move::Ask => {
-                annotations.insert(WANTED_BY.into(), self.keeping.me.clone());
-                return lease;
-            }
-            Move::Release => {
-                annotations.remove(FOLLOWS);
-                lease.spec.get_or_insert_default().holder_identity = None;
-                return lease;
-            }
-            Move::TakeFromSilent => {
-                let next = epoch(known) + 1;
-                annotations.insert(EPOCH.into(), next.to_string());
-                annotations.remove(WANTED_BY);
-            }
-            _ => drop(annotations.remove(WANTED_BY)),
-        }
-        if let Some(says) = self.says() {
-            annotations.insert(FOLLOWS.into(), says);
-        }
-        lease.spec = Some(self.spec(known.spec.as_ref()));
-        lease
-    }
-
-    fn says(&self) -> Option<String> {
-        self.keeping.says.as_ref().map(|says| says.borrow().clone())
-    }
-
-    fn spec(&self, known: Option<&LeaseSpec>) -> LeaseSpec {
-        let now = MicroTime(jiff::Timestamp::now());
-        let is_ours = known.is_some_and(|known| known.holder_identity.as_ref() == Some(&self.keeping.me));
-        let transitions = known.and_then(|known| known.lease_transitions).unwrap_or(0);
-        LeaseSpec {
-            holder_identity: Some(self.keeping.me.clone()),
-            // Whole seconds, rounded up: the promise may be longer than what we keep to, never shorter.
-            lease_duration_seconds: i32::try_from(self.keeping.duration.as_millis().div_ceil(1000)).ok(),
-            acquire_time: known
-                .filter(|_| is_ours)
-                .and_then(|known| known.acquire_time.clone())
-                .or(Some(now.clone())),
-            renew_time: Some(now),
-            lease_transitions: Some(if is_ours { transitions } else { transitions.saturating_add(1) }),
-            ..LeaseSpec::default()
-        }
-    }
-
     /// For a first try on a cluster without `scripts/init`; where we may not, the error says what is missing.
     async fn make_namespace(&self) -> Result<(), kube::Error> {
         let namespace = Namespace {
@@ -351,127 +303,6 @@ impl Keeper {
             made => {
                 made.map(|_| info!(namespace = self.keeping.namespace, "Made the namespace of the Leases."))
             }
-        }
-    }
-}
-
-fn holder(lease: &Lease) -> Option<String> {
-    lease.spec.as_ref()?.holder_identity.clone().filter(|holder| !holder.is_empty())
-}
-
-/// Whether the holder has renewed it, or another one taken it. Who asks for it changes the Lease as well, and must not
-/// by that give a holder who has fallen silent more time.
-fn has_spoken(before: &Lease, now: &Lease) -> bool {
-    before.uid() != now.uid() || before.spec != now.spec
-}
-
-fn epoch(lease: &Lease) -> i64 {
-    lease.annotations().get(EPOCH).and_then(|epoch| epoch.parse().ok()).unwrap_or(0)
-}
-
-fn seen(lease: &Lease) -> Seen {
-    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
-    Seen {
-        holder: holder(lease),
-        wanted_by: lease.annotations().get(WANTED_BY).cloned(),
-        duration: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::client::Body;
-
-    use super::*;
-
-    #[test]
-    fn a_silent_holder_gets_no_more_time_because_somebody_asks_for_his_lease() {
-        let held = |renewed: i64| Lease {
-            metadata: ObjectMeta { uid: Some("u".into()), ..ObjectMeta::default() },
-            spec: Some(LeaseSpec {
-                holder_identity: Some("old".into()),
-                renew_time: jiff::Timestamp::from_second(renewed).ok().map(MicroTime),
-                ..LeaseSpec::default()
-            }),
-        };
-        let mut asked = held(1);
-        asked.metadata.resource_version = Some("2".into());
-        asked.annotations_mut().insert(WANTED_BY.into(), "new".into());
-        assert!(!has_spoken(&held(1), &asked));
-        assert!(has_spoken(&held(1), &held(2)));
-        let made_anew =
-            Lease { metadata: ObjectMeta { uid: Some("v".into()), ..ObjectMeta::default() }, ..held(1) };
-        assert!(has_spoken(&held(1), &made_anew));
-    }
-
-    /// A server with this Lease, which its holder does not touch; it takes every write.
-    fn server(lease: &watch::Receiver<Lease>) -> Client {
-        let lease = lease.clone();
-        let answer = move |request: http::Request<Body>| {
-            let held = serde_json::to_vec(&*lease.borrow()).unwrap();
-            async move {
-                let is_read = request.method() == http::Method::GET;
-                let written = request.into_body().collect_bytes().await?.to_vec();
-                let body = if is_read { held } else { written };
-                Ok::<_, kube::Error>(http::Response::new(Body::from(body)))
-            }
-        };
-        Client::new(tower::service_fn(answer), "n")
-    }
-
-    /// Another daemon's Lease, of 15 s.
-    fn anothers(uid: &str, renewed: i64) -> Lease {
-        Lease {
-            metadata: ObjectMeta {
-                name: Some("l".into()),
-                namespace: Some("n".into()),
-                uid: Some(uid.into()),
-                ..ObjectMeta::default()
-            },
-            spec: Some(LeaseSpec {
-                holder_identity: Some("old".into()),
-                lease_duration_seconds: Some(15),
-                renew_time: jiff::Timestamp::from_second(renewed).ok().map(MicroTime),
-                ..LeaseSpec::default()
-            }),
-        }
-    }
-
-    /// Keeps it for so long, and lets it go; returns whether it was ours then.
-    async fn keeps_for(seconds: u64, lease: &watch::Sender<Lease>, hold: &Hold) -> bool {
-        let keeping = Keeping {
-            namespace: "n".into(),
-            name: "l",
-            me: "me".into(),
-            duration: Duration::from_secs(15),
-            words: ToString::to_string,
-            says: None,
-        };
-        let (wish, stop) = (watch::Sender::new(Wish::Have), CancellationToken::new());
-        let client = server(&lease.subscribe());
-        let keeper = tokio::spawn(keep(client, keeping, hold.clone(), wish.subscribe(), stop.clone()));
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        let is_ours = hold.is_held();
-        stop.cancel();
-        keeper.await.unwrap();
-        is_ours
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_begins_anew_goes_on_counting_how_long_a_holder_has_been_silent() {
-        let (lease, hold) = (watch::Sender::new(anothers("u", 1)), Hold::new("me"));
-        assert!(!keeps_for(10, &lease, &hold).await);
-        assert!(keeps_for(12, &lease, &hold).await, "after 15 s of silence in all");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_begins_anew_counts_anew_where_the_holder_has_spoken_or_the_lease_is_another() {
-        for spoken in [anothers("u", 2), anothers("v", 1)] {
-            let (lease, hold) = (watch::Sender::new(anothers("u", 1)), Hold::new("me"));
-            assert!(!keeps_for(10, &lease, &hold).await);
-            lease.send_replace(spoken);
-            assert!(!keeps_for(12, &lease, &hold).await, "he was heard of when it began anew");
-            assert!(keeps_for(8, &lease, &hold).await, "after 15 s of silence since then");
         }
     }
 }
