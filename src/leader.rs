@@ -21,7 +21,7 @@ pub const PLANNER_LEASE: &str = "polkafleet-planner";
 pub const MEMBER_LEASE: &str = "polkafleet";
 
 /// The annotation of the planner's Lease in which its holder says what it follows.
-pub const FOLLOWS: &str = "polkadot.swisscomblockchain.com/follows";
+pub const SAYS: &str = "polkadot.swisscomblockchain.com/says";
 
 /// So long after it was given up, a write may still be made: an API server waits up to 30 s for its webhooks, and up to
 /// a minute in all.

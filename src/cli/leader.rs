@@ -9,8 +9,9 @@ use kube::{Api, Client, ResourceExt as _};
 
 use crate::clock::Clock;
 use crate::fleet::Fleet;
-use crate::home::followed::{self, Followed};
-use crate::leader::{FOLLOWS, PLANNER_LEASE};
+use crate::home::followed::Followed;
+use crate::home::said::Said;
+use crate::leader::{PLANNER_LEASE, SAYS};
 
 /// A Lease of minutes is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
@@ -18,8 +19,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// Who leads.
 #[derive(Clone, Debug)]
 pub(super) enum Leader {
-    /// This one, which has spoken of late; with the upgrades that it follows, if it says so.
-    Is(String, Option<Vec<Followed>>),
+    /// This one, which has spoken of late; with what it says.
+    Is(String, Option<Said>),
     /// This one did, and has fallen silent.
     Was(String, Timestamp),
     /// None: the Lease was let go, or never held.
@@ -29,23 +30,26 @@ pub(super) enum Leader {
 }
 
 impl Leader {
-    /// Reads the Lease; where its holder seems to have fallen silent, again a few seconds later.
+    /// Reads the Lease; where its holder seems to have fallen silent, or to speak from times to come, again a few seconds
+    /// later.
     ///
     /// # Errors
     /// Where it cannot be read; in words.
     pub(super) async fn read(client: &Client, fleet: &Fleet) -> Result<Self, String> {
         let first = Self::lease(client, fleet).await?;
-        let found = Self::of(first.clone(), Clock::machine().now());
-        let Self::Was(..) = &found else { return Ok(found) };
-        // It may be our clock that is wrong: who lives renews it three times in its duration.
-        let duration = first.as_ref().and_then(|lease| lease.spec.as_ref()?.lease_duration_seconds);
-        let pause = Duration::from_secs(u64::try_from(duration.unwrap_or_default()).unwrap_or_default() / 2);
+        let now = Clock::machine().now();
+        let found = Self::of(first.clone(), now);
+        // Our clock may be wrong, or that of who renewed it.
+        if !matches!(found, Self::Was(..)) && renewed(&first).is_none_or(|at| at <= now + duration(&first)) {
+            return Ok(found);
+        }
+        // Who lives renews it three times in its duration.
+        let pause = duration(&first).unsigned_abs() / 2;
         tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
         let second = Self::lease(client, fleet).await?;
-        let renewed =
-            |lease: &Option<Lease>| lease.as_ref().and_then(|one| one.spec.as_ref()?.renew_time.clone());
-        let lives = renewed(&first) != renewed(&second);
-        let now = if lives { renewed(&second).map(|time| time.0) } else { None };
+        let lives = renewed(&first) != renewed(&second) || (pause > LONGEST_PAUSE && found.name().is_some());
+        let silent = renewed(&second).map(|at| (at + 3 * duration(&second)).max(Clock::machine().now()));
+        let now = if lives { renewed(&second) } else { silent };
         Ok(Self::of(second, now.unwrap_or_else(|| Clock::machine().now())))
     }
 
@@ -66,22 +70,39 @@ impl Leader {
     /// What it follows, as far as that is known.
     pub(super) fn follows(&self) -> Option<&[Followed]> {
         match self {
-            Self::Is(_, follows) => follows.as_deref(),
+            Self::Is(_, said) => said.as_ref().map(|said| said.follows.as_slice()),
+            _ => None,
+        }
+    }
+
+    /// What it says, if it does.
+    pub(super) fn says(&self) -> Option<&Said> {
+        match self {
+            Self::Is(_, said) => said.as_ref(),
             _ => None,
         }
     }
 
     fn of(lease: Option<Lease>, now: Timestamp) -> Self {
         let Some(lease) = lease else { return Self::None };
-        let follows = lease.annotations().get(FOLLOWS).and_then(|text| followed::read(text));
+        let said = lease.annotations().get(SAYS).and_then(|text| Said::read(text));
         let spec = lease.spec.unwrap_or_default();
         let (Some(name), Some(spoke)) = (spec.holder_identity, spec.renew_time) else { return Self::None };
         // What an earlier holder said is not this one's word.
-        let follows = follows.filter(|(by, _)| *by == name).map(|(_, follows)| follows);
-        let seconds = i64::from(spec.lease_duration_seconds.unwrap_or_default());
-        let silent = now.duration_since(spoke.0) > SignedDuration::from_secs(2 * seconds);
-        if silent { Self::Was(name, spoke.0) } else { Self::Is(name, follows) }
+        let said = said.filter(|said| said.by == name);
+        let duration = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or_default().into());
+        let silent = now.duration_since(spoke.0) > 2 * duration;
+        if silent { Self::Was(name, spoke.0) } else { Self::Is(name, said) }
     }
+}
+
+fn renewed(lease: &Option<Lease>) -> Option<Timestamp> {
+    lease.as_ref()?.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)
+}
+
+fn duration(lease: &Option<Lease>) -> SignedDuration {
+    let seconds = lease.as_ref().and_then(|lease| lease.spec.as_ref()?.lease_duration_seconds);
+    SignedDuration::from_secs(seconds.unwrap_or_default().into())
 }
 
 impl fmt::Display for Leader {

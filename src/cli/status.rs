@@ -13,6 +13,7 @@ use super::leader::Leader;
 use super::look::{Instant, Look};
 use super::picture;
 use super::plan::{Format, waiting, waits};
+use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load_alone;
 use crate::home::followed::{self, Followed, differences};
@@ -24,8 +25,9 @@ const PACE: Duration = Duration::from_secs(1);
 /// Say how far every upgrade is, how every cluster and node is, and what waits for what; changes nothing.
 ///
 /// A node counts as healthy here when its pod is Ready: how the chain itself sees it, the daemon that leads knows.
-/// Exit code 0: all is well; 3: an upgrade is on its way or halted, a cluster is away, or no daemon leads; 2: the fleet
-/// file is wrong.
+/// What keeps the daemon from its work (a member that it cannot reach, a clock that differs), it says itself, a few seconds
+/// later. Exit code 0: all is well; 3: an upgrade is on its way or halted, a cluster is away, no daemon leads, or it takes no
+/// steps; 2: the fleet file is wrong.
 #[derive(Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -87,6 +89,7 @@ fn is_well(seen: &Instant) -> bool {
     });
     !away
         && matches!(seen.leader, Leader::Is(..))
+        && seen.leader.says().is_none_or(|said| said.no_steps.is_none() && said.away.is_empty())
         && seen.plan.progress.iter().all(|progress| progress.halted.is_none() && progress.is_complete())
 }
 
@@ -101,6 +104,7 @@ fn as_value(seen: &Instant) -> Value {
             json!({
                 "name": cluster.name,
                 "state": view.map_or_else(|| "connecting".into(), |view| view.state.to_string()),
+                "forDaemon": away(seen, &cluster.name),
                 "paused": cluster.paused, "lost": cluster.lost,
                 "resources": resources.unwrap_or_default(),
             })
@@ -109,6 +113,7 @@ fn as_value(seen: &Instant) -> Value {
     json!({
         "leader": seen.leader.name(),
         "follows": seen.leader.follows(),
+        "noSteps": seen.leader.says().and_then(|said| said.no_steps.as_ref()),
         "progress": seen.plan.progress,
         "clusters": clusters,
         "waits": waits(&seen.plan.waits),
@@ -118,6 +123,12 @@ fn as_value(seen: &Instant) -> Value {
 
 fn as_text(seen: &Instant, has_file: bool) -> String {
     let mut text = format!("{}\n", seen.leader);
+    if let Some(why) = seen.leader.says().and_then(|said| said.no_steps.as_ref()) {
+        let _ = writeln!(text, "  IT TAKES NO STEPS: {why}");
+    }
+    if let Some(more) = seen.leader.says().map(|said| said.more_away).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  Clusters that it cannot look after, beside those marked below: {more}");
+    }
     // The environment may have them without a file.
     let knows_upgrades = has_file || !seen.fleet.upgrades.is_empty();
     if !knows_upgrades {
@@ -155,6 +166,9 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
         let mark = [(cluster.paused, ", paused"), (cluster.lost, ", lost")];
         let marks: String = mark.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
         let _ = writeln!(text, "{}  {state}{marks}", cluster.name);
+        if let Some(theirs) = away(seen, &cluster.name).filter(|theirs| **theirs != state) {
+            let _ = writeln!(text, "  FOR THE DAEMON THAT LEADS: {theirs}");
+        }
         for resource in view.iter().flat_map(|view| view.resources.values()) {
             let trouble = resource.trouble.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
             let _ = writeln!(text, "  {}{trouble}", resource.id);
@@ -166,6 +180,11 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
         }
     }
     text + &waiting(&seen.plan.waits)
+}
+
+/// The state of a cluster that the daemon that leads cannot look after, as it says itself.
+fn away<'a>(seen: &'a Instant, cluster: &ClusterName) -> Option<&'a String> {
+    seen.leader.says()?.away.get(&cluster.0)
 }
 
 /// Of what a fleet of one cannot tell: its upgrades are in the fleet file, which only the daemon has.

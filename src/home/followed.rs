@@ -56,20 +56,6 @@ pub fn of(fleet: &Fleet) -> Vec<Followed> {
     fleet.upgrades.iter().map(Followed::from).collect()
 }
 
-/// As it stands in the Lease, said by the daemon `me`: an older edition that takes the Lease leaves standing what it does not
-/// know.
-#[must_use]
-pub fn written(me: &str, fleet: &Fleet) -> String {
-    // Text and numbers only: that cannot fail.
-    serde_json::to_string(&(me, of(fleet))).unwrap_or_default()
-}
-
-/// What stands in the Lease, and who says it; `None` where it cannot be read, as of another edition of polkafleet.
-#[must_use]
-pub fn read(text: &str) -> Option<(String, Vec<Followed>)> {
-    serde_json::from_str(text).ok()
-}
-
 /// What is followed, a line for each upgrade: for who has no fleet file at hand.
 #[must_use]
 pub fn lines(all: &[Followed]) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Upgrades: their rules, what holds them up, and the commands by which people look at them and decide.
 
 mod clocks;
-mod commands;
+pub(crate) mod commands;
 mod health;
 mod history;
 mod invariants;

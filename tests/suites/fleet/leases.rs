@@ -16,6 +16,8 @@ use crate::support::between::Instead;
 use crate::support::daemon::Daemon;
 use crate::support::in_both_worlds;
 use crate::support::world::{Member, Place, World};
+use crate::support::{PATIENCE, eventually};
+use crate::upgrade::commands::run;
 
 in_both_worlds! {
     where_the_home_namespace_is_missing_and_cannot_be_made_that_is_said_and_the_others_are_looked_after,
@@ -124,6 +126,12 @@ async fn where_the_api_server_refuses_the_lease_its_words_are_told_and_the_other
     }
     refuses.store(true, Ordering::SeqCst);
     refused(&daemon).await;
+    eventually("a command tells how it is for the daemon", PATIENCE, async || {
+        let (_, said) = run(&world, &["status"]).await;
+        said.contains("cluster-2  ready\n  FOR THE DAEMON THAT LEADS: its Lease cannot be had: ")
+            .then_some(())
+    })
+    .await;
     only_the_first_is_looked_after(&world).await;
     if let Place::Real(_) = place {
         webhooks.delete(&world.namespace, &DeleteParams::default()).await.unwrap();

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use polkafleet::leader::{FOLLOWS, PLANNER_LEASE};
+use polkafleet::leader::{PLANNER_LEASE, SAYS};
 use polkafleet::upgrade::Code;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -50,6 +50,12 @@ async fn while_homes_clock_differs_no_step_is_taken_and_that_is_said_and_when_th
         "{words}"
     );
     assert!(daemon.said().contains("This machine's clock and home's differ"), "the log says it, too");
+    eventually("the command says it, too", PATIENCE, async || {
+        let (code, said) = run(&world, &["status"]).await;
+        let told = said.contains("IT TAKES NO STEPS: this machine's clock and the home cluster's differ");
+        (told && code == 3).then_some(())
+    })
+    .await;
     tokio::time::sleep(world.quiet()).await;
     for member in &world.members {
         assert_eq!(member.get().await.spec.client_version.as_deref(), Some(OLD));
@@ -60,18 +66,20 @@ async fn while_homes_clock_differs_no_step_is_taken_and_that_is_said_and_when_th
     }
 }
 
-/// A daemon that lives, and holds the planner's Lease, by a clock that is an hour behind that of the commands. It takes the
-/// upgrade to `target`.
-fn lives(world: &World, target: &str) -> JoinHandle<()> {
+/// A daemon that lives, and holds the planner's Lease, by a clock that is so many hours ahead of that of the commands. It takes
+/// the upgrade to `target`.
+fn lives(world: &World, target: &str, hours: i64) -> JoinHandle<()> {
     let leases: Api<Lease> = Api::namespaced(world.members[0].admin.clone(), &world.namespace);
     let stages = json!([{"name": "canary"}, {"name": "production", "approval": true}]);
-    let follows = json!(["elsewhere", [{"name": "polkadot", "clientVersion": target, "stages": stages}]]);
+    let follows = json!({
+        "by": "elsewhere", "follows": [{"name": "polkadot", "clientVersion": target, "stages": stages}],
+    });
     tokio::spawn(async move {
         loop {
-            let renewed = Timestamp::now() - SignedDuration::from_hours(1);
+            let renewed = Timestamp::now() + SignedDuration::from_hours(hours);
             let lease = json!({
                 "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                "metadata": {"name": PLANNER_LEASE, "annotations": {FOLLOWS: follows.to_string()}},
+                "metadata": {"name": PLANNER_LEASE, "annotations": {SAYS: follows.to_string()}},
                 "spec": {
                     "holderIdentity": "elsewhere", "leaseDurationSeconds": 4,
                     "renewTime": renewed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
@@ -87,24 +95,25 @@ fn lives(world: &World, target: &str) -> JoinHandle<()> {
 async fn a_command_whose_clock_is_wrong_looks_again_before_it_says_that_no_daemon_is_active(place: Place) {
     let world = World::new(place, 1).await;
     world.write_fleet(1, &guarded());
-    let daemon = lives(&world, "stable2503-9");
-    let (code, said) = eventually("the daemon is there", PATIENCE, async || {
-        let (code, said) = run(&world, &["status"]).await;
-        said.contains("elsewhere").then_some((code, said))
-    })
-    .await;
-    assert!(said.contains("daemon elsewhere leads"), "{code} {said}");
-    let (code, said) = run(&world, &["pause", "polkadot"]).await;
-    assert_eq!((code, said.contains("NO DAEMON IS ACTIVE")), (0, false), "{said}");
-    // What it follows counts, and not the file.
-    let (code, said) = run(&world, &["approve", "polkadot", "production"]).await;
-    assert!(
-        code == 2 && said.contains("(elsewhere) takes upgrade polkadot to stable2503-9"),
-        "{code} {said}"
-    );
+    for hours in [-1, 1] {
+        let daemon = lives(&world, "stable2503-9", hours);
+        eventually("the daemon is there", PATIENCE, async || {
+            let (_, said) = run(&world, &["status"]).await;
+            said.contains("daemon elsewhere leads").then_some(())
+        })
+        .await;
+        let (code, said) = run(&world, &["pause", "polkadot"]).await;
+        assert_eq!((code, said.contains("NO DAEMON IS ACTIVE")), (0, false), "{said}");
+        // What it follows counts, and not the file.
+        let (code, said) = run(&world, &["approve", "polkadot", "production"]).await;
+        assert!(
+            code == 2 && said.contains("(elsewhere) takes upgrade polkadot to stable2503-9"),
+            "{code} {said}"
+        );
 
-    daemon.abort();
-    let _ = daemon.await;
-    let (code, said) = run(&world, &["pause", "polkadot"]).await;
-    assert!(code == 0 && said.contains("NO DAEMON IS ACTIVE: elsewhere led"), "{code} {said}");
+        daemon.abort();
+        let _ = daemon.await;
+        let (code, said) = run(&world, &["pause", "polkadot"]).await;
+        assert!(code == 0 && said.contains("NO DAEMON IS ACTIVE: elsewhere led"), "{code} {said}");
+    }
 }

@@ -25,7 +25,7 @@ pub(super) const OLD: &str = "stable2503-6";
 pub(super) const NEW: &str = "stable2503-7";
 
 /// Runs a command on the world's fleet file.
-pub(super) async fn run(world: &World, arguments: &[&str]) -> (i32, String) {
+pub(crate) async fn run(world: &World, arguments: &[&str]) -> (i32, String) {
     let (file, arguments) =
         (world.fleet_file(), arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
     let output: Output = tokio::task::spawn_blocking(move || {
