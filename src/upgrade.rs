@@ -5,15 +5,18 @@
 //! stands ([`standing`]), judges the nodes' health ([`chart`]) and that of whole chains, and lets every candidate pass a
 //! list of [`gates`], each of which may veto with a reason. [`rolls`] picks the pod that may restart next; [`waves`] plays
 //! the plan forward. A version is tried first where that is wanted ([`prepull`]), and
-//! what failed by that is taken back ([`rollback`]). [`execute`] and `write` are the only files here that do I/O: they write steps
-//! and grants as annotations, which the cluster's worker makes so. The planner never calls a worker.
+//! what failed by that is taken back ([`rollback`]); [`progress`] sums up how far an upgrade is. [`execute`] and `write` are
+//! the only files here that do I/O: they write steps and grants as annotations, which the cluster's worker makes so, and
+//! what was written stands in for the view until it has come ([`overlay`]). The planner never calls a worker.
 
 mod chains;
 pub mod chart;
 pub mod execute;
 pub mod gates;
+mod overlay;
 pub mod plan;
 mod prepull;
+mod progress;
 mod rollback;
 pub mod rolls;
 pub mod standing;

@@ -1,23 +1,30 @@
-//! One look at the whole fleet: who owns what, what is in flight where, which validators are unavailable. Pure.
+//! One look at the whole fleet: who owns what, what is in flight where ([`flight`]), which validators are unavailable
+//! ([`validators`]). Pure.
 //!
 //! The gates ask the survey; every action that passes them is noted in it, so that the next candidate of the same
 //! plan sees it.
 
+mod flight;
+mod validators;
+
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::core::SelectorExt as _;
 
 use crate::fleet::{Cluster, ClusterName, Fleet, Upgrade};
-use crate::observed::{Board, ClusterState, ClusterView, NodeView, ResourceView};
-use crate::polkadot::{ResourceId, Role};
+use crate::observed::{Board, ClusterState, ClusterView, ResourceView};
+use crate::polkadot::ResourceId;
 
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
-use super::standing::{Standing, counts_from, has_validator, standing, waits_for_turn};
-use super::{Code, Ground, Place};
+use super::standing::{Standing, counts_from, standing, waits_for_turn};
+use super::{Ground, Place};
+
+use self::flight::is_elsewhere;
+pub use self::validators::proven_at;
 
 /// How long a node may take where no upgrade owns the resource: the default of an upgrade.
 pub const PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
@@ -169,109 +176,6 @@ impl<'a> Survey<'a> {
         self.resources.range(first..).take_while(move |(place, _)| place.0 == *cluster)
     }
 
-    /// Whether a cluster may have begun with this upgrade and is not through: it holds a slot of its stage.
-    pub fn is_in_flight(&self, upgrade: &Upgrade, cluster: &Cluster) -> bool {
-        self.is_half_way(upgrade, cluster, true)
-    }
-
-    /// Whether a cluster has certainly begun with the present target and is not through: it goes on although it would not be
-    /// its turn.
-    pub fn has_begun(&self, upgrade: &Upgrade, cluster: &Cluster) -> bool {
-        self.is_half_way(upgrade, cluster, false)
-    }
-
-    fn is_half_way(&self, upgrade: &Upgrade, cluster: &Cluster, maybe: bool) -> bool {
-        let begun = self.owned(upgrade, cluster).any(|(resource, standing)| match standing {
-            // A write whose answer is not known yet may be its first step.
-            _ if maybe && self.is_unsettled(&(cluster.name.clone(), resource.view.id.clone())) => true,
-            Standing::InFlight { deadline } => deadline.is_some() || resource.rolling,
-            Standing::Healthy(_) | Standing::Failed(_) => is_stepped(upgrade, &resource.view),
-            // Another target on its way still holds the slot; the new one has its turn to wait for.
-            standing if maybe && is_elsewhere(standing) => resource.rolling && resource.view.step.is_some(),
-            _ => false,
-        });
-        let through = self.owned(upgrade, cluster).all(|(resource, standing)| {
-            !resource.rolling
-                && matches!(
-                    standing,
-                    Standing::Healthy(_) | Standing::Failed(_) | Standing::Ahead | Standing::Out(..)
-                )
-        });
-        begun && !through
-    }
-
-    /// Other rolling resources of its cluster.
-    pub fn rolling_besides(&self, place: &Place) -> Vec<String> {
-        self.others_rolling(place).map(in_words).collect()
-    }
-
-    /// Those that go before a next permission for this one: all while it is not rolling itself, otherwise those that were
-    /// active after it. What was through or given up, and counts as rolling again (by an edit, or because its chain goes
-    /// on), waits for what has begun since.
-    pub fn rolling_before(&self, place: &Place) -> Vec<String> {
-        let others = self.others_rolling(place);
-        others.filter(|(other, _)| self.goes_before(other, place)).map(in_words).collect()
-    }
-
-    /// Whether a rolling resource goes before another one: always, or, where that one rolls as well, if it was active
-    /// later. So of any two, exactly one waits.
-    fn goes_before(&self, place: &Place, other: &Place) -> bool {
-        let turn = |place: &Place| self.resources.get(place).map(|one| (one.rolling, one.active));
-        let (Some((_, active)), Some((is_rolling, others))) = (turn(place), turn(other)) else { return true };
-        !is_rolling || (active, place) > (others, other)
-    }
-
-    fn others_rolling<'s>(&'s self, place: &'s Place) -> impl Iterator<Item = (&'s Place, &'s Surveyed<'a>)> {
-        self.of_cluster(&place.0).filter(move |(other, resource)| *other != place && resource.rolling)
-    }
-
-    /// Validators of a chain that are unavailable or about to be, without that of `except`; where that one `goes_on`, without
-    /// those that it goes before, too.
-    pub fn validators_down(&self, chain: &str, except: &Place, goes_on: bool) -> Vec<String> {
-        self.resources
-            .iter()
-            .filter(|(place, resource)| {
-                *place != except
-                    && has_validator(&resource.view)
-                    && resource.view.chain == chain
-                    && !resource.cluster.lost
-            })
-            .filter(|(place, resource)| {
-                // A permission that was given holds until it is used, however late: its worker may be the slow one.
-                let open = grants_validator(&resource.view)
-                    && super::rolls::is_outstanding(&resource.chart, &resource.view);
-                // A write under way may be the step that moves it.
-                let waits = || goes_on && !self.goes_before(place, except);
-                let to_come = resource.rolling && moves_validator(resource) && !waits();
-                let reserved = open || self.is_unsettled(place) || to_come || is_unproven(resource);
-                reserved
-                    || (resource.view.ever_settled
-                        && (!self.is_available(resource) || self.was_sick(resource)))
-            })
-            .map(|(place, _)| format!("{} {}", place.0, place.1))
-            .collect()
-    }
-
-    /// Whether the resource's validator is known to be running, Ready, and not known to be sick.
-    pub fn is_available(&self, resource: &Surveyed<'_>) -> bool {
-        let view = &resource.view;
-        let role = view.role(Role::Validator);
-        self.is_ready(resource.cluster)
-            && role.and_then(|role| Some((role, role.nodes.first()?))).is_some_and(|(role, validator)| {
-                validator.ready_since.is_some()
-                    && !(resource.chart.owned
-                        && resource.chart.is_sick(view, role, validator, self.chain(view).resumed))
-            })
-    }
-
-    /// Whether the resource's validator was sick when it last answered: until it says otherwise, others do not count on it.
-    fn was_sick(&self, resource: &Surveyed<'_>) -> bool {
-        let (view, chart) = (&resource.view, &resource.chart);
-        let role = view.role(Role::Validator).filter(|_| chart.owned);
-        role.and_then(|role| Some((role, role.nodes.first()?)))
-            .is_some_and(|(role, node)| chart.was_sick(view, role, node, self.chain(view).resumed))
-    }
-
     /// A member of which nothing is known: neither seen since the start, nor declared lost.
     pub fn unknown_member(&self) -> Option<&'a Cluster> {
         self.fleet
@@ -300,32 +204,6 @@ impl<'a> Survey<'a> {
             }
         }
     }
-
-    /// Every cluster's name that holds a slot in a stage, without `except`; where that one has begun itself, without those
-    /// that wait for it. (Of two that have begun beyond the width, as after a pause, the one that took the last step goes on
-    /// and the other waits.)
-    pub fn slots_taken(&self, upgrade: &'a Upgrade, stage: usize, except: &Cluster) -> BTreeSet<&'a str> {
-        let last_step = |cluster: &'a Cluster| {
-            let owned = self.owned(upgrade, cluster).filter(|(one, _)| is_stepped(upgrade, &one.view));
-            (owned.filter_map(|(one, _)| Some(one.view.step.as_ref()?.at)).max(), &cluster.name)
-        };
-        let own = self.fleet.cluster(&except.name).filter(|own| self.has_begun(upgrade, own)).map(last_step);
-        let waits =
-            |cluster| own.is_some_and(|own| self.has_begun(upgrade, cluster) && last_step(cluster) < own);
-        self.clusters_of(upgrade, stage)
-            .into_iter()
-            .filter(|cluster| cluster.name != except.name && !cluster.paused && !cluster.lost)
-            .filter(|cluster| self.is_in_flight(upgrade, cluster))
-            .filter(|cluster| !waits(cluster))
-            .map(|cluster| cluster.name.0.as_str())
-            .collect()
-    }
-}
-
-/// A rolling resource, and what it is not through for.
-fn in_words((place, resource): (&Place, &Surveyed<'_>)) -> String {
-    let why = resource.chart.ill(&resource.view);
-    why.map_or_else(|| place.1.to_string(), |(pod, why)| format!("{} ({pod}: {why})", place.1))
 }
 
 /// Whether this upgrade's step to its target was taken on the resource.
@@ -334,37 +212,6 @@ pub fn is_stepped(upgrade: &Upgrade, resource: &ResourceView) -> bool {
         .step
         .as_ref()
         .is_some_and(|step| step.upgrade == upgrade.name && step.target == upgrade.client_version)
-}
-
-/// Whether a roll of the resource restarts its validator: by the version it is going to, or by a changed template.
-fn moves_validator(resource: &Surveyed<'_>) -> bool {
-    let by_step =
-        resource.owner.as_ref().is_some_and(|owner| matches!(owner.standing, Standing::InFlight { .. }));
-    let granted = grants_validator(&resource.view);
-    let view = &resource.view;
-    // In a cluster that is paused the template is still the one of before.
-    let is_behind = |node: &NodeView| node.version.is_some() && node.version != view.client_version;
-    let pending = view
-        .role(Role::Validator)
-        .is_some_and(|role| role.outdated().next().is_some() || role.nodes.iter().any(is_behind));
-    by_step || granted || pending
-}
-
-fn grants_validator(view: &ResourceView) -> bool {
-    view.grant.as_ref().is_some_and(|grant| grant.role == Role::Validator)
-}
-
-/// When a validator that was restarted by permission has been up for long enough to be relied on, whatever has been decided
-/// about it since; `None` where it was not, or is not up.
-pub fn proven_at(resource: &Surveyed<'_>) -> Option<Timestamp> {
-    let view = &resource.view;
-    let up = view.role(Role::Validator).and_then(|role| role.nodes.first()?.ready_since)?;
-    let restarted = view.grant.as_ref().filter(|_| grants_validator(view))?.at;
-    (up >= restarted).then(|| up + resource.chart.stable_for())
-}
-
-fn is_unproven(resource: &Surveyed<'_>) -> bool {
-    proven_at(resource).is_some_and(|at| resource.chart.now < at)
 }
 
 /// The upgrade that owns a resource: the first whose selector matches.
@@ -396,15 +243,6 @@ fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, cha
     stepped
         || super::rolls::is_under_way(owner.map(|owner| owner.upgrade), chart, view)
         || superseded(owner, view, chart, chain)
-}
-
-/// Whether it is not at the target, and may be on its way to another one; what is held goes nowhere.
-fn is_elsewhere(standing: &Standing) -> bool {
-    match standing {
-        Standing::NotStarted | Standing::Ahead => true,
-        Standing::Out(code, _) => *code != Code::Held,
-        Standing::InFlight { .. } | Standing::Healthy(_) | Standing::Failed(_) => false,
-    }
 }
 
 /// Another target of an upgrade, on its way when this one was set: it counts until healthy, re-targeted or late, but not

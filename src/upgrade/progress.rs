@@ -1,0 +1,113 @@
+//! How far an upgrade is, and in what state its stages are: summed up for people, decides nothing. Pure.
+
+use std::collections::BTreeSet;
+
+use kube::core::SelectorExt as _;
+
+use crate::fleet::Upgrade;
+
+use super::standing::Standing;
+use super::survey::{Survey, Surveyed};
+use super::{Progress, StageProgress, StageState, gates};
+
+/// How far an upgrade is, stage by stage.
+pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
+    let mut all_passed = true;
+    let halted = gates::halted(survey, upgrade);
+    let stages = (0..upgrade.stages.len())
+        .map(|index| {
+            let passed = gates::passed(survey, upgrade, index).is_ok();
+            let mut begun = false;
+            let mut stage = StageProgress {
+                stage: upgrade.stages[index].name.clone(),
+                state: StageState::Waiting,
+                healthy: 0,
+                in_flight: 0,
+                failed: 0,
+                total: 0,
+            };
+            for cluster in
+                survey.fleet.clusters.iter().filter(|cluster| gates::is_in_stage(upgrade, cluster, index))
+            {
+                for (resource, standing) in survey.owned(upgrade, cluster) {
+                    count(&mut stage, standing);
+                    begun |= has_moved(resource, standing);
+                }
+            }
+            stage.state = match () {
+                // What failed beyond what is tolerated is not passed over.
+                () if halted.is_some() && stage.failed > 0 && stage.in_flight == 0 => StageState::Halted,
+                () if passed && all_passed => StageState::Passed,
+                () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
+                () if begun => StageState::Rolling,
+                () if stage.total == 0 && is_seen_empty(survey, upgrade, index) => StageState::Empty,
+                () if all_passed && halted.is_none() => StageState::Next,
+                () => StageState::Waiting,
+            };
+            all_passed &= passed;
+            stage
+        })
+        .collect();
+    Progress {
+        upgrade: upgrade.name.clone(),
+        target: upgrade.client_version.clone(),
+        attempt: upgrade.attempt,
+        halted,
+        owns_nothing: owns_nothing(survey, upgrade),
+        stages,
+    }
+}
+
+/// Whether anything of the upgrade has happened to a resource; one that was made at the target and comes up, or has not been
+/// healthy for long enough, is no step of it.
+fn has_moved(resource: &Surveyed<'_>, standing: &Standing) -> bool {
+    match standing {
+        Standing::InFlight { deadline } => deadline.is_some() || resource.rolling,
+        Standing::Healthy(_) | Standing::Ahead | Standing::Failed(_) => true,
+        Standing::NotStarted | Standing::Out(..) => false,
+    }
+}
+
+/// Why an upgrade has nothing to do anywhere, if no resource that is seen is its own.
+fn owns_nothing(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
+    let mut seen = survey.resources.values();
+    let owner = |resource: &Surveyed<'_>| resource.owner.as_ref().map(|owner| owner.upgrade.name.clone());
+    if seen.any(|resource| owner(resource).as_ref() == Some(&upgrade.name)) {
+        return None;
+    }
+    let selected = survey.resources.values().filter(|one| upgrade.selector.matches(&one.view.labels));
+    let earlier: BTreeSet<String> = selected.filter_map(owner).collect();
+    Some(if survey.resources.is_empty() {
+        "no Polkadot resource is seen in any cluster".into()
+    } else if earlier.is_empty() {
+        format!(
+            "its selector ({}) matches none of the resources that are seen; label them so, or correct the selector",
+            upgrade.selector
+        )
+    } else {
+        let names: Vec<String> = earlier.into_iter().collect();
+        format!(
+            "all that its selector matches belongs to upgrades that stand before it: {}",
+            names.join(", ")
+        )
+    })
+}
+
+/// Whether a stage that has to have a resource has none, as far as is known of its clusters: all there is to know.
+fn is_seen_empty(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> bool {
+    let mut members =
+        survey.fleet.clusters.iter().filter(|cluster| gates::is_in_stage(upgrade, cluster, stage));
+    !upgrade.stages[stage].optional
+        && members.all(|cluster| cluster.paused || cluster.lost || survey.is_ready(cluster))
+}
+
+fn count(stage: &mut StageProgress, standing: &Standing) {
+    match standing {
+        Standing::Out(..) => return,
+        Standing::Healthy(_) | Standing::Ahead => stage.healthy += 1,
+        Standing::InFlight { .. } => stage.in_flight += 1,
+        Standing::Failed(_) => stage.failed += 1,
+        Standing::NotStarted => {}
+    }
+    stage.total += 1;
+}
