@@ -10,13 +10,8 @@ use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
 
 #[test]
 fn what_is_on_its_way_to_a_newer_version_still_counts_when_the_target_is_set_back() {
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![600],
-        broken: None,
-    };
+    let shape =
+        Shape { delays: vec![600], ..Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]) };
     let mut model = Model::new(&shape);
     model.fleet.upgrades[0].client_version = "stable2503-8".into();
     for _ in 0..2 {
@@ -33,11 +28,9 @@ fn what_is_on_its_way_to_a_newer_version_still_counts_when_the_target_is_set_bac
 #[test]
 fn a_write_under_way_in_a_cluster_of_a_later_stage_does_not_make_it_one_that_has_begun() {
     let shape = Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry, Kind::Sentry])],
-        width: 1,
         nodes: 2,
         delays: vec![600],
-        broken: None,
+        ..Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry, Kind::Sentry])])
     };
     let model = Model::new(&shape);
     // Permission to restart a pod for somebody's own edit, say.
@@ -50,13 +43,7 @@ fn a_write_under_way_in_a_cluster_of_a_later_stage_does_not_make_it_one_that_has
 
 #[test]
 fn what_was_through_and_is_edited_waits_for_what_has_begun_since_but_not_to_be_mended() {
-    let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Sentry, Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    });
+    let mut model = Model::new(&Shape::of(vec![(0, vec![Kind::Sentry, Kind::Sentry])]));
     let place =
         |name: &str| (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: name.into() });
     let is_stepped = |model: &Model, name: &str| model.steps.contains_key(&place(name));
@@ -96,13 +83,7 @@ fn what_was_through_and_is_edited_waits_for_what_has_begun_since_but_not_to_be_m
 
 #[test]
 fn what_came_up_after_its_step_is_not_late_when_it_is_edited_and_waits_or_when_its_restart_has_its_time() {
-    let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: Some(1),
-    });
+    let mut model = Model::new(&Shape { broken: Some(1), ..Shape::of(vec![(0, vec![Kind::Sentry])]) });
     for _ in 0..4 {
         let made = planned(&model);
         model.act(&made);
@@ -129,12 +110,10 @@ fn what_came_up_after_its_step_is_not_late_when_it_is_edited_and_waits_or_when_i
 #[test]
 fn of_two_that_reserve_their_validators_from_each_other_the_one_that_began_later_goes_first() {
     let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::SentryAndValidator]), (0, vec![Kind::SentryAndValidator])],
         width: 2,
-        nodes: 1,
-        delays: vec![10],
         // The sentry of the first.
         broken: Some(0),
+        ..Shape::of(vec![(0, vec![Kind::SentryAndValidator]), (0, vec![Kind::SentryAndValidator])])
     });
     model.fleet.upgrades[0].max_failures = Count::Number(1);
     let place =
@@ -152,13 +131,10 @@ fn of_two_that_reserve_their_validators_from_each_other_the_one_that_began_later
 
 #[test]
 fn of_two_clusters_that_are_half_way_beyond_the_width_the_one_that_took_the_last_step_goes_on() {
-    let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Sentry, Kind::Sentry]), (0, vec![Kind::Sentry, Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    });
+    let mut model = Model::new(&Shape::of(vec![
+        (0, vec![Kind::Sentry, Kind::Sentry]),
+        (0, vec![Kind::Sentry, Kind::Sentry]),
+    ]));
     let place = |cluster: &str, name: &str| {
         (ClusterName::from(cluster), ResourceId { namespace: "n".into(), name: name.into() })
     };
@@ -176,13 +152,7 @@ fn of_two_clusters_that_are_half_way_beyond_the_width_the_one_that_took_the_last
 
 #[test]
 fn a_stage_has_not_passed_while_a_write_to_what_is_ahead_may_take_it_back() {
-    let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    });
+    let mut model = Model::new(&Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])]));
     let place = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
     model.edit(&place.0, &place.1, |view| view.client_version = Some("stable2509".into()));
     assert_eq!(planned(&model).actions.len(), 1, "what is ahead is done");

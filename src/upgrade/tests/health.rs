@@ -14,24 +14,12 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// A canary with a sentry and a production cluster with another; nobody touched yet.
 fn two_sentries() -> Model {
-    Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    })
+    Model::new(&Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])]))
 }
 
 /// Two validators of one chain, which may go at once but for their budget.
 fn two_validators() -> Model {
-    Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
-        width: 2,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    })
+    Model::new(&Shape { width: 2, ..Shape::of(vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])]) })
 }
 
 /// The canary is given the version and comes up.
@@ -303,13 +291,8 @@ fn nothing_begins_on_a_chain_before_it_was_seen_to_move() {
 
 #[test]
 fn a_node_that_was_well_in_time_is_not_failed_because_another_one_cannot_be_asked() {
-    let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    });
+    let mut model =
+        Model::new(&Shape::of(vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Sentry])]));
     for _ in 0..8 {
         let made = planned(&model);
         model.act(&made);

@@ -32,6 +32,13 @@ pub(super) struct Shape {
     pub(super) broken: Option<usize>,
 }
 
+impl Shape {
+    /// One node at a time, each Ready after ten seconds, all sound.
+    pub(super) fn of(clusters: Vec<(usize, Vec<Kind>)>) -> Self {
+        Self { clusters, width: 1, nodes: 1, delays: vec![10], broken: None }
+    }
+}
+
 /// The clusters as they really are.
 pub(super) struct Model {
     pub(super) fleet: Fleet,
@@ -320,13 +327,7 @@ impl Model {
 
 /// A cluster with a validator, at the old version.
 pub(super) fn one_canary() -> Model {
-    Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Validator])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    })
+    Model::new(&Shape::of(vec![(0, vec![Kind::Validator])]))
 }
 
 /// What is to be done now, if nothing is in the way.

@@ -74,13 +74,7 @@ fn a_version_that_somebody_sets_back_is_contested_and_not_set_again() {
 
 #[test]
 fn a_validator_waits_while_the_state_of_a_member_is_unknown_unless_it_is_declared_lost() {
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Validator]), (1, vec![])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    };
+    let shape = Shape::of(vec![(0, vec![Kind::Validator]), (1, vec![])]);
     let mut model = Model::new(&shape);
     model.board.clusters.remove(&ClusterName::from("c1"));
     assert_eq!(code_of(&model), Some(Code::FleetUnknown));
@@ -242,13 +236,7 @@ fn a_higher_attempt_tries_again_what_failed_and_disturbs_nothing_that_is_on_its_
 #[test]
 fn an_empty_stage_says_so_and_one_whose_turn_has_come_waits_for_nobody() {
     use crate::upgrade::StageState;
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    };
+    let shape = Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]);
     let mut model = Model::new(&shape);
     model.fleet.upgrades[0].paused = true;
     let states = |model: &Model| {
@@ -319,13 +307,7 @@ fn an_edit_of_what_came_up_at_an_earlier_target_waits_for_its_turn_and_holds_up_
 
 #[test]
 fn i01_under_skip_a_cluster_that_is_only_being_connected_is_waited_for() {
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    };
+    let shape = Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])]);
     let mut model = Model::new(&shape);
     model.fleet.home = ClusterName::from("c1");
     model.fleet.upgrades[0].unreachable = Unreachable::Skip;
@@ -344,13 +326,8 @@ fn i01_under_skip_a_cluster_that_is_only_being_connected_is_waited_for() {
 
 #[test]
 fn i01_a_new_target_waits_for_its_turn_also_in_a_cluster_that_is_in_flight_with_the_one_before() {
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry, Kind::Sentry])],
-        width: 1,
-        nodes: 2,
-        delays: vec![10],
-        broken: None,
-    };
+    let shape =
+        Shape { nodes: 2, ..Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry, Kind::Sentry])]) };
     let mut model = Model::new(&shape);
     let (canary, production) = (ClusterName::from("c0"), ClusterName::from("c1"));
     let in_flight = ResourceId { namespace: "n".into(), name: "r0".into() };
@@ -380,13 +357,7 @@ fn i01_a_new_target_waits_for_its_turn_also_in_a_cluster_that_is_in_flight_with_
 
 #[test]
 fn i04_a_validator_that_came_up_just_now_counts_until_it_has_been_well_whatever_was_decided_since() {
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])],
-        width: 2,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    };
+    let shape = Shape { width: 2, ..Shape::of(vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])]) };
     let mut model = Model::new(&shape);
     begin(&mut model);
     let id = ResourceId { namespace: "n".into(), name: "r0".into() };
@@ -415,13 +386,7 @@ fn i04_a_validator_that_came_up_just_now_counts_until_it_has_been_well_whatever_
 
 #[test]
 fn i06_who_waits_for_others_validators_is_not_late() {
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Validator])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    };
+    let shape = Shape::of(vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Validator])]);
     let mut model = Model::new(&shape);
     begin(&mut model);
     let (canary, other) = (ClusterName::from("c0"), ClusterName::from("c1"));
@@ -453,13 +418,7 @@ fn i06_who_waits_for_others_validators_is_not_late() {
 #[test]
 fn a_stage_in_which_only_a_resource_made_at_the_target_comes_up_has_not_begun() {
     use crate::upgrade::StageState;
-    let shape = Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    };
+    let shape = Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])]);
     let mut model = Model::new(&shape);
     let id = ResourceId { namespace: "n".into(), name: "r0".into() };
     let now = model.now;

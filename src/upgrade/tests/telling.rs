@@ -10,13 +10,7 @@ use crate::polkadot::{Kind, ResourceId, Step};
 use crate::upgrade::{StageState, Write};
 
 fn two_stages() -> Model {
-    Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
-        broken: None,
-    })
+    Model::new(&Shape::of(vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Sentry])]))
 }
 
 fn first_step(model: &Model) -> Step {
@@ -99,18 +93,15 @@ fn a_stage_is_next_then_rolling_then_soaking_if_it_has_to_then_passed() {
 #[test]
 fn a_stage_with_a_failure_that_is_not_tolerated_is_halted() {
     let mut model = Model::new(&Shape {
-        clusters: vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])],
-        width: 1,
-        nodes: 1,
-        delays: vec![10],
         broken: Some(0),
+        ..Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])])
     });
     for _ in 0..2 {
         let made = planned(&model);
         model.act(&made);
     }
     model.pass(1_900);
-    assert_eq!(states(&model)[0], StageState::Halted);
+    assert_eq!(states(&model), [StageState::Halted, StageState::Waiting]);
     model.fleet.upgrades[0].max_failures = crate::fleet::Count::Number(1);
     assert_ne!(states(&model)[0], StageState::Halted);
 }
