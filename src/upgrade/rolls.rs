@@ -75,11 +75,13 @@ pub fn is_unused(resource: &ResourceView, grant: &Grant) -> bool {
     current(resource, grant).is_some_and(|role| role.outdated().any(|node| node.ordinal == grant.ordinal))
 }
 
-/// Whether the last permission was not used in time, for the first time: it is given once more.
+/// Whether the last permission was not used in time, for the first time: it is given once more. One that is moot was not
+/// meant to be used any more.
 pub fn is_late(owner: Option<&Upgrade>, chart: &Chart, resource: &ResourceView) -> bool {
-    resource.grant.as_ref().is_some_and(|grant| {
-        !grant.again && is_unused(resource, grant) && grant.at + deadline(owner) <= chart.now
-    })
+    is_outstanding(chart, resource)
+        && resource.grant.as_ref().is_some_and(|grant| {
+            !grant.again && is_unused(resource, grant) && grant.at + deadline(owner) <= chart.now
+        })
 }
 
 fn deadline(owner: Option<&Upgrade>) -> jiff::SignedDuration {

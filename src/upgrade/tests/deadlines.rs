@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 
-use super::model::{Model, one_canary, planned};
+use super::model::{Model, NEW, one_canary, planned};
 use crate::fleet::ClusterName;
 use crate::observed::NodeView;
-use crate::polkadot::{Grant, ResourceId};
+use crate::polkadot::{Grant, ResourceId, Role};
 use crate::upgrade::{Action, Plan, Write};
 
 /// A cluster whose worker has not used the permission that it was given, and the deadline has passed.
@@ -73,4 +73,32 @@ fn what_could_not_restart_because_its_cluster_was_paused_has_a_deadline_of_its_o
     model.pass(600);
     assert_eq!(planned(&model).progress[0].halted, None);
     assert_eq!(planned(&model).progress[0].stages[0].healthy, 1, "{:?}", planned(&model).progress);
+}
+
+#[test]
+fn what_was_permitted_to_a_pod_that_came_back_by_itself_takes_no_second_chance_from_another() {
+    let mut model = one_canary();
+    let (cluster, now) = (ClusterName::from("c0"), model.now);
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    model.edit(&cluster, &id, |view| {
+        view.client_version = Some(NEW.into());
+        let role = &mut view.roles[0];
+        role.hash = NEW.into();
+        let above = NodeView { ordinal: 1, pod: "validator-sset-1".into(), ..role.nodes[0].clone() };
+        role.nodes.push(above);
+        // It was down when it was permitted to restart, and came back on the old template.
+        view.grant = Some(Grant {
+            role: Role::Validator,
+            hash: NEW.into(),
+            ordinal: 0,
+            at: now - SignedDuration::from_hours(1),
+            mends: false,
+            again: false,
+        });
+    });
+    model.fleet.upgrades.clear();
+    model.ask();
+    let made = planned(&model);
+    let [Action { write: Write::Grant(grant), .. }] = &made.actions[..] else { panic!("{:?}", made.waits) };
+    assert_eq!((grant.ordinal, grant.again), (1, false));
 }
