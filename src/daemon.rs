@@ -81,9 +81,11 @@ impl Daemon {
         let me = identity();
         let hold = Hold::new(&me);
         announce(&me, &followed.borrow());
+        let (announcing, announced) = watch::channel(Arc::default());
         let lead = Lead {
             fleet: followed.clone(),
             board: board.clone(),
+            announced,
             clients: Arc::clone(&clients),
             clock: clock.clone(),
             me: me.clone(),
@@ -104,7 +106,7 @@ impl Daemon {
         tasks.spawn(vital(
             "planner",
             died.clone(),
-            execute::run(inputs, reach, clock.clone(), made, stop.clone()),
+            execute::run(inputs, reach, clock.clone(), (made, announcing), stop.clone()),
         ));
         tasks.close();
         Self { name: me, tasks, stop, died, lead: leading, let_go, board, plans, home }

@@ -2,7 +2,8 @@
 //!
 //! [`record`] is what is remembered of every member, with the [`history`] of what was done to it, [`control`] what people
 //! decided at the command line; both are `ConfigMaps`, kept by [`kept`]. [`lead`] holds the planner's Lease, with what is
-//! [`followed`] in it, and says whether steps may be taken. Everything else goes on without home.
+//! [`said`] in it (what is [`followed`], and what is in the way), and says whether steps may be taken: not before home knows all that they depend on ([`recording`]),
+//! nor by a wrong clock ([`skew`]). Everything else goes on without home.
 
 pub mod control;
 pub mod followed;
@@ -10,6 +11,9 @@ pub mod history;
 pub mod kept;
 pub mod lead;
 pub mod record;
+mod recording;
+pub mod said;
+mod skew;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -19,7 +19,7 @@ use crate::fleet::ClusterName;
 use crate::observed::ClusterView;
 
 use super::control::Control;
-use super::record::{Record, Remembered};
+use super::record::{Announced, Record, Remembered};
 
 /// The ConfigMap of people's decisions.
 pub const CONTROL: &str = "polkafleet-control";
@@ -105,11 +105,13 @@ impl Kept {
         self.lock().control.clone()
     }
 
-    /// Remembers a member's view, on condition that its record is still the one that we know, which it continues.
+    /// Remembers a member's view, and the steps that are wanted there, on condition that its record is still the one that we
+    /// know, which it continues.
     pub async fn remember(
         &self,
         cluster: &ClusterName,
         view: &ClusterView,
+        wanted: &[Announced],
         now: Timestamp,
     ) -> Result<(), kube::Error> {
         let name = format!("{RECORD_PREFIX}{cluster}");
@@ -117,7 +119,7 @@ impl Kept {
             let all = self.lock();
             (all.records.get(cluster).cloned(), all.versions.get(cluster).cloned())
         };
-        let mut record = Record::of(view, known.as_ref().map(|known| &*known.record), now);
+        let mut record = Record::of(view, known.as_ref().map(|known| &*known.record), wanted, now);
         let told = record.history.len();
         let text = record.written().map_err(kube::Error::SerdeError)?;
         if record.history.len() < told {

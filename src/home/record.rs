@@ -6,17 +6,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::fleet::{ClusterName, Fleet};
 use crate::observed::{Board, ClusterState, ClusterView, Healths, ResourceView, Stuck, Tried};
+use crate::polkadot::{ResourceId, Step};
 
 use super::history::{self, Entry};
 
 /// A `ConfigMap` holds 1 MiB; some of it is its own.
 const ROOM: usize = 1_000_000;
+/// An announcement that nobody wants any more is kept for so long: the step may be on its way, by a daemon that died.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(2);
 
 /// A member as it was when it was last seen whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +29,47 @@ pub struct Record {
     pub seen: Timestamp,
     /// Its resources.
     pub resources: Vec<ResourceView>,
+    /// Steps that are about to be taken there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub announced: Vec<Announced>,
     /// What was done to them, oldest first.
     #[serde(default, deserialize_with = "readable", skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Entry>,
+}
+
+/// A step that is about to be taken, or that is not seen yet: who starts while the member is away counts it as taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Announced {
+    /// On which resource.
+    pub resource: ResourceId,
+    /// The resource's identity.
+    pub uid: String,
+    /// Which step; it may be taken somewhat later.
+    pub step: Step,
+}
+
+/// By member.
+pub type Announcements = BTreeMap<ClusterName, Vec<Announced>>;
+
+impl Announced {
+    /// Whether it announces the same step, at whatever moment.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.resource, &self.uid) == (&other.resource, &other.uid) && is_same(&self.step, &other.step)
+    }
+
+    /// Whether it may still be taken, as far as a view shows.
+    fn is_open(&self, resources: &BTreeMap<ResourceId, Arc<ResourceView>>) -> bool {
+        let is_taken = |step: &Step| is_same(step, &self.step) && step.at >= self.step.at;
+        resources
+            .get(&self.resource)
+            .is_some_and(|one| one.uid == self.uid && !one.step.as_ref().is_some_and(is_taken))
+    }
+}
+
+fn is_same(one: &Step, other: &Step) -> bool {
+    (&one.upgrade, &one.target, one.attempt) == (&other.upgrade, &other.target, other.attempt)
 }
 
 /// A record, and the version of its ConfigMap.
@@ -41,12 +82,26 @@ pub struct Remembered {
 }
 
 impl Record {
-    /// What is to be remembered of a view, after what was known before.
+    /// What is to be remembered of a view, after what was known before, with the steps that are wanted there now.
     #[must_use]
-    pub fn of(view: &ClusterView, known: Option<&Self>, now: Timestamp) -> Self {
+    pub fn of(view: &ClusterView, known: Option<&Self>, wanted: &[Announced], now: Timestamp) -> Self {
         let resources: Vec<_> = view.resources.values().map(|resource| lasting(resource)).collect();
         let history = history::continued(known, &resources, now);
-        Self { seen: now, resources, history }
+        let announced = to_announce(known, view, wanted, now);
+        Self { seen: now, resources, announced, history }
+    }
+
+    /// Whether it announces just what there is to announce.
+    #[must_use]
+    pub fn announces(&self, view: &ClusterView, wanted: &[Announced], now: Timestamp) -> bool {
+        let all = to_announce(Some(self), view, wanted, now);
+        all.len() == self.announced.len() && all.iter().all(|one| self.has_announced(one))
+    }
+
+    /// Whether a step is announced.
+    #[must_use]
+    pub fn has_announced(&self, step: &Announced) -> bool {
+        self.announced.iter().any(|known| known.is(step))
     }
 
     /// As it is kept. Of a history for which there is no room beside the resources, the older part is left out.
@@ -70,6 +125,18 @@ impl Record {
         self.resources.len() == view.resources.len()
             && now.zip(&self.resources).all(|(now, known)| now == *known)
     }
+}
+
+/// What is wanted, and what was and may still be on its way; without what the view shows.
+fn to_announce(
+    known: Option<&Record>,
+    view: &ClusterView,
+    wanted: &[Announced],
+    now: Timestamp,
+) -> Vec<Announced> {
+    let before = known.iter().flat_map(|known| &known.announced);
+    let before = before.filter(|one| now < one.step.at + ON_ITS_WAY && !wanted.iter().any(|new| new.is(one)));
+    wanted.iter().chain(before).filter(|one| one.is_open(&view.resources)).cloned().collect()
 }
 
 /// A record is more than its history: an entry that cannot be read, perhaps a later version's, is left out.
@@ -104,7 +171,8 @@ fn lasting(resource: &ResourceView) -> ResourceView {
     resource
 }
 
-/// The Board, with what is remembered of the members that were not seen since the start.
+/// The Board, with what is remembered of the members that were not seen since the start; what was announced there counts as
+/// taken.
 #[must_use]
 pub fn remembered(board: &Board, fleet: &Fleet, records: &BTreeMap<ClusterName, Remembered>) -> Board {
     let mut board = board.clone();
@@ -124,6 +192,16 @@ pub fn remembered(board: &Board, fleet: &Fleet, records: &BTreeMap<ClusterName, 
             view.seen = true;
             let resources = known.record.resources.iter().map(|one| (one.id.clone(), Arc::new(one.clone())));
             view.resources = resources.collect();
+            for announced in &known.record.announced {
+                if announced.is_open(&view.resources)
+                    && let Some(resource) = view.resources.get_mut(&announced.resource)
+                {
+                    let resource = Arc::make_mut(resource);
+                    resource.client_version = Some(announced.step.target.clone());
+                    resource.step = Some(announced.step.clone());
+                    resource.prepulls.clear();
+                }
+            }
         }
     }
     board

@@ -1,29 +1,30 @@
 //! Carries the plan out: one patch per action, in its cluster, on condition that nothing has changed since.
 //!
-//! What a patch answered stands in for the view until the watch has caught up; what did not answer counts as under
-//! way until a fresh read says otherwise. No cluster's slowness holds up another: every write is a task of its own.
+//! What was written stands in for the view until the watch has caught up, see [`super::overlay`]. No cluster's slowness holds up another: every write is a task of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::{Client, ResourceExt as _};
+use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::{ClusterName, Fleet};
-use crate::home::{self, HomeView, NoSteps};
+use crate::home::record::{Announcements, Record};
+use crate::home::{self, HomeView};
 use crate::leader::fence::fenced;
 use crate::leader::{Hold, PLANNER_LEASE};
-use crate::observed::{Board, ResourceView};
-use crate::polkadot::record::{EPOCH_ANNOTATION, GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION};
-use crate::polkadot::{Grant, Polkadot, Step, Stretch, record};
+use crate::observed::Board;
+use crate::polkadot::Polkadot;
 
-use super::{Action, Code, Ground, Place, Plan, Unsettled, Wait, Write, plan, write};
+use super::overlay::{self, Overlays, announced};
+use super::{Action, Code, Ground, Place, Plan, Wait, Write, plan, write};
 
 /// The plan is made again at least this often, whatever the timers say.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -37,7 +38,7 @@ pub async fn run(
     (mut fleet, mut board, mut home): Inputs,
     reach: Reach,
     clock: Clock,
-    plans: watch::Sender<Arc<Plan>>,
+    (plans, announcing): Outputs,
     stop: CancellationToken,
 ) {
     let mut executor = Executor {
@@ -45,7 +46,7 @@ pub async fn run(
         clock: clock.clone(),
         refused_marks: BTreeMap::new(),
         told: BTreeMap::new(),
-        overlays: BTreeMap::new(),
+        overlays: Overlays::default(),
         writes: JoinSet::new(),
         stop: stop.clone(),
     };
@@ -55,20 +56,30 @@ pub async fn run(
         let now = clock.now();
         let current = known.control.applied_to(&current);
         let raw = Arc::clone(&seen);
-        let seen = executor.overlay(&home::record::remembered(&seen, &current, &known.records));
-        let made = plan(&current, &seen, &executor.ground(&current, &seen, &known), now);
+        let seen = home::record::remembered(&seen, &current, &known.records);
+        let seen = executor.overlays.applied_to(&seen, Instant::now());
+        let ground = Ground {
+            unmarkable: executor.unmarkable(&seen),
+            ..overlay::ground(&current, &known, &executor.overlays, clock.has_jumped())
+        };
+        let made = plan(&current, &seen, &ground, now);
         // The records may be of a Board that is older than this one; then a newer one is on its way. A mark restarts
         // nothing, and needs none.
         let written_down = |action: &&Action| {
             let (cluster, record) = (&action.place.0, known.records.get(&action.place.0));
             let both = raw.clusters.get(cluster).zip(record);
+            let is_announced =
+                |record: &Record| announced(action).is_none_or(|one| record.has_announced(&one));
             matches!(action.write, Write::Epoch(_))
-                || both.is_some_and(|(view, known)| known.record.agrees_with(view))
+                || both.is_some_and(|(view, known)| {
+                    known.record.agrees_with(view) && is_announced(&known.record)
+                })
         };
         for action in made.actions.iter().filter(written_down) {
             executor.start(action);
         }
-        announce(&plans.borrow(), &made);
+        executor.announce(&made, &announcing);
+        tell_progress(&plans.borrow(), &made);
         executor.tell_waits(&made);
         let longest = if executor.overlays.is_empty() { LONGEST_SLEEP } else { AFTER_REFUSAL };
         let wake = made.wake;
@@ -96,6 +107,10 @@ pub async fn run(
 /// What the plan is made from: the fleet, what is seen of it, and what home says.
 pub type Inputs = (watch::Receiver<Arc<Fleet>>, watch::Receiver<Arc<Board>>, watch::Receiver<Arc<HomeView>>);
 
+/// Every plan, and the steps in it: home knows of a step before it is taken, so that a daemon that starts while the step's
+/// cluster is away counts it.
+pub type Outputs = (watch::Sender<Arc<Plan>>, watch::Sender<Arc<Announcements>>);
+
 /// The way to the clusters, as long as we lead.
 #[derive(Clone)]
 pub struct Reach {
@@ -112,36 +127,6 @@ impl Reach {
     }
 }
 
-/// What stands in for a resource's view until the watch has caught up.
-struct Overlay {
-    /// The version that the write was made on: any other version in the view is a later one.
-    from: String,
-    /// Whether it sets another version.
-    sets_version: bool,
-    /// What became of it.
-    answer: Answer,
-}
-
-/// What became of a write.
-enum Answer {
-    /// Not known yet.
-    Open,
-    /// It was made.
-    Written(Box<Written>),
-    /// It was refused, because the view was old; a newer one is on its way, or this moment passes.
-    Refused(tokio::time::Instant),
-}
-
-/// The parts of a resource that our writes change.
-struct Written {
-    resource_version: String,
-    client_version: Option<String>,
-    step: Option<Step>,
-    grant: Option<Grant>,
-    healthy: Option<Stretch>,
-    epoch: i64,
-}
-
 struct Executor {
     reach: Reach,
     clock: Clock,
@@ -149,43 +134,14 @@ struct Executor {
     refused_marks: BTreeMap<Place, (String, u32)>,
     /// Resources whose reason to wait needs a person, and was told.
     told: BTreeMap<Place, Code>,
-    overlays: BTreeMap<Place, Overlay>,
+    overlays: Overlays,
     writes: JoinSet<Option<(Action, Option<Polkadot>)>>,
     stop: CancellationToken,
 }
 
 impl Executor {
-    /// The Board with the answers of our own writes in it.
-    fn overlay(&mut self, seen: &Board) -> Board {
-        let mut board = seen.clone();
-        self.overlays.retain(|(cluster, id), overlay| {
-            let view = board.clusters.get_mut(cluster);
-            let Some(view) = view.filter(|view| {
-                view.resources.get(id).is_some_and(|resource| resource.resource_version == overlay.from)
-            }) else {
-                // A write under way is remembered whatever the view says.
-                return matches!(overlay.answer, Answer::Open);
-            };
-            if let Answer::Refused(until) = &overlay.answer {
-                return tokio::time::Instant::now() < *until;
-            }
-            if let Answer::Written(written) = &overlay.answer {
-                Arc::make_mut(view)
-                    .resources
-                    .entry(id.clone())
-                    .and_modify(|resource| written.stand_in(resource));
-            }
-            true
-        });
-        board
-    }
-
-    /// What the plan has to respect.
-    fn ground(&self, fleet: &Fleet, board: &Board, home: &HomeView) -> Ground {
-        let unrecorded = fleet.clusters.iter().map(|cluster| &cluster.name);
-        let unrecorded = unrecorded.filter(|name| !home.recorded.contains(name)).cloned().collect();
-        let jumped = || self.clock.has_jumped().then_some(NoSteps::ClockJumped);
-        let no_steps = home.no_steps.clone().or_else(jumped).map(|why| (code(&why), why.to_string()));
+    /// Resources that refused to be marked too often, as long as they are what they were then.
+    fn unmarkable(&self, board: &Board) -> BTreeSet<Place> {
         let version = |(cluster, id): &Place| {
             let resource = board.clusters.get(cluster)?.resources.get(id)?;
             Some(resource.resource_version.as_str())
@@ -193,26 +149,24 @@ impl Executor {
         let refused = self.refused_marks.iter().filter(|(place, (refused, times))| {
             *times >= MARK_TRIES && version(place) == Some(refused.as_str())
         });
-        let unmarkable = refused.map(|(place, _)| place.clone()).collect();
-        // Also what was written and is not in the view yet: the templates in it are those of the version before.
-        let sets = |overlay: &Overlay| overlay.sets_version && !matches!(overlay.answer, Answer::Refused(_));
-        let to_be_set = self.overlays.iter().filter(|(_, overlay)| sets(overlay));
-        let to_be_set = to_be_set.map(|(place, _)| place.clone()).collect();
-        Ground { unsettled: self.unsettled(), to_be_set, no_steps, unrecorded, unmarkable, epoch: home.epoch }
+        refused.map(|(place, _)| place.clone()).collect()
     }
 
-    fn unsettled(&self) -> Unsettled {
-        let open = self.overlays.iter().filter(|(_, overlay)| !matches!(overlay.answer, Answer::Written(_)));
-        open.map(|(place, _)| place.clone()).collect()
+    /// Steps that are wanted now, and those that are on their way.
+    fn announce(&self, made: &Plan, announcing: &watch::Sender<Arc<Announcements>>) {
+        announcing.send_if_modified(|known| {
+            let all = self.overlays.to_announce(made, known);
+            let is_news = **known != all;
+            *known = Arc::new(all);
+            is_news
+        });
     }
 
     fn start(&mut self, action: &Action) {
         if self.reach.client(&action.place.0).is_none() {
             return;
         }
-        let sets_version = matches!(action.write, Write::Step(_) | Write::Rollback(_));
-        let overlay = Overlay { from: action.resource_version.clone(), sets_version, answer: Answer::Open };
-        self.overlays.insert(action.place.clone(), overlay);
+        self.overlays.begin(action);
         let action = action.clone();
         let (reach, clock, stop) = (self.reach.clone(), self.clock.clone(), self.stop.clone());
         self.writes.spawn(async move {
@@ -268,55 +222,12 @@ impl Executor {
     fn finish(&mut self, written: Option<(Action, Option<Polkadot>)>) {
         let Some((action, answer)) = written else { return };
         self.note_mark(&action, answer.is_some());
-        if let Some(overlay) = self.overlays.get_mut(&action.place) {
-            overlay.answer = match answer {
-                Some(polkadot) => Answer::Written(Box::new(Written::of(&polkadot))),
-                None => Answer::Refused(tokio::time::Instant::now() + AFTER_REFUSAL),
-            };
-        }
-    }
-}
-
-impl Written {
-    fn of(polkadot: &Polkadot) -> Self {
-        Self {
-            resource_version: polkadot.resource_version().unwrap_or_default(),
-            client_version: polkadot.spec.client_version.clone(),
-            step: record::read(polkadot.annotations(), STEP_ANNOTATION),
-            grant: record::read(polkadot.annotations(), GRANT_ANNOTATION),
-            healthy: record::read(polkadot.annotations(), HEALTH_ANNOTATION),
-            epoch: record::read(polkadot.annotations(), EPOCH_ANNOTATION).unwrap_or(0),
-        }
-    }
-
-    /// Puts the write into a view that is older than it. The pods in it are those of before: whoever asks whether
-    /// they run the new version is told no.
-    fn stand_in(&self, view: &mut Arc<ResourceView>) {
-        let view = Arc::make_mut(view);
-        view.resource_version.clone_from(&self.resource_version);
-        view.client_version.clone_from(&self.client_version);
-        if view.step != self.step {
-            // Those were of an earlier attempt.
-            view.prepulls.clear();
-        }
-        view.step.clone_from(&self.step);
-        view.grant.clone_from(&self.grant);
-        view.healthy.clone_from(&self.healthy);
-        view.epoch = self.epoch;
-    }
-}
-
-fn code(why: &NoSteps) -> Code {
-    match why {
-        NoSteps::Unseen(_) => Code::HomeUnreachable,
-        NoSteps::Standby(_) => Code::Standby,
-        NoSteps::TakingOver => Code::TakingOver,
-        NoSteps::ClockSkew(_) | NoSteps::ClockUnknown(_) | NoSteps::ClockJumped => Code::ClockSkew,
+        self.overlays.finish(&action.place, answer.as_ref(), Instant::now() + AFTER_REFUSAL);
     }
 }
 
 /// One line per change of an upgrade's progress.
-fn announce(before: &Plan, now: &Plan) {
+fn tell_progress(before: &Plan, now: &Plan) {
     for progress in &now.progress {
         let known = before.progress.iter().find(|known| known.upgrade == progress.upgrade);
         if known == Some(progress) {

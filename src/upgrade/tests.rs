@@ -5,6 +5,7 @@ mod counting;
 mod deadlines;
 mod health;
 mod model;
+mod overlay;
 mod prepull;
 mod properties;
 mod rollback;

@@ -93,11 +93,15 @@ impl Member {
         let view =
             ClusterView { state: ClusterState::Ready, seen: true, resources, health: Healths::default() };
         let before = self.record.as_ref().map_or(0, |record| record.history.len());
-        let text = serde_json::to_string(&Record::of(&view, self.record.as_ref(), at(second))).unwrap();
+        let text = serde_json::to_string(&Record::of(&view, self.record.as_ref(), &[], at(second))).unwrap();
         let record: Record = serde_json::from_str(&text).unwrap();
         assert!(record.agrees_with(&view));
         let told = record.history[before..].to_vec();
-        assert_eq!(Record::of(&view, Some(&record), at(second + 1)).history, record.history, "told once");
+        assert_eq!(
+            Record::of(&view, Some(&record), &[], at(second + 1)).history,
+            record.history,
+            "told once"
+        );
         self.record = Some(record);
         told
     }
@@ -218,7 +222,7 @@ fn the_newest_entries_are_kept_and_stay_far_below_what_a_configmap_holds() {
         (step.upgrade, step.approver) = (hostile.clone(), Some(hostile.clone()));
         let view = [one];
         let history = continued(member.record.as_ref(), &view, at(100 * second));
-        member.record = Some(Record { seen: at(0), resources: view.into(), history });
+        member.record = Some(Record { seen: at(0), resources: view.into(), announced: vec![], history });
     }
     let history = &member.record.unwrap().history;
     let text = serde_json::to_string(history).unwrap();
@@ -250,7 +254,8 @@ fn a_history_makes_room_for_many_resources() {
         (0..count).map(|number| resource(&format!("r{number}"), "v1")).collect()
     };
     let written = |count: usize| {
-        let mut record = Record { seen: at(0), resources: resources(count), history: history.clone() };
+        let mut record =
+            Record { seen: at(0), resources: resources(count), announced: vec![], history: history.clone() };
         let text = record.written().unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
         (text.len(), record)

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use super::model::{Model, NEW, Shape};
-use crate::fleet::{ClusterName, Unreachable};
+use crate::fleet::{ClusterName, Count, Unreachable};
 use crate::home::record::{Record, Remembered, remembered};
-use crate::observed::{ClusterState, ResourceView, Stuck, Tried};
+use crate::observed::{Board, ClusterState, ResourceView, Stuck, Tried};
 use crate::polkadot::{Kind, ResourceId};
+use crate::upgrade::overlay::announced;
 use crate::upgrade::{self, Action, Code, Ground, Plan, Write};
 
 /// Two clusters with a validator each, all at the old version.
 fn two_clusters() -> Model {
     let kinds = || vec![Kind::Validator];
     let clusters = vec![(0, kinds()), (0, kinds())];
-    Model::new(&Shape { clusters, width: 2, nodes: 1, delays: vec![5], broken: None })
+    Model::new(&Shape { width: 2, delays: vec![5], ..Shape::of(clusters) })
 }
 
 #[test]
@@ -72,7 +75,7 @@ fn who_does_not_lead_writes_nothing_and_says_why() {
 /// What a daemon that starts while a member is down makes of what its predecessor wrote down of it.
 fn after_a_restart(model: &Model, gone: &ClusterName) -> Plan {
     let view = &model.board.clusters[gone];
-    let record = Arc::new(Record::of(view, None, model.now));
+    let record = Arc::new(Record::of(view, None, &[], model.now));
     assert!(record.agrees_with(view), "it is written down once");
     let known = [(gone.clone(), Remembered { version: "1".into(), record })].into();
     let mut board = model.board.clone();
@@ -126,9 +129,64 @@ fn a_change_of_words_alone_is_not_written_down_again() {
         move |view: &mut ResourceView| view.roles[0].nodes[0].stuck = stuck
     };
     model.edit(&name, &id, pulls("ErrImagePull", "not found"));
-    let record = Record::of(&model.board.clusters[&name], None, model.now);
+    let record = Record::of(&model.board.clusters[&name], None, &[], model.now);
     model.edit(&name, &id, pulls("ImagePullBackOff", "back-off 20s"));
     assert!(record.agrees_with(&model.board.clusters[&name]));
     model.edit(&name, &id, |view| view.roles[0].nodes[0].stuck = None);
     assert!(!record.agrees_with(&model.board.clusters[&name]));
+}
+
+#[test]
+fn i02_a_step_that_was_announced_counts_as_taken_by_who_starts_while_its_cluster_is_away() {
+    let mut model = two_clusters();
+    model.fleet.home = ClusterName::from("c1");
+    model.fleet.upgrades[0].stages[0].max_concurrent = Count::Number(1);
+    model.fleet.validators.max_unavailable = 5;
+    let plan = upgrade::plan(&model.fleet, &model.board, &Ground::default(), model.now);
+    let [step] = &plan.actions[..] else { panic!("{:?}", plan.actions) };
+    let wanted = [announced(step).unwrap()];
+    let away = step.place.0.clone();
+    assert_eq!(away, ClusterName::from("c0"));
+    // The step is under way, home remembers its cluster as it was before, and nobody has seen what came of it.
+    let view = &model.board.clusters[&away];
+    let known = |wanted: &[_]| {
+        let record = Arc::new(Record::of(view, None, wanted, model.now));
+        assert!(record.agrees_with(view));
+        [(away.clone(), Remembered { version: "1".into(), record })].into()
+    };
+    let mut board = model.board.clone();
+    let gone = Arc::make_mut(board.clusters.get_mut(&away).unwrap());
+    (gone.state, gone.seen) = (ClusterState::Unreachable("refused".into()), false);
+    gone.resources.clear();
+    let plan_of = |board: &Board| upgrade::plan(&model.fleet, board, &Ground::default(), model.now);
+    let after = plan_of(&remembered(&board, &model.fleet, &known(&[])));
+    assert_eq!(after.actions.len(), 1, "without it the other one would begin: {:?}", after.waits);
+    let after = plan_of(&remembered(&board, &model.fleet, &known(&wanted)));
+    assert_eq!((after.actions, after.waits[0].code), (vec![], Code::Width));
+}
+
+#[test]
+fn an_announcement_is_kept_until_the_step_is_seen_or_was_not_wanted_for_a_while() {
+    let mut model = two_clusters();
+    let plan = upgrade::plan(&model.fleet, &model.board, &Ground::default(), model.now);
+    let place = plan.actions[0].place.clone();
+    let wanted = [announced(&plan.actions[0]).unwrap()];
+    let (now, name) = (model.now, ClusterName::from("c0"));
+    let later = |seconds| now + SignedDuration::from_secs(seconds);
+    let view = model.board.clusters[&name].clone();
+    let record = Record::of(&view, None, &wanted, now);
+    assert!(record.has_announced(&wanted[0]) && record.announces(&view, &wanted, later(600)));
+    // Wanted no more, as by a daemon that has just taken over: the step may still be on its way.
+    assert!(record.announces(&view, &[], later(60)));
+    assert!(Record::of(&view, Some(&record), &[], later(60)).has_announced(&wanted[0]));
+    assert!(!record.announces(&view, &[], later(180)));
+    assert!(!Record::of(&view, Some(&record), &[], later(180)).has_announced(&wanted[0]));
+    // Seen.
+    model.act(&Plan { actions: vec![plan.actions[0].clone()], ..Plan::default() });
+    let view = model.board.clusters[&name].clone();
+    assert_eq!(Record::of(&view, Some(&record), &wanted, later(1)).announced, vec![]);
+    // Another resource of the same name knows nothing of it.
+    model.edit(&name, &place.1, |view| (view.uid, view.step) = ("another".into(), None));
+    let view = model.board.clusters[&name].clone();
+    assert_eq!(Record::of(&view, Some(&record), &wanted, later(1)).announced, vec![]);
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::world::{World, apply};
 use crate::fleet::ClusterName;
-use crate::home::record::{Record, Remembered, remembered};
+use crate::home::record::{Announced, Record, Remembered, remembered};
 use crate::observed::{Blocked, Board, ClusterState, ClusterView, Healths, NodeHealth};
 use crate::upgrade::gates::Gate;
+use crate::upgrade::overlay::announced;
 use crate::upgrade::plan::plan_with;
 use crate::upgrade::{Action, Ground, Place, Plan, Write};
 
@@ -43,6 +44,8 @@ pub(super) struct Daemon {
     unsettled: BTreeMap<Place, bool>,
     /// Those of them that may set another version.
     to_be_set: BTreeSet<Place>,
+    /// Steps of ours, as home was told of them.
+    announced: BTreeMap<Place, Announced>,
     air: Vec<Request>,
     /// How long writes take from now on, in ticks.
     pub(super) latency: u32,
@@ -111,11 +114,6 @@ impl Daemon {
         self.looks > 20
     }
 
-    /// Whether it has seen a cluster itself.
-    pub(super) fn has_seen(&self, name: &ClusterName) -> bool {
-        self.board.clusters.get(name).is_some_and(|view| view.seen)
-    }
-
     /// Whether a cluster is Ready, as far as it knows.
     pub(super) fn is_ready(&self, name: &ClusterName) -> bool {
         self.board.clusters.get(name).is_some_and(|view| view.state == ClusterState::Ready)
@@ -144,7 +142,8 @@ impl Daemon {
             }
             if home_is_up {
                 let known = home.records.get(name).map(|known| Arc::clone(&known.record));
-                let record = Arc::new(Record::of(view, known.as_deref(), world.shown()));
+                let wanted = self.announced_in(name);
+                let record = Arc::new(Record::of(view, known.as_deref(), &wanted, world.shown()));
                 home.records.insert(name.clone(), Remembered { version: String::new(), record });
             } else {
                 unrecorded.push(name.clone());
@@ -163,11 +162,33 @@ impl Daemon {
             ..Ground::default()
         };
         let board = remembered(&self.board, &world.fleet, &home.records);
-        plan_with(gates, &world.fleet, &board, &ground, world.shown())
+        let plan = plan_with(gates, &world.fleet, &board, &ground, world.shown());
+        for action in &plan.actions {
+            self.announce(action, world, home);
+        }
+        plan
+    }
+
+    /// Steps of ours in a cluster that are not seen yet.
+    fn announced_in(&self, name: &ClusterName) -> Vec<Announced> {
+        let ours = self.announced.iter().filter(|(place, _)| place.0 == *name);
+        ours.filter(|(place, _)| self.unsettled.contains_key(place)).map(|(_, one)| one.clone()).collect()
+    }
+
+    /// Home knows of a step before it is taken.
+    fn announce(&self, action: &Action, world: &World, home: &mut Home) {
+        let name = &action.place.0;
+        let (Some(step), Some(view)) = (announced(action), self.board.clusters.get(name)) else { return };
+        let wanted: Vec<_> = self.announced_in(name).into_iter().chain([step]).collect();
+        let known = home.records.get(name).map(|known| Arc::clone(&known.record));
+        let record = Arc::new(Record::of(view, known.as_deref(), &wanted, world.shown()));
+        home.records.insert(name.clone(), Remembered { version: String::new(), record });
     }
 
     /// Sends one write.
     pub(super) fn send(&mut self, action: &Action) {
+        self.announced.remove(&action.place);
+        self.announced.extend(announced(action).map(|step| (action.place.clone(), step)));
         self.unsettled.insert(action.place.clone(), false);
         if matches!(action.write, Write::Step(_) | Write::Rollback(_)) {
             self.to_be_set.insert(action.place.clone());

@@ -252,11 +252,8 @@ impl Look<'_> {
     }
 
     fn is_flying(&self, cluster: &Cluster, upgrade: &Upgrade) -> bool {
-        // A step whose cluster went away before anybody saw it made is not in home's record: the next daemon cannot know
-        // of it, and must not hold up the stage for every cluster that is away.
         !cluster.paused
             && !cluster.lost
-            && self.daemon.has_seen(&cluster.name)
             && cluster.name != self.cluster.name
             && self.owned(upgrade, &cluster.name).any(|(place, view)| {
                 view.held.is_none() && has_step(view, upgrade) && self.is_moving(place, view)
