@@ -15,7 +15,7 @@ use super::stage::{FIRST, Stage, version};
 impl Stage {
     /// One event; what it was.
     pub(super) async fn happen(&mut self, random: &mut StdRng) -> String {
-        match random.random_range(0..17) {
+        match random.random_range(0..18) {
             0 | 1 => self.kill_one(random),
             2 => self.stand_by(),
             3 | 4 => self.break_api(random),
@@ -28,6 +28,7 @@ impl Stage {
             11 => self.set_back(random).await,
             12 | 13 => self.slow_down(random),
             14 => self.pause_cluster(random),
+            15 => self.lose_cluster(random),
             _ => self.edit_upgrade(random),
         }
     }
@@ -61,14 +62,15 @@ impl Stage {
         ];
         let (fault, cluster) =
             (faults.choose(random).unwrap(), self.simulated.clusters.choose(random).unwrap());
-        self.ledger.fares(cluster.name(), true);
+        self.ledger.fares.api(cluster.name(), true);
         cluster.set_faults(|faults| faults.api = fault.clone());
         format!("{}: {fault:?}", cluster.name())
     }
 
     fn mend_apis(&mut self) -> String {
         for cluster in &self.simulated.clusters {
-            self.ledger.fares(cluster.name(), false);
+            self.ledger.fares.api(cluster.name(), false);
+            self.ledger.fares.is_deaf(cluster.name(), false);
             cluster.set_faults(|faults| (faults.api, faults.pods_unreachable) = (ApiFault::None, false));
         }
         "all API servers are well".into()
@@ -76,7 +78,10 @@ impl Stage {
 
     fn deafen(&mut self, random: &mut StdRng) -> String {
         let cluster = self.simulated.clusters.choose(random).unwrap();
-        cluster.set_faults(|faults| faults.pods_unreachable = !faults.pods_unreachable);
+        cluster.set_faults(|faults| {
+            faults.pods_unreachable = !faults.pods_unreachable;
+            self.ledger.fares.is_deaf(cluster.name(), faults.pods_unreachable);
+        });
         format!("{}: the way to its pods changes", cluster.name())
     }
 
@@ -91,6 +96,7 @@ impl Stage {
         let (fault, cluster) =
             (*faults.choose(random).unwrap(), self.simulated.clusters.choose(random).unwrap());
         let tag = self.fleets.borrow().upgrades[0].client_version.clone();
+        self.ledger.fares.stalls_finality(cluster.name(), &tag, fault == VersionFault::StallsFinality);
         cluster.set_faults(|faults| {
             faults.versions.insert(tag, fault);
         });
@@ -103,6 +109,7 @@ impl Stage {
             if stalls { chain.stall(now) } else { chain.resume(now) }
         };
         self.simulated.chains.with("polkadot", now, change);
+        self.ledger.fares.chain_stands(stalls);
         format!("the chain stalls: {stalls}")
     }
 
@@ -156,10 +163,29 @@ impl Stage {
         what
     }
 
+    /// Not home: without it nothing goes on, lost or not.
+    fn lose_cluster(&mut self, random: &mut StdRng) -> String {
+        let mut fleet = Fleet::clone(&self.fleets.borrow());
+        let index = random.random_range(1..fleet.clusters.len());
+        let cluster = &mut fleet.clusters[index];
+        cluster.lost = !cluster.lost;
+        let what = format!("{} lost: {}", cluster.name, cluster.lost);
+        if cluster.lost && random.random_bool(0.7) {
+            self.ledger.fares.api(&cluster.name.0, true);
+            self.simulated.clusters[index].set_faults(|faults| faults.api = ApiFault::Unreachable);
+        }
+        self.follow(fleet);
+        what
+    }
+
     fn edit_upgrade(&mut self, random: &mut StdRng) -> String {
         let mut fleet = Fleet::clone(&self.fleets.borrow());
         let upgrade = &mut fleet.upgrades[0];
-        let what = match random.random_range(0..5) {
+        let what = match random.random_range(0..6) {
+            5 => {
+                upgrade.allow_ephemeral = !upgrade.allow_ephemeral;
+                format!("it may take keystores that are on no volume: {}", upgrade.allow_ephemeral)
+            }
             0 => {
                 upgrade.paused = !upgrade.paused;
                 format!("the upgrade is paused: {}", upgrade.paused)

@@ -1,16 +1,14 @@
 //! Invariants of the design (section 5), checked when a planner's write has been made, against what is true in the
 //! clusters at that moment: pods, specs and annotations, read past every fault. Nothing here asks the planner's parts.
 //!
-//! I1 to I7, I9, I11 and I12 are checked, as far as they can be from outside; I10 in that daemons are killed, I13 by the end of
-//! every play. Not here, but in the planner's own simulator: the health of the chain, lost clusters,
-//! clusters that join and leave (I8), I14 and I15.
+//! All but I8 (clusters that join and leave are in the planner's own simulator) are checked, as far as they can be from
+//! outside; I10 in that daemons are killed, I13 by the end of every play.
 //!
 //! What a daemon could not know is not held against it: pods that others deleted or that fail of themselves, and edits
 //! of the fleet file in the last seconds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::core::SelectorExt as _;
@@ -23,20 +21,16 @@ use polkafleet::version::{ClientVersion, Order};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::fares::{Fares, OVERTAKEN, SEEN};
 use super::truth::{Truth, is_hopeless, is_ready, is_stuck, truth, version_of};
-
-/// For so long a decision may be under way that an edit has overtaken.
-const OVERTAKEN: Duration = Duration::from_secs(45);
-/// What has lasted for so long in fleet time was seen, also by a daemon that began meanwhile.
-const SEEN: SignedDuration = SignedDuration::from_mins(10);
 
 /// What the planners wrote, and what was wrong with it.
 pub(super) struct Ledger {
     clusters: Vec<Cluster>,
     clock: Clock,
     known: Mutex<Known>,
-    /// API servers that are ill; or that were, and when that ended.
-    ill: Mutex<BTreeMap<String, Option<Instant>>>,
+    /// How the clusters and nodes fare.
+    pub(super) fares: Fares,
 }
 
 #[derive(Default)]
@@ -52,7 +46,7 @@ struct Known {
 impl Ledger {
     pub(super) fn new(clusters: Vec<Cluster>, clock: Clock, fleet: &Fleet) -> Self {
         let known = Known { fleets: vec![(Instant::now(), fleet.clone())], ..Known::default() };
-        Self { clusters, clock, known: Mutex::new(known), ill: Mutex::default() }
+        Self { clusters, fares: Fares::new(clock.clone()), clock, known: Mutex::new(known) }
     }
 
     pub(super) fn follow(&self, fleet: &Fleet) {
@@ -66,22 +60,6 @@ impl Ledger {
             known.given.clear();
         }
         known.fleets.push((Instant::now(), fleet.clone()));
-    }
-
-    /// From now on a cluster's API server is ill, or well again.
-    pub(super) fn fares(&self, cluster: &str, is_ill: bool) {
-        let mut ill = self.ill.lock().unwrap();
-        if is_ill {
-            ill.insert(cluster.to_owned(), None);
-        } else if let Some(until @ None) = ill.get_mut(cluster) {
-            *until = Some(Instant::now());
-        }
-    }
-
-    /// Whether a daemon may be unable to see it as it is.
-    fn is_ill(&self, cluster: &str) -> bool {
-        let ill = self.ill.lock().unwrap().get(cluster).copied();
-        ill.is_some_and(|until| until.is_none_or(|until| until.elapsed() < OVERTAKEN))
     }
 
     pub(super) fn broken(&self) -> Vec<String> {
@@ -119,6 +97,7 @@ impl Ledger {
                 }
                 wrong
             }
+            (Some(step), _) => known.holding(|fleet| Self::taken_back(fleet, step, own)),
             (_, Some(grant)) => known.holding(|fleet| self.grant(fleet, grant, own, &all)),
             _ => vec![],
         };
@@ -130,6 +109,15 @@ impl Ledger {
             );
             known.broken.push(words);
         }
+    }
+
+    fn taken_back(fleet: &Fleet, step: &Value, own: &Truth) -> Vec<&'static str> {
+        let mut wrong = Self::open(fleet, own);
+        let target = step["target"].as_str().unwrap();
+        if own.pods.iter().any(|pod| version_of(pod) == target) {
+            wrong.push("I14: a version was taken back that a pod was restarted for");
+        }
+        wrong
     }
 
     fn step(&self, fleet: &Fleet, step: &Value, own: &Truth, all: &[Truth]) -> Vec<&'static str> {
@@ -149,13 +137,19 @@ impl Ledger {
             !rules.approval_required || rules.approved_version.as_deref() == Some(target),
             "I11: a step without approval",
         );
+        expect(upgrade.allow_ephemeral || !own.is_ephemeral(), "I15: a step that loses a keystore");
+        expect(!self.fares.stands_still(&own.cluster), "a step while the chain stands still");
         let newer = |running: &str| order(target, running) == Order::Newer || running == target;
         expect(
             own.pods.iter().map(version_of).all(|running| newer(&running)),
             "I7: a step to an older version",
         );
+        let is_lost = |one: &Truth| {
+            let of_fleet = fleet.cluster(&one.cluster.as_str().into());
+            of_fleet.is_none_or(|cluster| cluster.lost)
+        };
         let tolerated = upgrade.max_failures.of(all.len());
-        let failed = all.iter().filter(|one| self.has_failed(upgrade, one)).count();
+        let failed = all.iter().filter(|one| !is_lost(one) && self.has_failed(upgrade, one)).count();
         expect(failed <= tolerated, "I6: a step after too many failures");
         let others = || all.iter().filter(|one| (&one.cluster, &one.name) != (&own.cluster, &own.name));
         let in_cluster =
@@ -172,12 +166,17 @@ impl Ledger {
                 before.iter().all(|one| self.is_excused(fleet, upgrade, one) || one.is_at(target)),
                 "I1: a step before its stage's turn",
             );
+            let is_sick =
+                |one: &&Truth| !self.is_excused(fleet, upgrade, one) && self.fares.is_seen_sick(one, target);
+            expect(!before.iter().copied().any(|one| is_sick(&one)), "I1: a step past a sick node");
             let mut flying: BTreeSet<&str> = BTreeSet::new();
             for one in others().filter(|one| {
                 one.cluster != own.cluster && stage_of(fleet, upgrade, &one.cluster) == Some(stage)
             }) {
                 let of_fleet = fleet.cluster(&one.cluster.as_str().into());
-                if of_fleet.is_some_and(|cluster| !cluster.paused) && self.is_moving(upgrade, one) {
+                if of_fleet.is_some_and(|cluster| !cluster.paused && !cluster.lost)
+                    && self.is_moving(upgrade, one)
+                {
                     flying.insert(&one.cluster);
                 }
             }
@@ -185,7 +184,8 @@ impl Ledger {
             expect(flying.len() < (width as usize).max(1), "I2: too many clusters in flight");
         }
         if own.validator().is_some_and(is_ready) {
-            let moving = others().filter(|one| one.validator().is_some() && self.is_moving(upgrade, one));
+            let moving = others()
+                .filter(|one| one.validator().is_some() && !is_lost(one) && self.is_moving(upgrade, one));
             let budget = fleet.validators.max_unavailable as usize;
             expect(moving.count() < budget, "I4: too many validators down by a step");
         }
@@ -208,9 +208,17 @@ impl Ledger {
         if was_well && unready && grant["mends"] != true {
             wrong.push("I3: a second pod of a resource before the first is Ready");
         }
+        if self.fares.stands_still(&own.cluster) {
+            wrong.push("a restart while the chain stands still");
+        }
         if role == "validator" && was_well {
+            let is_lost = |one: &&Truth| {
+                let of_fleet = fleet.cluster(&one.cluster.as_str().into());
+                of_fleet.is_none_or(|cluster| cluster.lost)
+            };
             let rolled = all
                 .iter()
+                .filter(|one| !is_lost(one))
                 .filter(|one| (&one.cluster, &one.name) != (&own.cluster, &own.name))
                 .filter(|one| {
                     let granted = one.grant();
@@ -238,6 +246,7 @@ impl Ledger {
         let mut wrong = vec![];
         match fleet.cluster(&own.cluster.as_str().into()) {
             None => wrong.push("I8: a write to a cluster that has left"),
+            Some(cluster) if cluster.lost => wrong.push("I5: a write to a lost cluster"),
             Some(cluster) if cluster.paused => wrong.push("I5: a write to a paused cluster"),
             Some(_) => {}
         }
@@ -272,7 +281,7 @@ impl Ledger {
             && one.object["spec"]["clientVersion"] == step["target"]
             && one.object["spec"]["hold"].is_null()
             && self.clock.now() >= at + again
-            && !self.is_ill(&one.cluster)
+            && !self.fares.is_ill(&one.cluster)
             && one.pods.iter().any(|pod| {
                 version_of(pod) == upgrade.client_version && is_hopeless(pod, self.clock.now() - SEEN)
             })
@@ -286,7 +295,7 @@ impl Ledger {
     /// What does not hold later stages, as far as can be said from outside.
     fn is_excused(&self, fleet: &Fleet, upgrade: &Upgrade, one: &Truth) -> bool {
         let out = fleet.cluster(&one.cluster.as_str().into()).is_none_or(|cluster| {
-            let may_skip = upgrade.unreachable == Unreachable::Skip && self.is_ill(&one.cluster);
+            let may_skip = upgrade.unreachable == Unreachable::Skip && self.fares.is_ill(&one.cluster);
             cluster.paused || cluster.lost || may_skip
         });
         let stepped = one.step(&upgrade.client_version);
@@ -302,6 +311,7 @@ impl Ledger {
         out || failed
             || set_back
             || ahead
+            || (one.is_ephemeral() && !upgrade.allow_ephemeral)
             || !one.object["spec"]["hold"].is_null()
             || one.pods.iter().any(is_stuck)
     }

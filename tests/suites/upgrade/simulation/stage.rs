@@ -172,8 +172,10 @@ impl Stage {
     pub(super) async fn ends(&mut self) -> Vec<String> {
         let now = self.clock.now();
         self.simulated.chains.with("polkadot", now, |chain| chain.resume(now));
+        self.ledger.fares.chain_stands(false);
         for cluster in &self.simulated.clusters {
-            self.ledger.fares(cluster.name(), false);
+            self.ledger.fares.api(cluster.name(), false);
+            self.ledger.fares.is_deaf(cluster.name(), false);
             cluster.set_faults(|faults| *faults = polkafleet::sandbox::faults::Faults::default());
         }
         for running in &self.daemons {
@@ -189,6 +191,7 @@ impl Stage {
         }
         for upgrade in &mut fleet.upgrades {
             (upgrade.paused, upgrade.max_failures) = (false, Count::Percent(100));
+            upgrade.allow_ephemeral = true;
             // What somebody set back to before what it runs needs a version beyond both.
             upgrade.client_version = version(FIRST + 50);
             for stage in &mut upgrade.stages {
@@ -301,6 +304,10 @@ fn resource(name: &str, random: &mut StdRng) -> Polkadot {
     }
     if kind != "Sentry" {
         spec["validator"] = json!({"clientName": "validator", "dataPersistenceSupport": storage});
+        if random.random_bool(0.15) {
+            // Its session keys are gone with its pod.
+            spec["validator"]["dataPersistenceSupport"] = json!({"enabled": false});
+        }
     }
     serde_json::from_value(json!({
         "apiVersion": "polkadot.swisscomblockchain.com/v1alpha1", "kind": "Polkadot",

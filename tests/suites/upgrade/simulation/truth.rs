@@ -63,6 +63,12 @@ impl Truth {
         self.pods.iter().find(is_it)
     }
 
+    /// Whether it has a validator whose session keys are on no volume.
+    pub(super) fn is_ephemeral(&self) -> bool {
+        let validator = &self.object["spec"]["validator"];
+        !validator.is_null() && validator["dataPersistenceSupport"]["enabled"] != true
+    }
+
     /// Whether every pod runs that version and is Ready.
     pub(super) fn is_at(&self, target: &str) -> bool {
         self.object["spec"]["clientVersion"] == target
@@ -106,11 +112,15 @@ pub(super) fn is_ready(pod: &Value) -> bool {
         && conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }
 
+pub(super) fn made(pod: &Value) -> Timestamp {
+    pod["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap()
+}
+
 /// Whether it was made before that moment, and its kubelet cannot start it.
 pub(super) fn is_hopeless(pod: &Value, since: Timestamp) -> bool {
-    let made: Timestamp = pod["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
     let reason = pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_str();
-    made < since && reason.is_some_and(|reason| ["ImagePullBackOff", "CrashLoopBackOff"].contains(&reason))
+    made(pod) < since
+        && reason.is_some_and(|reason| ["ImagePullBackOff", "CrashLoopBackOff"].contains(&reason))
 }
 
 pub(super) fn is_stuck(pod: &Value) -> bool {
