@@ -63,20 +63,19 @@ async fn what_has_begun_is_finished_and_leases_are_let_go_at_a_signal(place: Pla
 async fn one_cluster_needs_no_file_only_a_context() {
     let world = World::new(Place::Sandbox, 1).await;
     let log = world.folder.path().join("single.log");
-    let mut daemon = command()
-        .args(["run", "--context", "cluster-1"])
-        .env("KUBECONFIG", world.folder.path().join("kubeconfig"))
-        .stderr(std::fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
+    let mut without_file = command();
+    without_file.args(["run", "--context", "cluster-1"]);
+    without_file.env("KUBECONFIG", world.folder.path().join("kubeconfig"));
+    let mut daemon = Daemon::spawned(&mut without_file, log);
     world.members[0].create(&sample(VERSION, 0x62)).await;
     eventually("its nodes run", PATIENCE, async || (world.members[0].pods().await.len() == 2).then_some(()))
         .await;
-    let said = std::fs::read_to_string(&log).unwrap();
+    let said = daemon.said();
     assert!(said.contains("Made the namespace of the Leases"), "{said}");
-    let pid = daemon.id().to_string();
+    let Daemon::Process { child, .. } = &mut daemon else { panic!() };
+    let pid = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(daemon.wait().unwrap().success());
+    assert!(child.wait().unwrap().success());
 }
 
 /// In the sandbox, where a cluster is the test's alone.

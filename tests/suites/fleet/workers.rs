@@ -131,7 +131,7 @@ async fn a_changed_kubeconfig_is_tried_and_taken_into_use_without_a_new_watch_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clusters_that_hang_at_the_start_take_nobodys_place() {
-    let names: Vec<String> = (0..60).map(|number| format!("cluster-{number}")).collect();
+    let names: Vec<String> = (0..100).map(|number| format!("cluster-{number}")).collect();
     let fleet = Fleet::start(&names.iter().map(String::as_str).collect::<Vec<_>>(), &Clock::machine());
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = fleet.serve().await.unwrap();
@@ -160,12 +160,12 @@ async fn clusters_that_hang_at_the_start_take_nobodys_place() {
         })
         .await;
     };
-    ready(30).await;
-    // All the others return at once.
+    ready(50).await;
+    // Fifty others return at once.
     for cluster in &fleet.clusters {
         cluster.set_faults(|faults| faults.api = ApiFault::None);
     }
-    ready(60).await;
+    ready(100).await;
 }
 
 /// A way to simulated clusters that counts who takes it, and never tries again by itself.

@@ -55,15 +55,13 @@ impl Daemon {
     pub fn process(fleet: &Path) -> Self {
         // Two daemons on one file do not write into one log.
         let log = fleet.with_extension(format!("{:08x}.log", rand::random::<u32>()));
+        Self::spawned(command().args(["run", "--fleet"]).arg(fleet), log)
+    }
+
+    /// Starts it by a command of the test's own; what it says goes to `log`.
+    pub fn spawned(command: &mut Command, log: PathBuf) -> Self {
         let out = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = command()
-            .args(["run", "--fleet"])
-            .arg(fleet)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(out)
-            .spawn()
-            .unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out).spawn().unwrap();
         Self::Process { child, log }
     }
 
