@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -137,15 +137,32 @@ impl World {
         (world, daemon)
     }
 
-    /// A daemon on the first `count` clusters, when their resources have settled. Every cluster has one.
+    /// A daemon on the first `count` clusters, when their resources have settled and its planner has seen that: what begins
+    /// then begins with the first. Every cluster has one.
     pub async fn settles(&self, count: usize, version: &str) -> Daemon {
         self.write_fleet(count, &json!({}));
         self.fill(version).await;
         let daemon = self.daemon();
         for member in &self.members[..count] {
             member.settles_at(version).await;
+            self.remembers_settled(member, version).await;
         }
         daemon
+    }
+
+    /// Waits until home remembers a member's resource as settled: then the daemon has seen it so. Returns what it remembers, and
+    /// the identity of where that stands.
+    pub async fn remembers_settled(&self, member: &Member, version: &str) -> (String, String) {
+        let maps: Api<ConfigMap> = Api::namespaced(self.members[0].admin.clone(), &self.namespace);
+        eventually("home remembers a settled resource", PATIENCE, async || {
+            let map = maps.get_opt(&format!("fleet-record-{}", member.name)).await.unwrap()?;
+            let text = map.data?["json"].clone();
+            let record: Value = serde_json::from_str(&text).unwrap();
+            let resource = &record["resources"][0];
+            (resource["client_version"] == version && !resource["settled_since"].is_null())
+                .then_some((text, map.metadata.uid?))
+        })
+        .await
     }
 
     /// Gives every cluster a resource, with a key of its own.
