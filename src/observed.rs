@@ -40,6 +40,8 @@ pub struct ClusterView {
     pub state: ClusterState,
     /// Whether the cluster was ever listed whole since we started; if not, what it runs is unknown.
     pub seen: bool,
+    /// Whether that is only what home remembers of it: how its nodes fare, nobody has seen since we started.
+    pub remembered: bool,
     /// The Polkadot resources; the last ones seen where the cluster is not Ready.
     pub resources: BTreeMap<ResourceId, Arc<ResourceView>>,
     /// What its nodes said of late.

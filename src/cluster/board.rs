@@ -94,6 +94,7 @@ impl BoardWriter {
                 Arc::new(ClusterView {
                     state: ClusterState::Connecting,
                     seen: false,
+                    remembered: false,
                     resources: BTreeMap::new(),
                     health: Healths::default(),
                 })

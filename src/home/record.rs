@@ -183,13 +183,14 @@ pub fn remembered(board: &Board, fleet: &Fleet, records: &BTreeMap<ClusterName, 
             Arc::new(ClusterView {
                 state: ClusterState::Connecting,
                 seen: false,
+                remembered: false,
                 resources,
                 health: Healths::default(),
             })
         });
         if !view.seen {
             let view = Arc::make_mut(view);
-            view.seen = true;
+            (view.seen, view.remembered) = (true, true);
             let resources = known.record.resources.iter().map(|one| (one.id.clone(), Arc::new(one.clone())));
             view.resources = resources.collect();
             for announced in &known.record.announced {

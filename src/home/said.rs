@@ -115,6 +115,7 @@ mod tests {
             Arc::new(ClusterView {
                 state,
                 seen: true,
+                remembered: false,
                 resources: BTreeMap::new(),
                 health: Healths::default(),
             })

@@ -37,6 +37,8 @@ pub struct Chart {
     pub owned: bool,
     /// Whether its cluster is paused: nothing that is permitted there is done.
     pub paused: bool,
+    /// Whether its cluster is only remembered: how its nodes fare, nobody has seen since we started.
+    pub remembered: bool,
     /// Now.
     pub now: Timestamp,
     /// Verdicts, by pod, as they were asked for: each is a walk over a window, and many rules ask.
@@ -63,6 +65,7 @@ impl Chart {
             stale: probe.interval * ANSWERS_MISSED + probe.timeout,
             owned: owner.is_some(),
             paused: cluster.paused,
+            remembered: view.remembered,
             now,
             verdicts: Rc::default(),
         }

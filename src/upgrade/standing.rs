@@ -186,6 +186,14 @@ pub fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart,
         && nodes(resource).all(is_well)
 }
 
+/// Whether what is only remembered may be on its way, whatever it failed by: it may have waited for its turn, or have found
+/// its image since, and nobody can tell. So it has failed as far as that stops others, and holds its place as well.
+pub fn may_go_on(resource: &ResourceView, chart: &Chart) -> bool {
+    // Of a step that was announced, the template is still the one of before.
+    let is_behind = |node: &NodeView| node.version != resource.client_version;
+    chart.remembered && (resource.roll_pending() || nodes(resource).any(|(_, node)| is_behind(node)))
+}
+
 /// Past the deadline and not failed: its cluster was paused before the pod could restart, the chain stands still, a node that
 /// syncs is on its way, or nobody can ask.
 fn is_excused(resource: &ResourceView, chart: &Chart, chain: &Chain, deadline: Timestamp) -> bool {

@@ -20,7 +20,7 @@ use crate::polkadot::ResourceId;
 
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
-use super::standing::{Standing, counts_from, standing, waits_for_turn};
+use super::standing::{Standing, counts_from, may_go_on, standing, waits_for_turn};
 use super::{Ground, Place};
 
 use self::flight::is_elsewhere;
@@ -256,6 +256,6 @@ fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, cha
         && !healthy
         && counts_from(view, step, chart, chain).is_some_and(|from| {
             let late = from + owner.upgrade.progress_deadline <= chart.now;
-            !late || waits_for_turn(owner.upgrade, view, chart, chain)
+            !late || waits_for_turn(owner.upgrade, view, chart, chain) || may_go_on(view, chart)
         })
 }

@@ -90,8 +90,13 @@ impl Member {
     /// What is told then that was not told before.
     fn seen(&mut self, resources: &[ResourceView], second: i64) -> Vec<Entry> {
         let resources = resources.iter().map(|one| (one.id.clone(), Arc::new(one.clone()))).collect();
-        let view =
-            ClusterView { state: ClusterState::Ready, seen: true, resources, health: Healths::default() };
+        let view = ClusterView {
+            state: ClusterState::Ready,
+            seen: true,
+            remembered: false,
+            resources,
+            health: Healths::default(),
+        };
         let before = self.record.as_ref().map_or(0, |record| record.history.len());
         let text = serde_json::to_string(&Record::of(&view, self.record.as_ref(), &[], at(second))).unwrap();
         let record: Record = serde_json::from_str(&text).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::fleet::{Cluster, Upgrade};
-use crate::upgrade::standing::Standing;
+use crate::upgrade::standing::{Standing, may_go_on};
 use crate::upgrade::{Code, Place};
 
 use super::{Survey, Surveyed, is_stepped};
@@ -31,11 +31,12 @@ impl<'a> Survey<'a> {
             _ => false,
         });
         let through = self.owned(upgrade, cluster).all(|(resource, standing)| {
-            !resource.rolling
-                && matches!(
-                    standing,
-                    Standing::Healthy(_) | Standing::Failed(_) | Standing::Ahead | Standing::Out(..)
-                )
+            let is_through = match standing {
+                Standing::Healthy(_) | Standing::Ahead | Standing::Out(..) => true,
+                Standing::Failed(_) => !may_go_on(&resource.view, &resource.chart),
+                Standing::NotStarted | Standing::InFlight { .. } => false,
+            };
+            is_through && !resource.rolling
         });
         begun && !through
     }

@@ -177,6 +177,7 @@ impl Model {
                 Arc::new(ClusterView {
                     state: ClusterState::Ready,
                     seen: true,
+                    remembered: false,
                     resources,
                     health: Healths::default(),
                 }),

@@ -152,6 +152,7 @@ fn unasked(view: &ResourceView, now: Timestamp) -> Chart {
     let seen = ClusterView {
         state: ClusterState::Ready,
         seen: true,
+        remembered: false,
         resources: BTreeMap::new(),
         health: Arc::new(health.collect()),
     };

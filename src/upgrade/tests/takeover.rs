@@ -191,3 +191,30 @@ fn an_announcement_is_kept_until_the_step_is_seen_or_was_not_wanted_for_a_while(
     let view = model.board.clusters[&name].clone();
     assert_eq!(Record::of(&view, Some(&record), &wanted, later(1)).announced, vec![]);
 }
+
+#[test]
+fn i02_what_may_have_waited_for_its_turn_when_its_cluster_went_away_holds_its_place_after_a_restart_and_counts_as_late()
+ {
+    let mut model =
+        Model::new(&Shape::of(vec![(0, vec![Kind::SentryAndValidator]), (0, vec![Kind::Sentry])]));
+    model.fleet.home = ClusterName::from("c1");
+    let upgrade = &mut model.fleet.upgrades[0];
+    (upgrade.unreachable, upgrade.max_failures) = (Unreachable::Skip, Count::Number(1));
+    let gone = ClusterName::from("c0");
+    let sentry_is_well = |model: &Model| {
+        let view = model.board.clusters[&gone].resources.values().next().unwrap();
+        let sentry = &view.roles[0];
+        sentry.hash == NEW && sentry.nodes.iter().all(|node| node.settled_since(NEW).is_some())
+    };
+    model.play_until(sentry_is_well);
+    // Its validator was not restarted yet, and the deadline has passed since.
+    model.pass(3_600);
+    let with = |tolerated: u32, model: &mut Model| {
+        model.fleet.upgrades[0].max_failures = Count::Number(tolerated);
+        let plan = after_a_restart(model, &gone);
+        assert_eq!(plan.actions, vec![]);
+        plan.waits.iter().find(|wait| wait.place.0 != gone).map(|wait| wait.code)
+    };
+    assert_eq!(with(0, &mut model), Some(Code::Halted));
+    assert_eq!(with(1, &mut model), Some(Code::Width));
+}

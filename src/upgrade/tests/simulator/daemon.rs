@@ -76,6 +76,7 @@ impl Daemon {
                 Arc::new(ClusterView {
                     state: ClusterState::Connecting,
                     seen: false,
+                    remembered: false,
                     resources: BTreeMap::new(),
                     health: Healths::default(),
                 })
