@@ -79,7 +79,9 @@ impl Ledger {
             self.doubt = Some(world.now);
         }
         for action in daemon.under_way() {
-            if let Some(view) = self.told.get_mut(&action.place) {
+            // What somebody else has changed meanwhile refuses it.
+            let view = self.told.get_mut(&action.place);
+            if let Some(view) = view.filter(|view| view.resource_version == action.resource_version) {
                 apply(view, &action.write);
             }
         }
