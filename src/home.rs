@@ -2,8 +2,8 @@
 //!
 //! [`record`] is what is remembered of every member, with the [`history`] of what was done to it, [`control`] what people
 //! decided at the command line; both are `ConfigMaps`, kept by [`kept`]. [`lead`] holds the planner's Lease, with what is
-//! [`said`] in it (what is [`followed`], and what is in the way), and says whether steps may be taken: not before home knows all that they depend on ([`recording`]),
-//! nor by a wrong clock ([`skew`]). Everything else goes on without home.
+//! [`said`] in it (what is [`followed`], and what is in the way), and says whether steps may be taken: not before home
+//! knows all that they depend on ([`recording`]), nor by a wrong clock ([`skew`]). Everything else goes on without home.
 
 pub mod control;
 pub mod followed;
@@ -17,10 +17,15 @@ mod skew;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::time::Duration;
+
 use crate::fleet::ClusterName;
 
 use self::control::Control;
 use self::record::Remembered;
+
+/// What home may take to say its time, or to take a record.
+const ANSWER_BOUND: Duration = Duration::from_secs(5);
 
 /// What is known of home.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub const PLANNER_LEASE: &str = "polkafleet-planner";
 /// The Lease that the active daemon holds in every member.
 pub const MEMBER_LEASE: &str = "polkafleet";
 
-/// The annotation of the planner's Lease in which its holder says what it follows.
+/// The annotation of the planner's Lease in which its holder says what it follows, and what keeps it from its work.
 pub const SAYS: &str = "polkadot.swisscomblockchain.com/says";
 
 /// So long after it was given up, a write may still be made: an API server waits up to 30 s for its webhooks, and up to

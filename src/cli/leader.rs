@@ -1,4 +1,4 @@
-//! The daemon that leads, by its Lease in home, and what it follows.
+//! The daemon that leads, by its Lease in home, and what it says there.
 
 use std::fmt;
 use std::time::Duration;
@@ -47,6 +47,7 @@ impl Leader {
         let pause = duration(&first).unsigned_abs() / 2;
         tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
         let second = Self::lease(client, fleet).await?;
+        // What is not waited for counts as alive: whoever decides something should know what it follows.
         let lives = renewed(&first) != renewed(&second) || (pause > LONGEST_PAUSE && found.name().is_some());
         let silent = renewed(&second).map(|at| (at + 3 * duration(&second)).max(Clock::machine().now()));
         let now = if lives { renewed(&second) } else { silent };

@@ -114,6 +114,8 @@ fn as_value(seen: &Instant) -> Value {
         "leader": seen.leader.name(),
         "follows": seen.leader.follows(),
         "noSteps": seen.leader.says().and_then(|said| said.no_steps.as_ref()),
+        "away": seen.leader.says().map(|said| &said.away),
+        "moreAway": seen.leader.says().map(|said| said.more_away),
         "progress": seen.plan.progress,
         "clusters": clusters,
         "waits": waits(&seen.plan.waits),
@@ -126,8 +128,14 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
     if let Some(why) = seen.leader.says().and_then(|said| said.no_steps.as_ref()) {
         let _ = writeln!(text, "  IT TAKES NO STEPS: {why}");
     }
+    for (name, state) in seen.leader.says().iter().flat_map(|said| &said.away) {
+        // The others are marked below.
+        if !seen.fleet.clusters.iter().any(|cluster| cluster.name.0 == *name) {
+            let _ = writeln!(text, "  It cannot look after cluster {name}: {state}");
+        }
+    }
     if let Some(more) = seen.leader.says().map(|said| said.more_away).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  Clusters that it cannot look after, beside those marked below: {more}");
+        let _ = writeln!(text, "  Nor after {more} more.");
     }
     // The environment may have them without a file.
     let knows_upgrades = has_file || !seen.fleet.upgrades.is_empty();

@@ -1,6 +1,6 @@
 //! The `ConfigMaps` in home: what is kept there is watched, and written on condition that nobody was faster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ struct Known {
     is_filled: bool,
     /// Since when the watch fails.
     failing: Option<Instant>,
+    /// Versions of records that we have written over, and that the watch may still bring.
+    overwritten: BTreeMap<ClusterName, BTreeSet<String>>,
 }
 
 impl Kept {
@@ -71,7 +73,7 @@ impl Kept {
                 Ok(watcher::Event::InitDone) => {
                     *self.lock() = Known { is_filled: true, ..std::mem::take(&mut listed) };
                 }
-                Ok(watcher::Event::Apply(map)) => self.lock().see(&map),
+                Ok(watcher::Event::Apply(map)) => self.lock().hear(&map),
                 Ok(watcher::Event::Delete(map)) => self.lock().forget(&map.name_any()),
                 Err(error) => {
                     debug!(%error, "Watching the home namespace failed; it is tried again.");
@@ -126,19 +128,35 @@ impl Kept {
             debug!(%cluster, "The older half of the cluster's history made room for its resources.");
         }
         let mut map = made(&name, RECORD, &text);
-        let written = match version {
+        let written = match version.clone() {
             None => self.api.create(&PostParams::default(), &map).await?,
             Some(version) => {
                 map.metadata.resource_version = Some(version);
                 self.api.replace(&name, &PostParams::default(), &map).await?
             }
         };
-        self.lock().see(&written);
+        let mut all = self.lock();
+        all.overwritten.entry(cluster.clone()).or_default().extend(version);
+        all.see(&written);
         Ok(())
     }
 }
 
 impl Known {
+    /// What the watch brings, unless it is older than what we have written since.
+    fn hear(&mut self, map: &ConfigMap) {
+        let (name, version) = (map.name_any(), map.resource_version().unwrap_or_default());
+        let cluster = name.strip_prefix(RECORD_PREFIX).map(|cluster| ClusterName(cluster.to_owned()));
+        if let Some(overwritten) = cluster.and_then(|cluster| self.overwritten.get_mut(&cluster)) {
+            if overwritten.contains(&version) {
+                return;
+            }
+            // The watch brings one after the other: it is past them.
+            overwritten.clear();
+        }
+        self.see(map);
+    }
+
     fn see(&mut self, map: &ConfigMap) {
         let name = map.name_any();
         if name == CONTROL {

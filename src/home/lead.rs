@@ -30,8 +30,6 @@ use super::said::Said;
 use super::skew::{Skew, follow_clock, no_steps_by_clock};
 use super::{HomeView, NoSteps};
 
-/// What home may take to say its time, or to take a record.
-pub(super) const ANSWER_BOUND: Duration = Duration::from_secs(5);
 /// What leading needs.
 pub struct Lead {
     /// The fleet, as it changes.
@@ -153,10 +151,12 @@ impl Lead {
                 State::Others(_) => Wish::Yield,
                 State::Unknown | State::Failed(_) => Wish::Have,
             };
-            let why = view.no_steps.as_ref().map(ToString::to_string);
+            // Before the Lease is ours it is not for us to say why nothing happens.
+            let why = view.no_steps.as_ref().filter(|_| matches!(state, State::Ours(_)));
+            let why = why.map(ToString::to_string);
             say(&says, &Said::now(&self.me, &current, &seen, why));
             publish(views, wishes, (view, wish));
-            let again = again.into_iter().chain(records.retry).min();
+            let again = again.into_iter().chain(records.next_try()).min();
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = &mut watching => {}
@@ -167,7 +167,7 @@ impl Lead {
                 Ok(()) = self.fleet.changed() => {}
                 Ok(()) = self.announced.changed() => {}
                 Some(written) = records.writes.join_next() => records.finish(written.ok()),
-                () = until(again) => records.retry = None,
+                () = until(again) => {}
                 _ = skew.changed() => {}
             }
         }

@@ -1,4 +1,5 @@
-//! What is remembered of a member: its resources, as far as a step elsewhere depends on them. Pure.
+//! What is remembered of a member: its resources, as far as a step elsewhere depends on them, and the steps that are about to
+//! be taken there. Pure.
 //!
 //! A daemon that starts while a member is down knows from here which validators it has, at which versions, and what
 //! failed there.
@@ -18,14 +19,15 @@ use super::history::{self, Entry};
 
 /// A `ConfigMap` holds 1 MiB; some of it is its own.
 const ROOM: usize = 1_000_000;
-/// An announcement that nobody wants any more is kept for so long: the step may be on its way, by a daemon that died.
+/// An announcement that nobody wants any more is kept until so long after it was made: the step may be on its way, by a daemon
+/// that died.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(2);
 
 /// A member as it was when it was last seen whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// When what is remembered was last found to be otherwise than before.
+    /// When what is remembered, or announced, was last found to be otherwise than before.
     pub seen: Timestamp,
     /// Its resources.
     pub resources: Vec<ResourceView>,
@@ -95,13 +97,7 @@ impl Record {
     #[must_use]
     pub fn announces(&self, view: &ClusterView, wanted: &[Announced], now: Timestamp) -> bool {
         let all = to_announce(Some(self), view, wanted, now);
-        all.len() == self.announced.len() && all.iter().all(|one| self.has_announced(one))
-    }
-
-    /// Whether a step is announced.
-    #[must_use]
-    pub fn has_announced(&self, step: &Announced) -> bool {
-        self.announced.iter().any(|known| known.is(step))
+        all.len() == self.announced.len() && all.iter().all(|one| self.announced.contains(one))
     }
 
     /// As it is kept. Of a history for which there is no room beside the resources, the older part is left out.

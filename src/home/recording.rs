@@ -12,10 +12,9 @@ use tracing::{debug, warn};
 use crate::fleet::{ClusterName, Fleet};
 use crate::observed::{Board, ClusterState, ClusterView};
 
-use super::HomeView;
 use super::kept::Kept;
-use super::lead::ANSWER_BOUND;
 use super::record::{Announcements, Remembered};
+use super::{ANSWER_BOUND, HomeView};
 
 /// A record that could not be written is tried again after this time.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
@@ -29,7 +28,7 @@ pub struct Records {
     pub writes: JoinSet<(ClusterName, bool)>,
     under_way: BTreeSet<ClusterName>,
     /// When to try again what failed.
-    pub retry: Option<Instant>,
+    retry: BTreeMap<ClusterName, Instant>,
 }
 
 impl Records {
@@ -68,9 +67,8 @@ impl Records {
         wanted: &Announcements,
         now: Timestamp,
     ) {
-        if self.retry.is_some() {
-            return;
-        }
+        let moment = Instant::now();
+        self.retry.retain(|_, at| moment < *at);
         for cluster in &fleet.clusters {
             let name = &cluster.name;
             let Some(seen) = board.clusters.get(name).filter(|view| view.state == ClusterState::Ready) else {
@@ -79,7 +77,7 @@ impl Records {
             let wanted = wanted.get(name).map_or(&[][..], Vec::as_slice);
             let announces = |known: &Remembered| known.record.announces(seen, wanted, now);
             let is_known = view.recorded.contains(name) && view.records.get(name).is_some_and(announces);
-            if is_known || !self.under_way.insert(name.clone()) {
+            if is_known || self.retry.contains_key(name) || !self.under_way.insert(name.clone()) {
                 continue;
             }
             let (kept, name, seen) = (Arc::clone(kept), name.clone(), Arc::clone(seen));
@@ -103,6 +101,11 @@ impl Records {
         }
     }
 
+    /// When something that failed is to be tried again.
+    pub fn next_try(&self) -> Option<Instant> {
+        self.retry.values().min().copied()
+    }
+
     /// One write is over; `None` where its task broke off.
     pub fn finish(&mut self, written: Option<(ClusterName, bool)>) {
         let Some((name, well)) = written else {
@@ -111,7 +114,7 @@ impl Records {
         };
         self.under_way.remove(&name);
         if !well {
-            self.retry = Some(Instant::now() + AFTER_FAILURE);
+            self.retry.insert(name, Instant::now() + AFTER_FAILURE);
         }
     }
 }

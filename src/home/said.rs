@@ -12,7 +12,7 @@ use super::followed::{self, Followed};
 
 /// An object's annotations may have 256 KiB in all: more clusters are only counted.
 const MOST_CLUSTERS: usize = 50;
-/// More characters of a state are left out.
+/// More characters of a state, or of a reason, are left out.
 const LONGEST_STATE: usize = 400;
 
 /// The words of one daemon. Fields are only ever added.
@@ -54,7 +54,7 @@ impl Said {
         Self {
             by: me.to_owned(),
             follows: followed::of(fleet),
-            no_steps,
+            no_steps: no_steps.map(|why| why.chars().take(LONGEST_STATE).collect()),
             more_away: all.len().saturating_sub(MOST_CLUSTERS),
             away: all
                 .into_iter()
@@ -147,7 +147,7 @@ mod tests {
         let fleet = fleet(1_001);
         let long = "ü".repeat(10_000);
         let board = board(&fleet, |_| ClusterState::NoLease(long.clone()));
-        let said = Said::now("me", &fleet, &board, Some("why".into()));
+        let said = Said::now("me", &fleet, &board, Some(long.clone()));
         assert_eq!(said.away.len() + said.more_away, 1_000);
         assert!(said.written().len() < 64 * 1024, "{}", said.written().len());
     }

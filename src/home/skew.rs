@@ -11,8 +11,7 @@ use tracing::warn;
 
 use crate::clock::Clock;
 
-use super::NoSteps;
-use super::lead::ANSWER_BOUND;
+use super::{ANSWER_BOUND, NoSteps};
 
 /// An answer that took no longer says what time it is.
 const QUICK: Duration = Duration::from_secs(2);

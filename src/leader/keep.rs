@@ -1,8 +1,6 @@
 //! Keeps one Lease: reads it, makes the next move, and says in its [`Hold`] what came of it.
 
 mod object;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 
@@ -199,7 +197,7 @@ impl Keeper {
                         annotations: self.keeping.words_to_say().map(|says| [(SAYS.to_owned(), says)].into()),
                         ..ObjectMeta::default()
                     },
-                    spec: Some(self.keeping.spec(None)),
+                    spec: Some(self.keeping.spec(None, jiff::Timestamp::now())),
                 };
                 let made = match self.api.create(&PostParams::default(), &lease).await {
                     Err(kube::Error::Api(missing)) if missing.code == 404 => {
@@ -213,7 +211,7 @@ impl Keeper {
             }
             Move::Renew | Move::Take | Move::TakeFromSilent | Move::Ask | Move::Release => {
                 let Some(known) = &self.seen else { return Ok(()) };
-                let lease = self.keeping.changed(&known.object, decided);
+                let lease = self.keeping.changed(&known.object, decided, jiff::Timestamp::now());
                 if decided == Move::Release {
                     self.let_go().await;
                     if self.hold.is_in_doubt() {
@@ -306,3 +304,6 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

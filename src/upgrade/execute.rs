@@ -23,7 +23,7 @@ use crate::leader::{Hold, PLANNER_LEASE};
 use crate::observed::Board;
 use crate::polkadot::Polkadot;
 
-use super::overlay::{self, Overlays, announced};
+use super::overlay::{self, Overlays};
 use super::{Action, Code, Ground, Place, Plan, Wait, Write, plan, write};
 
 /// The plan is made again at least this often, whatever the timers say.
@@ -57,28 +57,18 @@ pub async fn run(
         let current = known.control.applied_to(&current);
         let raw = Arc::clone(&seen);
         let seen = home::record::remembered(&seen, &current, &known.records);
-        let seen = executor.overlays.applied_to(&seen, Instant::now());
+        let seen = executor.overlays.applied_to(&seen, Instant::now().into_std());
         let ground = Ground {
             unmarkable: executor.unmarkable(&seen),
             ..overlay::ground(&current, &known, &executor.overlays, clock.has_jumped())
         };
-        let made = plan(&current, &seen, &ground, now);
-        // The records may be of a Board that is older than this one; then a newer one is on its way. A mark restarts
-        // nothing, and needs none.
-        let written_down = |action: &&Action| {
-            let (cluster, record) = (&action.place.0, known.records.get(&action.place.0));
-            let both = raw.clusters.get(cluster).zip(record);
-            let is_announced =
-                |record: &Record| announced(action).is_none_or(|one| record.has_announced(&one));
-            matches!(action.write, Write::Epoch(_))
-                || both.is_some_and(|(view, known)| {
-                    known.record.agrees_with(view) && is_announced(&known.record)
-                })
-        };
-        for action in made.actions.iter().filter(written_down) {
-            executor.start(action);
-        }
+        let mut made = plan(&current, &seen, &ground, now);
         executor.announce(&made, &announcing);
+        let told = |action: &&Action| is_told(action, &raw, &known, &announcing.borrow());
+        let (ready, untold): (Vec<_>, Vec<_>) = made.actions.iter().partition(told);
+        ready.into_iter().for_each(|action| executor.start(action));
+        let waits: Vec<Wait> = untold.into_iter().map(until_told).collect();
+        made.waits.extend(waits);
         tell_progress(&plans.borrow(), &made);
         executor.tell_waits(&made);
         let longest = if executor.overlays.is_empty() { LONGEST_SLEEP } else { AFTER_REFUSAL };
@@ -222,8 +212,30 @@ impl Executor {
     fn finish(&mut self, written: Option<(Action, Option<Polkadot>)>) {
         let Some((action, answer)) = written else { return };
         self.note_mark(&action, answer.is_some());
-        self.overlays.finish(&action.place, answer.as_ref(), Instant::now() + AFTER_REFUSAL);
+        self.overlays.finish(&action.place, answer.as_ref(), (Instant::now() + AFTER_REFUSAL).into_std());
     }
+}
+
+/// Whether home knows all that it has to before a write: what runs there, and that this very step is about to be taken. The
+/// records may be of a Board that is older than this one; then a newer one is on its way. A mark restarts nothing, and needs
+/// none.
+fn is_told(action: &Action, board: &Board, home: &HomeView, announced: &Announcements) -> bool {
+    let cluster = &action.place.0;
+    let both = board.clusters.get(cluster).zip(home.records.get(cluster));
+    // An announcement of an earlier daemon may be on its way out of the record.
+    let is_announced = |record: &Record| {
+        overlay::announced(action).is_none_or(|step| {
+            let ours = announced.get(cluster).into_iter().flatten().find(|ours| ours.is(&step));
+            ours.is_some_and(|ours| record.announced.contains(ours))
+        })
+    };
+    matches!(action.write, Write::Epoch(_))
+        || both.is_some_and(|(view, known)| known.record.agrees_with(view) && is_announced(&known.record))
+}
+
+fn until_told(action: &Action) -> Wait {
+    let words = format!("home is being told of it first, in the record of cluster {}", action.place.0);
+    Wait { place: action.place.clone(), code: Code::RecordPending, words }
 }
 
 /// One line per change of an upgrade's progress.

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kube::ResourceExt as _;
-use tokio::time::Instant;
 
 use crate::fleet::Fleet;
 use crate::home::record::{Announced, Announcements};

@@ -1,7 +1,8 @@
-//! The Lease as an object: what is read in it, and what a move changes of it. Pure, but for the time that is written down.
+//! The Lease as an object: what is read in it, and what a move changes of it. Pure.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt as _;
@@ -17,7 +18,7 @@ const EPOCH: &str = "polkadot.swisscomblockchain.com/epoch";
 
 impl Keeping {
     /// The Lease as a move leaves it.
-    pub(super) fn changed(&self, known: &Lease, decided: Move) -> Lease {
+    pub(super) fn changed(&self, known: &Lease, decided: Move, now: Timestamp) -> Lease {
         let mut lease = known.clone();
         let annotations = lease.annotations_mut();
         match decided {
@@ -40,7 +41,7 @@ impl Keeping {
         if let Some(says) = self.words_to_say() {
             annotations.insert(SAYS.into(), says);
         }
-        lease.spec = Some(self.spec(known.spec.as_ref()));
+        lease.spec = Some(self.spec(known.spec.as_ref(), now));
         lease
     }
 
@@ -50,8 +51,8 @@ impl Keeping {
     }
 
     /// The Lease as ours, after another one or none.
-    pub(super) fn spec(&self, known: Option<&LeaseSpec>) -> LeaseSpec {
-        let now = MicroTime(jiff::Timestamp::now());
+    pub(super) fn spec(&self, known: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
+        let now = MicroTime(now);
         let is_ours = known.is_some_and(|known| known.holder_identity.as_ref() == Some(&self.me));
         let transitions = known.and_then(|known| known.lease_transitions).unwrap_or(0);
         LeaseSpec {

@@ -1,10 +1,9 @@
 //! Writes that the view does not show yet, and what they, home and the clock leave the plan to respect.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
-use tokio::time::Instant;
 
 use super::model::{Model, NEW, OLD, Shape, one_canary};
 use crate::home::record::Announcements;

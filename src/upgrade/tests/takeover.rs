@@ -176,12 +176,12 @@ fn an_announcement_is_kept_until_the_step_is_seen_or_was_not_wanted_for_a_while(
     let later = |seconds| now + SignedDuration::from_secs(seconds);
     let view = model.board.clusters[&name].clone();
     let record = Record::of(&view, None, &wanted, now);
-    assert!(record.has_announced(&wanted[0]) && record.announces(&view, &wanted, later(600)));
+    assert!(record.announced.contains(&wanted[0]) && record.announces(&view, &wanted, later(600)));
     // Wanted no more, as by a daemon that has just taken over: the step may still be on its way.
     assert!(record.announces(&view, &[], later(60)));
-    assert!(Record::of(&view, Some(&record), &[], later(60)).has_announced(&wanted[0]));
+    assert!(Record::of(&view, Some(&record), &[], later(60)).announced.contains(&wanted[0]));
     assert!(!record.announces(&view, &[], later(180)));
-    assert!(!Record::of(&view, Some(&record), &[], later(180)).has_announced(&wanted[0]));
+    assert!(!Record::of(&view, Some(&record), &[], later(180)).announced.contains(&wanted[0]));
     // Seen.
     model.act(&Plan { actions: vec![plan.actions[0].clone()], ..Plan::default() });
     let view = model.board.clusters[&name].clone();

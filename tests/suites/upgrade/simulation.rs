@@ -4,7 +4,8 @@
 //! to its end.
 //!
 //! [`stage`] is the fleet and the daemons, [`wire`] what lies between a daemon and a cluster, [`ledger`] the invariants, of
-//! what is the [`truth`], [`events`] what happens, and [`fares`] how clusters and nodes fare by it. The planner's own simulator (`src/upgrade/tests`) plays longer schedules without a daemon.
+//! what is the [`truth`], [`events`] what happens, and [`fares`] how clusters and nodes fare by it. The planner's own
+//! simulator (`src/upgrade/tests`) plays longer schedules without a daemon.
 
 mod events;
 mod fares;

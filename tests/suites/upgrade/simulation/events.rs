@@ -70,7 +70,7 @@ impl Stage {
     fn mend_apis(&mut self) -> String {
         for cluster in &self.simulated.clusters {
             self.ledger.fares.api(cluster.name(), false);
-            self.ledger.fares.is_deaf(cluster.name(), false);
+            self.ledger.fares.pods(cluster.name(), false);
             cluster.set_faults(|faults| (faults.api, faults.pods_unreachable) = (ApiFault::None, false));
         }
         "all API servers are well".into()
@@ -80,7 +80,7 @@ impl Stage {
         let cluster = self.simulated.clusters.choose(random).unwrap();
         cluster.set_faults(|faults| {
             faults.pods_unreachable = !faults.pods_unreachable;
-            self.ledger.fares.is_deaf(cluster.name(), faults.pods_unreachable);
+            self.ledger.fares.pods(cluster.name(), faults.pods_unreachable);
         });
         format!("{}: the way to its pods changes", cluster.name())
     }

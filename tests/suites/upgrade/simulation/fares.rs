@@ -50,7 +50,7 @@ impl Fares {
     }
 
     /// From now on nobody can ask a cluster's pods, or everybody can.
-    pub(super) fn is_deaf(&self, cluster: &str, is_deaf: bool) {
+    pub(super) fn pods(&self, cluster: &str, is_deaf: bool) {
         let until = if is_deaf { Timestamp::MAX } else { self.clock.now() + SEEN };
         let mut nodes = self.nodes.lock().unwrap();
         let known = nodes.deaf.entry(cluster.to_owned()).or_insert(Timestamp::MIN);

@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::fares::{Fares, OVERTAKEN, SEEN};
-use super::truth::{Truth, is_hopeless, is_ready, is_stuck, truth, version_of};
+use super::truth::{Truth, is_announced, is_hopeless, is_ready, is_stuck, truth, version_of};
 
 /// What the planners wrote, and what was wrong with it.
 pub(super) struct Ledger {
@@ -95,6 +95,9 @@ impl Ledger {
                 if again {
                     wrong.push("I12: a step was taken twice");
                 }
+                if !is_announced(&self.clusters[0], own, step) {
+                    wrong.push("I10: a step that home was not told of");
+                }
                 wrong
             }
             (Some(step), _) => known.holding(|fleet| Self::taken_back(fleet, step, own)),
@@ -144,12 +147,8 @@ impl Ledger {
             own.pods.iter().map(version_of).all(|running| newer(&running)),
             "I7: a step to an older version",
         );
-        let is_lost = |one: &Truth| {
-            let of_fleet = fleet.cluster(&one.cluster.as_str().into());
-            of_fleet.is_none_or(|cluster| cluster.lost)
-        };
         let tolerated = upgrade.max_failures.of(all.len());
-        let failed = all.iter().filter(|one| !is_lost(one) && self.has_failed(upgrade, one)).count();
+        let failed = all.iter().filter(|one| !is_lost(fleet, one) && self.has_failed(upgrade, one)).count();
         expect(failed <= tolerated, "I6: a step after too many failures");
         let others = || all.iter().filter(|one| (&one.cluster, &one.name) != (&own.cluster, &own.name));
         let in_cluster =
@@ -184,8 +183,9 @@ impl Ledger {
             expect(flying.len() < (width as usize).max(1), "I2: too many clusters in flight");
         }
         if own.validator().is_some_and(is_ready) {
-            let moving = others()
-                .filter(|one| one.validator().is_some() && !is_lost(one) && self.is_moving(upgrade, one));
+            let moving = others().filter(|one| {
+                one.validator().is_some() && !is_lost(fleet, one) && self.is_moving(upgrade, one)
+            });
             let budget = fleet.validators.max_unavailable as usize;
             expect(moving.count() < budget, "I4: too many validators down by a step");
         }
@@ -212,13 +212,9 @@ impl Ledger {
             wrong.push("a restart while the chain stands still");
         }
         if role == "validator" && was_well {
-            let is_lost = |one: &&Truth| {
-                let of_fleet = fleet.cluster(&one.cluster.as_str().into());
-                of_fleet.is_none_or(|cluster| cluster.lost)
-            };
             let rolled = all
                 .iter()
-                .filter(|one| !is_lost(one))
+                .filter(|one| !is_lost(fleet, one))
                 .filter(|one| (&one.cluster, &one.name) != (&own.cluster, &own.name))
                 .filter(|one| {
                     let granted = one.grant();
@@ -333,6 +329,10 @@ impl Known {
         }
         wrong.unwrap_or_default().into_iter().collect()
     }
+}
+
+fn is_lost(fleet: &Fleet, one: &Truth) -> bool {
+    fleet.cluster(&one.cluster.as_str().into()).is_none_or(|cluster| cluster.lost)
 }
 
 fn stage_of(fleet: &Fleet, upgrade: &Upgrade, cluster: &str) -> Option<usize> {

@@ -175,7 +175,7 @@ impl Stage {
         self.ledger.fares.chain_stands(false);
         for cluster in &self.simulated.clusters {
             self.ledger.fares.api(cluster.name(), false);
-            self.ledger.fares.is_deaf(cluster.name(), false);
+            self.ledger.fares.pods(cluster.name(), false);
             cluster.set_faults(|faults| *faults = polkafleet::sandbox::faults::Faults::default());
         }
         for running in &self.daemons {

@@ -13,6 +13,23 @@ pub(super) struct Truth {
     pub(super) pods: Vec<Value>,
 }
 
+/// Whether the record in home says of a step that it is about to be taken.
+pub(super) fn is_announced(home: &Cluster, own: &Truth, step: &Value) -> bool {
+    let name = format!("fleet-record-{}", own.cluster);
+    let record = home.with(|state| {
+        let mut all = state.store.all();
+        let found = all.find(|(key, stored)| {
+            &*key.resource == "configmaps" && stored.value()["metadata"]["name"] == name.as_str()
+        });
+        found.and_then(|(_, stored)| serde_json::from_str(stored.value()["data"]["json"].as_str()?).ok())
+    });
+    let announced = |record: Value| record["announced"].as_array().cloned().unwrap_or_default();
+    record.map(announced).unwrap_or_default().iter().any(|one| {
+        one["uid"] == own.object["metadata"]["uid"]
+            && ["upgrade", "target", "attempt"].iter().all(|part| one["step"][part] == step[part])
+    })
+}
+
 /// Every resource, read past every fault.
 pub(super) fn truth(clusters: &[Cluster]) -> Vec<Truth> {
     let mut all = vec![];
