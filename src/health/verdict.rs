@@ -151,7 +151,8 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
     };
     let since = health.samples.iter().rev().try_fold(last, without_gap).unwrap_or_else(|since| since);
     let looked = last.duration_since(since) >= STANDSTILL;
-    Some(Progress { stands: stands.then_some(moved), last, height, ended, rose_ever, rising, looked })
+    let stands = stands.then_some(moved);
+    Some(Progress { stands, since, last, height, ended, rose_ever, rising, looked })
 }
 
 /// How a node's finalised height moves.
@@ -159,6 +160,8 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
 pub struct Progress {
     /// Since when it has stood still, if it does.
     pub stands: Option<Timestamp>,
+    /// Since when it has been asked without a gap.
+    pub since: Timestamp,
     /// When it said so last.
     pub last: Timestamp,
     /// Where it is.

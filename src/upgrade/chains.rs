@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::fleet::Fleet;
-use crate::health::verdict::{Progress, stands_still};
+use crate::health::verdict::{Progress, STANDSTILL, stands_still};
 use crate::observed::{Board, ClusterState};
 
 use super::chart::{Chart, nodes};
@@ -73,9 +73,17 @@ fn judge(all: &[(bool, Progress)]) -> Chain {
     let top = nodes.iter().filter(|(_, one)| one.stands.is_some()).map(|(_, one)| one.height).max();
     let all_stand = nodes.iter().all(|(_, one)| one.stands.is_some() || Some(one.height) <= top);
     let stalled = control.iter().filter_map(|one| one.stands).max().filter(|_| all_stand);
+    Chain { stalled, resumed: resumed(&control).or_else(|| went_on(&nodes, &control)), is_unknown }
+}
+
+/// When the control group went on, if it stood.
+fn resumed(control: &[&Progress]) -> Option<Timestamp> {
     // One that still stands was not asked since, or is sick by itself.
-    let resumed = control.iter().filter(|one| one.stands.is_none()).map(|one| one.ended).min().flatten();
-    Chain { stalled, resumed: resumed.or_else(|| went_on(&nodes, &control)), is_unknown }
+    let moving = || control.iter().filter(|one| one.stands.is_none());
+    let ended = moving().filter_map(|one| one.ended).min()?;
+    // Who never stood was not there long enough before to see it, or it was not the chain that stood.
+    let was_there = |one: &&&Progress| one.ended.is_none() && one.since + STANDSTILL * 2 <= ended;
+    (!moving().any(|one| was_there(&one))).then_some(ended)
 }
 
 /// When some node went on, if the control group all stands and was in part not asked since: it may go on as well.

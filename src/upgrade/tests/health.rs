@@ -338,6 +338,32 @@ fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sic
 }
 
 #[test]
+fn a_node_that_was_not_there_when_the_chain_stood_does_not_deny_that_it_did() {
+    let validator = || (0, vec![Kind::Validator]);
+    let mut model = Model::new(&Shape { width: 3, ..Shape::of(vec![validator(), validator(), validator()]) });
+    model.pass(600);
+    only_the_first_is_seen_to_go_on(&mut model);
+    let now = model.now;
+    // Looked at for a minute, and it rises: of the standstill before it saw too little.
+    let looked_at_for = |model: &mut Model, minutes: i64| {
+        says(model, "c2", |health| {
+            health.samples.retain(|sample| sample.at >= now - SignedDuration::from_mins(minutes));
+        });
+    };
+    let sick_go_on = |model: &Model| {
+        planned(model).actions.iter().filter(|action| action.place.0 == ClusterName::from("c1")).count()
+    };
+    looked_at_for(&mut model, 9);
+    assert_eq!(
+        sick_go_on(&model),
+        1,
+        "it was there, and rose: the others are sick by themselves, and have nothing to lose"
+    );
+    looked_at_for(&mut model, 1);
+    assert_eq!(sick_go_on(&model), 0);
+}
+
+#[test]
 fn a_validator_that_was_not_asked_since_one_that_has_its_step_went_on_is_not_taken_for_a_sick_one() {
     let mut model = two_validators();
     model.act(&planned(&model));
