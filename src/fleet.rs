@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-pub use upgrade::{Count, Expedite, Health, Probing, Stage, Unreachable, Upgrade};
+pub use upgrade::{ANSWERS_REMEMBERED, Count, Expedite, Health, Probing, Stage, Unreachable, Upgrade};
 
 /// A cluster's unique name in the fleet: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

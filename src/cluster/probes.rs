@@ -83,7 +83,7 @@ impl Probes {
             async move {
                 let answer = probe(&client, &node, settings.ports.metrics, bound, clock).await;
                 let mut health = known.get(&node).map(|known| NodeHealth::clone(known)).unwrap_or_default();
-                health.note(answer);
+                health.note(answer, settings.probe.interval);
                 (node, Arc::new(health))
             }
         });

@@ -5,6 +5,10 @@ use kube::core::{Selector, SelectorExt as _};
 
 use super::Cluster;
 
+/// What a node says of itself is remembered for at least so many times its cluster's `probe.interval`, however quick the pace is
+/// meanwhile: what it has to have been for longer, nobody could tell.
+pub const ANSWERS_REMEMBERED: i32 = 200;
+
 /// A client version on its way through the fleet.
 #[derive(Clone, Debug, PartialEq)]
 // Each is a word of the file.

@@ -174,6 +174,7 @@ impl Checker<'_> {
         let upgrades: Vec<Upgrade> =
             raw.upgrades.iter().enumerate().map(|(index, upgrade)| self.upgrade(index, upgrade)).collect();
         self.unique("upgrades", upgrades.iter().map(|upgrade| upgrade.name.as_str()));
+        self.remembered(raw, &clusters, &upgrades);
         Fleet {
             home,
             home_namespace: self.home_namespace(raw),

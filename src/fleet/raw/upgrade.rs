@@ -117,7 +117,7 @@ pub(in crate::fleet) struct RawHealth {
     pub(in crate::fleet) max_sync_lag: Option<u32>,
     /// Blocks that the finalised one may be behind the best; default 10.
     pub(in crate::fleet) max_finality_lag: Option<u32>,
-    /// How long all of it must have held at the target; default 3m.
+    /// How long all of it must have held at the target; default 3m, at most 200 times probe.interval.
     #[schemars(extend("examples" = ["30m", "2d"]))]
     pub(in crate::fleet) stable_for: Option<String>,
     /// `required` (the default): a node that cannot be asked is not upgraded. `optional`: such a node counts by the

@@ -5,8 +5,8 @@ use kube::core::{Expression, Selector};
 
 use super::Checker;
 use super::words::{is_label_key, is_label_value, is_release};
-use crate::fleet::raw::{RawExpedite, RawExpression, RawHealth, RawSelector, RawStage, RawUpgrade};
-use crate::fleet::{Expedite, Health, Probing, Stage, Unreachable, Upgrade};
+use crate::fleet::raw::{RawExpedite, RawExpression, RawFleet, RawHealth, RawSelector, RawStage, RawUpgrade};
+use crate::fleet::{ANSWERS_REMEMBERED, Cluster, Expedite, Health, Probing, Stage, Unreachable, Upgrade};
 
 const PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 
@@ -60,6 +60,27 @@ impl Checker<'_> {
                 Some("optional") => Probing::Optional,
                 _ => Probing::Required,
             },
+        }
+    }
+
+    /// What is remembered of a node must reach back as far as it has to have been well.
+    pub(super) fn remembered(&mut self, raw: &RawFleet, clusters: &[Cluster], upgrades: &[Upgrade]) {
+        for (index, upgrade) in upgrades.iter().enumerate() {
+            let theirs = clusters.iter().filter(|cluster| upgrade.stage_of(cluster).is_some());
+            let quickest = theirs.min_by_key(|cluster| cluster.settings.probe.interval);
+            let Some((name, interval)) = quickest.map(|one| (&one.name, one.settings.probe.interval)) else {
+                continue;
+            };
+            let longest = interval * ANSWERS_REMEMBERED;
+            if interval.is_positive() && upgrade.health.stable_for > longest {
+                let value = raw.upgrades[index].health.stable_for.as_deref().unwrap_or("3m");
+                let what = format!(
+                    "is longer than what is remembered of a node in cluster {name}, which is asked every {interval:#}: no \
+                     node would ever be healthy"
+                );
+                let remedy = format!("write at most {longest:#}, or a longer probe.interval there");
+                self.problem(format!("upgrades[{index}].health.stableFor"), Some(value), what, remedy);
+            }
         }
     }
 

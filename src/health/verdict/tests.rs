@@ -50,7 +50,7 @@ fn window(seconds: std::ops::Range<i64>, change: impl Fn(i64, &mut Sample)) -> N
     for second in seconds.step_by(10) {
         let mut sample = sound(second);
         change(second, &mut sample);
-        health.note(Ok(sample));
+        health.note(Ok(sample), SignedDuration::from_mins(1));
     }
     health
 }
@@ -126,7 +126,10 @@ fn a_short_dip_is_forgiven_and_a_long_one_is_not() {
 #[test]
 fn a_gap_in_observation_starts_the_stretch_anew_and_breaks_nothing() {
     let mut health = window(0..200, |_, _| {});
-    window(500..700, |_, _| {}).samples.into_iter().for_each(|sample| health.note(Ok(sample)));
+    window(500..700, |_, _| {})
+        .samples
+        .into_iter()
+        .for_each(|sample| health.note(Ok(sample), SignedDuration::from_mins(1)));
     assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(500), sound: None });
 }
 
@@ -157,7 +160,7 @@ fn a_node_that_syncs_is_on_its_way_while_its_height_rises() {
 #[test]
 fn a_ready_node_that_cannot_be_asked_is_blocked_once_its_last_answer_is_old() {
     let mut health = window(0..300, |_, _| {});
-    health.note(Err(Blocked { at: at(310), why: "no answer".into() }));
+    health.note(Err(Blocked { at: at(310), why: "no answer".into() }), SignedDuration::from_mins(1));
     assert!(matches!(verdict(Some(&health), &expected(), at(310)), Verdict::Healthy { .. }));
     assert_eq!(verdict(Some(&health), &expected(), at(600)), Verdict::Blocked("no answer".into()));
     let comes_up = Expected { ready_since: None, ..expected() };
@@ -186,15 +189,18 @@ fn a_standstill_is_told_from_too_short_a_look() {
 fn a_long_pause_between_two_answers_is_no_standstill_that_has_ended() {
     let mut health = NodeHealth::default();
     for minutes in [0, 5, 10] {
-        health.note(Ok(sound(60 * minutes)));
+        health.note(Ok(sound(60 * minutes)), SignedDuration::from_mins(1));
     }
     let stale = SignedDuration::from_mins(20);
     let progress = stands_still(&health, stale, at(600)).unwrap();
     assert_eq!((progress.stands, progress.ended, progress.rose_ever), (None, None, true));
     // One that was seen to stand did.
     let last = health.samples.back().unwrap().clone();
-    health.note(Ok(Sample { at: at(900), ..last.clone() }));
-    health.note(Ok(Sample { at: at(960), finalized: last.finalized + 1, ..last }));
+    health.note(Ok(Sample { at: at(900), ..last.clone() }), SignedDuration::from_mins(1));
+    health.note(
+        Ok(Sample { at: at(960), finalized: last.finalized + 1, ..last }),
+        SignedDuration::from_mins(1),
+    );
     assert_eq!(stands_still(&health, stale, at(960)).unwrap().ended, Some(at(960)));
 }
 
@@ -204,13 +210,13 @@ fn a_gap_after_trouble_at_the_start_does_not_make_a_node_look_new() {
     let mut health = window(0..300, |at, one| one.is_major_syncing = at < 200);
     let gap = 1_000;
     for second in [gap, gap + 10] {
-        health.note(Ok(sound(second)));
+        health.note(Ok(sound(second)), SignedDuration::from_mins(1));
     }
     assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(gap), sound: Some(at(200)) });
     // Sick before the gap: how long it was so nobody knows.
     let mut health = window(0..300, |at, one| one.is_major_syncing = at > 200);
     for second in [gap, gap + 10] {
-        health.note(Ok(sound(second)));
+        health.note(Ok(sound(second)), SignedDuration::from_mins(1));
     }
     assert_eq!(judged(&health, &expected()), Verdict::Healthy { since: at(gap), sound: Some(at(gap)) });
 }
@@ -222,8 +228,8 @@ fn a_rise_while_nobody_looked_is_no_sign_that_the_chain_moves_now() {
         |health: &NodeHealth| stands_still(health, stale, health.samples.back().unwrap().at).unwrap();
     let mut health = window(0..300, |_, _| {});
     assert!(progress(&health).moves());
-    health.note(Ok(sound(1_000)));
+    health.note(Ok(sound(1_000)), SignedDuration::from_mins(1));
     assert!(!progress(&health).moves() && progress(&health).is_unknown());
-    health.note(Ok(sound(1_010)));
+    health.note(Ok(sound(1_010)), SignedDuration::from_mins(1));
     assert!(progress(&health).moves());
 }

@@ -56,7 +56,7 @@ fn a_node_that_cannot_be_asked_is_given_no_step_and_does_not_fail() {
     let at = model.now;
     says(&mut model, "c0", |health| {
         *health = NodeHealth::default();
-        health.note(Err(Blocked { at, why: "forbidden".into() }));
+        health.note(Err(Blocked { at, why: "forbidden".into() }), SignedDuration::from_mins(1));
     });
     assert_eq!(code_of(&model), Some(Code::ProbeBlocked));
     model.fleet.upgrades[0].health.probe = crate::fleet::Probing::Optional;
@@ -73,7 +73,7 @@ fn a_node_that_can_no_longer_be_asked_after_its_step_never_counts_as_failed() {
     let at = model.now;
     says(&mut model, "c0", |health| {
         *health = NodeHealth::default();
-        health.note(Err(Blocked { at, why: "timed out".into() }));
+        health.note(Err(Blocked { at, why: "timed out".into() }), SignedDuration::from_mins(1));
     });
     let made = planned(&model);
     assert_eq!(failed(&made), None);
@@ -114,7 +114,7 @@ fn a_chain_that_stands_still_pauses_everything_and_blames_nobody_until_it_goes_o
             finalises_nothing(health);
             let mut again = health.samples.back().unwrap().clone();
             (again.at, again.finalized, again.best) = (at, again.finalized + 1, again.finalized + 3);
-            health.note(Ok(again));
+            health.note(Ok(again), SignedDuration::from_mins(1));
         });
     }
     let made = planned(&model);
@@ -319,7 +319,7 @@ fn only_the_first_is_seen_to_go_on(model: &mut Model) {
         finalises_nothing(health);
         let mut again = health.samples.back().unwrap().clone();
         (again.at, again.finalized) = (at, again.finalized + 1);
-        health.note(Ok(again));
+        health.note(Ok(again), SignedDuration::from_mins(1));
     });
     says(model, "c1", |health| {
         finalises_nothing(health);
@@ -376,7 +376,7 @@ fn a_validator_that_was_not_asked_since_one_that_has_its_step_went_on_is_not_tak
     says(&mut model, "c1", |health| {
         let mut again = health.samples.back().unwrap().clone();
         again.at = at;
-        health.note(Ok(again));
+        health.note(Ok(again), SignedDuration::from_mins(1));
     });
     assert!(on_the_other(&planned(&model)), "{:?}", planned(&model).waits);
 }
@@ -390,7 +390,7 @@ fn a_validator_that_was_sick_when_it_last_answered_is_not_counted_on() {
     says(&mut model, "c1", |health| {
         health.samples.iter_mut().for_each(|sample| sample.peers = Some(0));
         health.samples.retain(|sample| sample.at + ago <= at);
-        health.note(Err(Blocked { at, why: "forbidden".into() }));
+        health.note(Err(Blocked { at, why: "forbidden".into() }), SignedDuration::from_mins(1));
     });
     let made = planned(&model);
     assert_eq!(made.actions, vec![], "neither that one, nor another beside it");

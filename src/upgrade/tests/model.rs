@@ -147,17 +147,20 @@ fn answers(since: Timestamp, until: Timestamp) -> NodeHealth {
     let minutes = (1..).map(|minute| since + SignedDuration::from_mins(minute));
     for at in first.into_iter().chain(minutes).take_while(|at| *at <= until) {
         let height = u64::try_from(at.as_second()).unwrap();
-        health.note(Ok(Sample {
-            at,
-            version: None,
-            best: height + 2,
-            finalized: height,
-            sync_target: Some(height + 2),
-            is_major_syncing: false,
-            peers: Some(12),
-            roles: Some(4),
-            started: u64::try_from(since.as_second()).ok(),
-        }));
+        health.note(
+            Ok(Sample {
+                at,
+                version: None,
+                best: height + 2,
+                finalized: height,
+                sync_target: Some(height + 2),
+                is_major_syncing: false,
+                peers: Some(12),
+                roles: Some(4),
+                started: u64::try_from(since.as_second()).ok(),
+            }),
+            SignedDuration::from_mins(1),
+        );
     }
     health
 }

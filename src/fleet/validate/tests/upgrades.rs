@@ -43,6 +43,20 @@ fn durations_may_be_days_and_deadlines_may_not_be_nothing() {
 }
 
 #[test]
+fn a_node_cannot_have_been_well_for_longer_than_it_is_remembered() {
+    let at = |stable: &str, interval: &str| {
+        format!(
+            "{{version: 1, clusters: [{{context: minikube, probe: {{interval: {interval}}}}}], upgrades: [{{name: u, \
+             clientVersion: v1.0.0, health: {{stableFor: {stable}}}, stages: [{{name: a, clusters: {{}}}}]}}]}}"
+        )
+    };
+    assert!(check(&at("3h 20m", "60s")).is_ok());
+    let says = "upgrades[0].health.stableFor: \"201m\": is longer than what is remembered of a node in cluster minikube";
+    exactly(&at("201m", "60s"), &[], &[says]);
+    assert!(check(&at("201m", "61s")).is_ok());
+}
+
+#[test]
 fn a_duration_without_a_unit_is_told_the_same_with_and_without_quotes() {
     for number in ["30", "'30'"] {
         let says = "is a duration without a unit; write 30s, 30m or 30h";

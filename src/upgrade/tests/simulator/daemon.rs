@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
 use super::world::{World, apply};
 use crate::fleet::ClusterName;
 use crate::home::record::{Announced, Record, Remembered, remembered};
-use crate::observed::{Blocked, Board, ClusterState, ClusterView, Healths, NodeHealth};
+use crate::observed::{Blocked, Board, ClusterState, ClusterView, Healths};
 use crate::upgrade::gates::Gate;
 use crate::upgrade::overlay::announced;
 use crate::upgrade::plan::plan_with;
@@ -101,7 +103,7 @@ impl Daemon {
                         let blocked = Blocked { at: world.shown(), why: "refused".into() };
                         let answer = world.sample(&place, role.role, node).filter(|_| !truth.deaf);
                         let answer = answer.ok_or(blocked);
-                        NodeHealth::note(Arc::make_mut(known), answer);
+                        Arc::make_mut(known).note(answer, SignedDuration::from_mins(1));
                     }
                 }
             }
