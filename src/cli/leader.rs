@@ -40,17 +40,21 @@ impl Leader {
         let now = Clock::machine().now();
         let found = Self::of(first.clone(), now);
         // Our clock may be wrong, or that of who renewed it.
-        if !matches!(found, Self::Was(..)) && renewed(&first).is_none_or(|at| at <= now + duration(&first)) {
+        if !matches!(found, Self::Was(..))
+            && renewed(first.as_ref()).is_none_or(|at| at <= now + duration(first.as_ref()))
+        {
             return Ok(found);
         }
         // Who lives renews it three times in its duration.
-        let pause = duration(&first).unsigned_abs() / 2;
+        let pause = duration(first.as_ref()).unsigned_abs() / 2;
         tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
         let second = Self::lease(client, fleet).await?;
         // What is not waited for counts as alive: whoever decides something should know what it follows.
-        let lives = renewed(&first) != renewed(&second) || (pause > LONGEST_PAUSE && found.name().is_some());
-        let silent = renewed(&second).map(|at| (at + 3 * duration(&second)).max(Clock::machine().now()));
-        let now = if lives { renewed(&second) } else { silent };
+        let lives = renewed(first.as_ref()) != renewed(second.as_ref())
+            || (pause > LONGEST_PAUSE && found.name().is_some());
+        let silent = renewed(second.as_ref())
+            .map(|at| (at + 3 * duration(second.as_ref())).max(Clock::machine().now()));
+        let now = if lives { renewed(second.as_ref()) } else { silent };
         Ok(Self::of(second, now.unwrap_or_else(|| Clock::machine().now())))
     }
 
@@ -97,12 +101,12 @@ impl Leader {
     }
 }
 
-fn renewed(lease: &Option<Lease>) -> Option<Timestamp> {
-    lease.as_ref()?.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)
+fn renewed(lease: Option<&Lease>) -> Option<Timestamp> {
+    lease?.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)
 }
 
-fn duration(lease: &Option<Lease>) -> SignedDuration {
-    let seconds = lease.as_ref().and_then(|lease| lease.spec.as_ref()?.lease_duration_seconds);
+fn duration(lease: Option<&Lease>) -> SignedDuration {
+    let seconds = lease.and_then(|lease| lease.spec.as_ref()?.lease_duration_seconds);
     SignedDuration::from_secs(seconds.unwrap_or_default().into())
 }
 

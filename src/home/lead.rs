@@ -151,10 +151,7 @@ impl Lead {
                 State::Others(_) => Wish::Yield,
                 State::Unknown | State::Failed(_) => Wish::Have,
             };
-            // Before the Lease is ours it is not for us to say why nothing happens.
-            let why = view.no_steps.as_ref().filter(|_| matches!(state, State::Ours(_)));
-            let why = why.map(ToString::to_string);
-            say(&says, &Said::now(&self.me, &current, &seen, why));
+            say(&says, &said(&self.me, (&current, &seen), &view, &state));
             publish(views, wishes, (view, wish));
             let again = again.into_iter().chain(records.next_try()).min();
             tokio::select! {
@@ -228,6 +225,13 @@ fn publish(
         true
     });
     wishes.send_if_modified(|known| std::mem::replace(known, wish) != wish);
+}
+
+/// What there is to say in the Lease.
+fn said(me: &str, (fleet, board): (&Fleet, &Board), view: &HomeView, state: &State) -> Said {
+    // Before the Lease is ours it is not for us to say why nothing happens.
+    let why = view.no_steps.as_ref().filter(|_| matches!(state, State::Ours(_)));
+    Said::now(me, fleet, board, why.map(ToString::to_string))
 }
 
 /// Says something in the Lease: at once where another file is followed, for decisions are about that; the rest when the Lease

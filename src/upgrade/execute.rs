@@ -1,6 +1,7 @@
 //! Carries the plan out: one patch per action, in its cluster, on condition that nothing has changed since.
 //!
-//! What was written stands in for the view until the watch has caught up, see [`super::overlay`]. No cluster's slowness holds up another: every write is a task of its own.
+//! What was written stands in for the view until the watch has caught up, see [`super::overlay`]. No cluster's slowness
+//! holds up another: every write is a task of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -66,7 +67,9 @@ pub async fn run(
         executor.announce(&made, &announcing);
         let told = |action: &&Action| is_told(action, &raw, &known, &announcing.borrow());
         let (ready, untold): (Vec<_>, Vec<_>) = made.actions.iter().partition(told);
-        ready.into_iter().for_each(|action| executor.start(action));
+        for action in ready {
+            executor.start(action);
+        }
         let waits: Vec<Wait> = untold.into_iter().map(until_told).collect();
         made.waits.extend(waits);
         tell_progress(&plans.borrow(), &made);
