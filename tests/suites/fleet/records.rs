@@ -65,7 +65,8 @@ async fn no_step_is_taken_before_home_was_told_of_it_and_while_it_cannot_be_that
     eventually("the step waits for home", PATIENCE, async || {
         let plan = daemon.plan();
         let wait = plan.waits.iter().find(|wait| wait.code == Code::RecordPending)?;
-        wait.words.contains("home is being told of it first").then_some(())
+        let told = ["home is being told of it first", "is being written down in home"];
+        told.iter().any(|words| wait.words.contains(words)).then_some(())
     })
     .await;
     tokio::time::sleep(world.quiet()).await;
