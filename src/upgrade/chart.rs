@@ -205,7 +205,7 @@ impl Chart {
     }
 
     /// Whether a node that is Ready is known to be sick, and not just for a moment. While its chain stood still no node was
-    /// sick by that: it counts from when the chain went on.
+    /// sick by that: it counts from when the chain went on, and of who was not asked since nobody knows.
     #[must_use]
     pub fn is_sick(
         &self,
@@ -216,8 +216,9 @@ impl Chart {
     ) -> bool {
         match self.verdict(resource, role, node) {
             Verdict::Unhealthy { since, .. } => {
+                let asked_since = self.last_asked(resource, node) >= resumed;
                 let since = resumed.map_or(since, |resumed| since.max(resumed));
-                self.now.duration_since(since) >= UNAVAILABLE_AFTER
+                asked_since && self.now.duration_since(since) >= UNAVAILABLE_AFTER
             }
             _ => false,
         }
@@ -232,10 +233,14 @@ impl Chart {
         node: &NodeView,
         resumed: Option<Timestamp>,
     ) -> bool {
-        let last = self.of(resource, node).and_then(|health| health.samples.back()).map(|sample| sample.at);
-        last.is_some_and(|last| {
+        self.last_asked(resource, node).is_some_and(|last| {
             Self { now: last, verdicts: Rc::default(), ..self.clone() }.is_sick(resource, role, node, resumed)
         })
+    }
+
+    /// When a node answered last.
+    fn last_asked(&self, resource: &ResourceView, node: &NodeView) -> Option<Timestamp> {
+        Some(self.of(resource, node)?.samples.back()?.at)
     }
 
     /// The highest finalised height of its nodes.

@@ -56,7 +56,7 @@ fn a_node_that_cannot_be_asked_is_given_no_step_and_does_not_fail() {
     let at = model.now;
     says(&mut model, "c0", |health| {
         *health = NodeHealth::default();
-        health.note(Err(Blocked { at, why: "forbidden".into() }), SignedDuration::from_mins(1));
+        health.note(Err(Blocked { at, why: "forbidden".into() }), MINUTE);
     });
     assert_eq!(code_of(&model), Some(Code::ProbeBlocked));
     model.fleet.upgrades[0].health.probe = crate::fleet::Probing::Optional;
@@ -73,7 +73,7 @@ fn a_node_that_can_no_longer_be_asked_after_its_step_never_counts_as_failed() {
     let at = model.now;
     says(&mut model, "c0", |health| {
         *health = NodeHealth::default();
-        health.note(Err(Blocked { at, why: "timed out".into() }), SignedDuration::from_mins(1));
+        health.note(Err(Blocked { at, why: "timed out".into() }), MINUTE);
     });
     let made = planned(&model);
     assert_eq!(failed(&made), None);
@@ -114,7 +114,7 @@ fn a_chain_that_stands_still_pauses_everything_and_blames_nobody_until_it_goes_o
             finalises_nothing(health);
             let mut again = health.samples.back().unwrap().clone();
             (again.at, again.finalized, again.best) = (at, again.finalized + 1, again.finalized + 3);
-            health.note(Ok(again), SignedDuration::from_mins(1));
+            health.note(Ok(again), MINUTE);
         });
     }
     let made = planned(&model);
@@ -319,7 +319,7 @@ fn only_the_first_is_seen_to_go_on(model: &mut Model) {
         finalises_nothing(health);
         let mut again = health.samples.back().unwrap().clone();
         (again.at, again.finalized) = (at, again.finalized + 1);
-        health.note(Ok(again), SignedDuration::from_mins(1));
+        health.note(Ok(again), MINUTE);
     });
     says(model, "c1", |health| {
         finalises_nothing(health);
@@ -332,9 +332,21 @@ fn a_validator_that_was_not_asked_since_its_chain_went_on_is_not_taken_for_a_sic
     let mut model = two_validators();
     model.pass(600);
     only_the_first_is_seen_to_go_on(&mut model);
-    let made = planned(&model);
-    assert_eq!(made.actions.len(), 1, "{:?}", made.waits);
-    assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
+    let one_waits = |model: &Model| {
+        let made = planned(model);
+        assert_eq!(made.actions.len(), 1, "{:?}", made.waits);
+        assert!(made.waits.iter().any(|wait| wait.code == Code::ValidatorBudget), "{:?}", made.waits);
+    };
+    one_waits(&model);
+    // Its last answer is not too old to be judged by, and is of before all the same.
+    model.now += SignedDuration::from_secs(150);
+    let at = model.now;
+    says(&mut model, "c0", |health| {
+        let mut later = health.samples.back().unwrap().clone();
+        (later.at, later.finalized, later.best) = (at, later.finalized + 20, later.best + 20);
+        health.note(Ok(later), MINUTE);
+    });
+    one_waits(&model);
 }
 
 #[test]
@@ -376,7 +388,7 @@ fn a_validator_that_was_not_asked_since_one_that_has_its_step_went_on_is_not_tak
     says(&mut model, "c1", |health| {
         let mut again = health.samples.back().unwrap().clone();
         again.at = at;
-        health.note(Ok(again), SignedDuration::from_mins(1));
+        health.note(Ok(again), MINUTE);
     });
     assert!(on_the_other(&planned(&model)), "{:?}", planned(&model).waits);
 }
@@ -390,7 +402,7 @@ fn a_validator_that_was_sick_when_it_last_answered_is_not_counted_on() {
     says(&mut model, "c1", |health| {
         health.samples.iter_mut().for_each(|sample| sample.peers = Some(0));
         health.samples.retain(|sample| sample.at + ago <= at);
-        health.note(Err(Blocked { at, why: "forbidden".into() }), SignedDuration::from_mins(1));
+        health.note(Err(Blocked { at, why: "forbidden".into() }), MINUTE);
     });
     let made = planned(&model);
     assert_eq!(made.actions, vec![], "neither that one, nor another beside it");
