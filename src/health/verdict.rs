@@ -151,8 +151,8 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
     };
     let since = health.samples.iter().rev().try_fold(last, without_gap).unwrap_or_else(|since| since);
     let looked = last.duration_since(since) >= STANDSTILL;
-    let stands = stands.then_some(moved);
-    Some(Progress { stands, since, last, height, ended, rose_ever, rising, looked })
+    let (stands, first) = (stands.then_some(moved), health.samples.front()?.at);
+    Some(Progress { stands, first, last, height, ended, rose_ever, rising, looked })
 }
 
 /// How a node's finalised height moves.
@@ -160,8 +160,8 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
 pub struct Progress {
     /// Since when it has stood still, if it does.
     pub stands: Option<Timestamp>,
-    /// Since when it has been asked without a gap.
-    pub since: Timestamp,
+    /// When it was first asked, as far back as that is remembered.
+    pub first: Timestamp,
     /// When it said so last.
     pub last: Timestamp,
     /// Where it is.

@@ -82,7 +82,7 @@ fn resumed(control: &[&Progress]) -> Option<Timestamp> {
     let moving = || control.iter().filter(|one| one.stands.is_none());
     let ended = moving().filter_map(|one| one.ended).min()?;
     // Who never stood was not there long enough before to see it, or it was not the chain that stood.
-    let was_there = |one: &&&Progress| one.ended.is_none() && one.since + STANDSTILL * 2 <= ended;
+    let was_there = |one: &&&Progress| one.ended.is_none() && one.first + STANDSTILL * 2 <= ended;
     (!moving().any(|one| was_there(&one))).then_some(ended)
 }
 
