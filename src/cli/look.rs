@@ -38,6 +38,8 @@ pub(super) struct Look {
 pub(super) struct Instant {
     /// The fleet, with what people decided.
     pub(super) fleet: Fleet,
+    /// The fleet as its file has it.
+    pub(super) written: Arc<Fleet>,
     /// The Board as the daemon that leads would see it.
     pub(super) board: Board,
     /// What people decided at the command line.
@@ -87,7 +89,8 @@ impl Look {
         // Whether a node has been well for long enough, only a daemon that has watched it for so long can say.
         by_readiness(&mut fleet, &mut board, now);
         let plan = plan(&fleet, &board, &Ground::default(), now);
-        Instant { fleet, board, control, plan, leader }
+        let written = Arc::clone(&self.fleet);
+        Instant { fleet, written, board, control, plan, leader }
     }
 
     async fn leader(&self) -> Leader {

@@ -61,25 +61,40 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
     let has_file = sources.file.is_some();
     let ended = runtime.block_on(async {
         let mut look = Look::begin(fleet).await;
-        let mut seen = look.now().await;
-        if args.watch {
-            loop {
-                // From the top of an empty screen.
-                print!("\x1b[H\x1b[J{}", as_text(&seen, has_file));
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => break,
-                    () = look.changed() => tokio::time::sleep(PACE).await,
-                }
-                seen = look.now().await;
-            }
+        let seen = look.now().await;
+        if !args.watch {
+            return seen;
         }
-        seen
+        let mut last = seen;
+        tokio::select! {
+            // One for the whole time: a signal that comes while nobody listens would be lost.
+            _ = tokio::signal::ctrl_c() => {}
+            () = watch(&mut look, &mut last, has_file) => {}
+        }
+        last
     });
     if !args.watch && !args.output.print(&as_value(&ended)) {
         print!("{}", as_text(&ended, has_file));
     }
     super::end(runtime);
     if is_well(&ended) { ExitCode::SUCCESS } else { ExitCode::from(3) }
+}
+
+/// Draws every change, for ever.
+#[allow(clippy::print_stdout)]
+async fn watch(look: &mut Look, last: &mut Instant, has_file: bool) {
+    let mut drawn = String::new();
+    loop {
+        let text = as_text(last, has_file);
+        if text != drawn {
+            // From the top of an empty screen.
+            print!("\x1b[H\x1b[J{text}");
+            drawn = text;
+        }
+        look.changed().await;
+        tokio::time::sleep(PACE).await;
+        *last = look.now().await;
+    }
 }
 
 fn is_well(seen: &Instant) -> bool {
@@ -142,9 +157,20 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
     if !knows_upgrades {
         text.push_str(&without_file(seen.leader.follows()));
     }
+    if !knows_upgrades {
+        for (name, pause) in &seen.control.pauses {
+            let _ = writeln!(
+                text,
+                "  upgrade {name} is PAUSED by {} at {:.0}{}",
+                pause.by,
+                pause.at,
+                because(&pause.reason)
+            );
+        }
+    }
     // A fleet of one from a flag says nothing of upgrades.
     let theirs = seen.leader.follows().filter(|_| knows_upgrades);
-    for difference in theirs.into_iter().flat_map(|theirs| differences(theirs, &seen.fleet)) {
+    for difference in theirs.into_iter().flat_map(|theirs| differences(theirs, &seen.written)) {
         let _ = writeln!(text, "  IT FOLLOWS ANOTHER FLEET FILE THAN THIS ONE: {difference}");
     }
     for progress in &seen.plan.progress {

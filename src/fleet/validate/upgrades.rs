@@ -28,6 +28,19 @@ impl Checker<'_> {
             let remedy = "write how long a node may take, for example 30m";
             self.problem(at("progressDeadline"), Some("0s"), "would fail every node at once", remedy);
         }
+        let health = self.health(&at("health.stableFor"), &raw.health);
+        if !progress_deadline.is_zero() && health.stable_for >= progress_deadline {
+            let what = format!(
+                "is not shorter than progressDeadline ({progress_deadline:#}): every node would fail before it counts as healthy"
+            );
+            let remedy = "make it shorter, or progressDeadline longer: in it a node restarts, catches up and then is well for so long";
+            self.problem(
+                at("health.stableFor"),
+                Some(raw.health.stable_for.as_deref().unwrap_or("3m")),
+                what,
+                remedy,
+            );
+        }
         Upgrade {
             name,
             client_version,
@@ -44,7 +57,7 @@ impl Checker<'_> {
                 Some("skip") => Unreachable::Skip,
                 _ => Unreachable::Wait,
             },
-            health: self.health(&at("health.stableFor"), &raw.health),
+            health,
             prepull: raw.prepull.unwrap_or(true),
         }
     }

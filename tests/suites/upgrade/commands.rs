@@ -168,6 +168,9 @@ async fn i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt(plac
     assert_eq!(code, 0, "{said}");
     let control: Api<ConfigMap> = Api::namespaced(world.members[0].admin.clone(), &world.namespace);
     let first = control.get("polkafleet-control").await.unwrap();
+    let (_, said) = run(&world, &["status"]).await;
+    assert!(said.contains("PAUSED by ") && said.contains(": it is Friday"), "{said}");
+    assert!(!said.contains("IT FOLLOWS ANOTHER FLEET FILE"), "a decision is no other file: {said}");
     let (code, said) = run(&world, &["pause", "polkadot", "--reason", "me too"]).await;
     let is_told = said.contains("already paused by") && said.contains(": it is Friday. That stays");
     assert_eq!((code, is_told), (0, true), "{said}");
@@ -277,4 +280,25 @@ async fn ask(command_line: &[&str], fleet: &[String], world: &World) -> (i32, St
     let output = tokio::task::spawn_blocking(move || asked.output().unwrap()).await.unwrap();
     let said = [output.stdout, output.stderr].map(|part| String::from_utf8_lossy(&part).into_owned());
     (output.status.code().unwrap(), said.concat())
+}
+
+/// In the sandbox: how it ends has nothing to do with the clusters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_status_ends_at_a_signal_whenever_it_comes() {
+    let (world, _daemon) = World::settled(Place::Sandbox, 1, OLD).await;
+    for moment in [0, 700] {
+        let log = world.folder.path().join(format!("watched-{moment}"));
+        let mut watching = command();
+        watching.args(["status", "--watch", "--fleet"]).arg(world.fleet_file());
+        watching.stdout(std::fs::File::create(&log).unwrap());
+        let mut watching = watching.spawn().unwrap();
+        let drawn = || std::fs::read_to_string(&log).unwrap();
+        eventually("it is drawn", PATIENCE, async || drawn().contains("cluster-1  ").then_some(())).await;
+        // Also while it has just drawn, and looks or waits.
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        let pid = watching.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let ended = eventually("it has ended", PATIENCE, async || watching.try_wait().unwrap()).await;
+        assert!(ended.code().is_some(), "by itself: {ended}");
+    }
 }

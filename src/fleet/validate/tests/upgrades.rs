@@ -47,13 +47,21 @@ fn a_node_cannot_have_been_well_for_longer_than_it_is_remembered() {
     let at = |stable: &str, interval: &str| {
         format!(
             "{{version: 1, clusters: [{{context: minikube, probe: {{interval: {interval}}}}}], upgrades: [{{name: u, \
-             clientVersion: v1.0.0, health: {{stableFor: {stable}}}, stages: [{{name: a, clusters: {{}}}}]}}]}}"
+             clientVersion: v1.0.0, progressDeadline: 5h, health: {{stableFor: {stable}}}, stages: [{{name: a, clusters: {{}}}}]}}]}}"
         )
     };
     assert!(check(&at("3h 20m", "60s")).is_ok());
     let says = "upgrades[0].health.stableFor: \"201m\": is longer than what is remembered of a node in cluster minikube";
     exactly(&at("201m", "60s"), &[], &[says]);
     assert!(check(&at("201m", "61s")).is_ok());
+}
+
+#[test]
+fn a_node_has_to_have_been_well_before_it_fails_by_its_deadline() {
+    let says = "upgrades[0].health.stableFor: \"30m\": is not shorter than progressDeadline (30m)";
+    exactly(&upgrade("health: {stableFor: 30m}"), &[], &[says]);
+    assert!(check(&upgrade("health: {stableFor: 29m}")).is_ok());
+    assert!(check(&upgrade("health: {stableFor: 30m}, progressDeadline: 1h")).is_ok());
 }
 
 #[test]
