@@ -139,25 +139,11 @@ fn as_value(seen: &Instant) -> Value {
 }
 
 fn as_text(seen: &Instant, has_file: bool) -> String {
-    let mut text = format!("{}\n", seen.leader);
-    if let Some(why) = seen.leader.says().and_then(|said| said.no_steps.as_ref()) {
-        let _ = writeln!(text, "  IT TAKES NO STEPS: {why}");
-    }
-    for (name, state) in seen.leader.says().iter().flat_map(|said| &said.away) {
-        // The others are marked below.
-        if !seen.fleet.clusters.iter().any(|cluster| cluster.name.0 == *name) {
-            let _ = writeln!(text, "  It cannot look after cluster {name}: {state}");
-        }
-    }
-    if let Some(more) = seen.leader.says().map(|said| said.more_away).filter(|more| *more > 0) {
-        let _ = writeln!(text, "  Nor after {more} more.");
-    }
+    let mut text = format!("{}\n", seen.leader) + &in_the_way(seen);
     // The environment may have them without a file.
     let knows_upgrades = has_file || !seen.fleet.upgrades.is_empty();
     if !knows_upgrades {
         text.push_str(&without_file(seen.leader.follows()));
-    }
-    if !knows_upgrades {
         for (name, pause) in &seen.control.pauses {
             let _ = writeln!(
                 text,
@@ -214,6 +200,24 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
         }
     }
     text + &waiting(&seen.plan.waits)
+}
+
+/// What keeps the daemon that leads from its work, as it says itself, beside what is marked at its clusters.
+fn in_the_way(seen: &Instant) -> String {
+    let mut text = String::new();
+    let Some(said) = seen.leader.says() else { return text };
+    if let Some(why) = &said.no_steps {
+        let _ = writeln!(text, "  IT TAKES NO STEPS: {why}");
+    }
+    for (name, state) in &said.away {
+        if !seen.fleet.clusters.iter().any(|cluster| cluster.name.0 == *name) {
+            let _ = writeln!(text, "  It cannot look after cluster {name}: {state}");
+        }
+    }
+    if said.more_away > 0 {
+        let _ = writeln!(text, "  Nor after {} more.", said.more_away);
+    }
+    text
 }
 
 /// The state of a cluster that the daemon that leads cannot look after, as it says itself.

@@ -1,5 +1,7 @@
 //! Writes events about a resource, for `kubectl describe`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -15,19 +17,34 @@ use super::events::Happening;
 /// The API server takes notes of up to 1 KiB.
 const LONGEST_NOTE: usize = 1024;
 
+/// A request that was not sent, as while the Lease has run out for a moment, is tried again so often…
+const TRIES: u32 = 4;
+/// …after this time: what changed is told once only, and is worth a moment.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// Writes events about a resource. What cannot be written is left: the conditions say the same.
 pub async fn tell(client: &Client, polkadot: &Polkadot, all: &[Happening], now: Timestamp) {
     let id = ResourceId::of(polkadot);
     let api: Api<Event> = Api::namespaced(client.clone(), &id.namespace);
     for (number, happening) in all.iter().enumerate() {
         let event = event(polkadot, happening, now, number);
-        let written =
-            in_time(api.create(&PostParams::default(), &event).instrument(info_span!("write event"))).await;
-        if !matches!(written, Ok(Ok(_))) {
+        if !is_written(&api, &event).await {
             debug!(reason = happening.reason, "Could not write an event.");
             return;
         }
     }
+}
+
+async fn is_written(api: &Api<Event>, event: &Event) -> bool {
+    for _ in 0..TRIES {
+        let written =
+            in_time(api.create(&PostParams::default(), event).instrument(info_span!("write event"))).await;
+        if !matches!(written, Ok(Err(kube::Error::Service(_)))) {
+            return matches!(written, Ok(Ok(_)));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    false
 }
 
 /// The event as it is stored; its name is that of the resource and the time, as client-go makes it, and the reason: what
