@@ -107,9 +107,8 @@ impl Lead {
             let fleet = self.fleet.borrow();
             (fleet.home_namespace.clone(), fleet.lease.unsigned_abs() / self.limits.lease_divisor)
         };
-        let says = watch::Sender::new(
-            Said::now(&self.me, &self.fleet.borrow(), &self.board.borrow(), None).written(),
-        );
+        let words = Said::now(&self.me, &self.fleet.borrow(), &self.board.borrow(), None).written();
+        let says = watch::Sender::new(words);
         let keeping = self.keeping(&namespace, duration, &says);
         let let_go = stop.child_token();
         let wants = watch::Sender::new(Wish::Have);
@@ -142,7 +141,8 @@ impl Lead {
             } else {
                 (views.borrow().without_steps("its records are being read"), None)
             };
-            if matches!(state, State::Ours(_)) && kept.is_filled() {
+            let keeps = matches!(state, State::Ours(_)) && kept.is_filled();
+            if keeps {
                 let wanted = self.announced.borrow_and_update().clone();
                 records.keep(&kept, (&current, &seen, &view), &wanted, self.clock.now());
             }
@@ -153,7 +153,8 @@ impl Lead {
             };
             say(&says, &said(&self.me, (&current, &seen), &view, &state));
             publish(views, wishes, (view, wish));
-            let again = again.into_iter().chain(records.next_try()).min();
+            // Where nothing is tried, what has come due must not wake us.
+            let again = again.into_iter().chain(records.next_try().filter(|_| keeps)).min();
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = &mut watching => {}

@@ -103,8 +103,7 @@ impl Records {
 
     /// When something that failed is to be tried again.
     pub fn next_try(&self) -> Option<Instant> {
-        // While the Lease is another's, nothing is tried, and what has come due must not wake us.
-        self.retry.values().filter(|at| Instant::now() < **at).min().copied()
+        self.retry.values().min().copied()
     }
 
     /// One write is over; `None` where its task broke off.

@@ -12,7 +12,7 @@ use crate::fleet::{
 use crate::observed::{
     Board, ClusterState, ClusterView, Healths, NodeHealth, NodeView, ResourceView, RoleView, Sample,
 };
-use crate::polkadot::{Kind, ResourceId, Role};
+use crate::polkadot::{Kind, ResourceId, Role, Step};
 use crate::upgrade::{self, Code, Ground, Plan, Write};
 
 pub(super) const OLD: &str = "stable2503-6";
@@ -326,6 +326,21 @@ impl Model {
             .clusters
             .iter()
             .flat_map(|(name, view)| view.resources.values().map(move |one| (name, &**one)))
+    }
+}
+
+/// The upgrade's step from the old version, taken then.
+pub(super) fn stepped_at(at: Timestamp) -> Step {
+    Step {
+        upgrade: "u".into(),
+        target: NEW.into(),
+        attempt: 1,
+        previous: Some(OLD.into()),
+        finalized: None,
+        approver: None,
+        prepull: false,
+        rolled_back: None,
+        at,
     }
 }
 

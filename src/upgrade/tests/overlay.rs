@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
 
-use super::model::{Model, NEW, OLD, Shape, one_canary};
+use super::model::{Model, NEW, OLD, Shape, one_canary, stepped_at};
 use crate::home::record::Announcements;
 use crate::home::{HomeView, NoSteps};
 use crate::observed::ResourceView;
@@ -15,17 +15,7 @@ use crate::upgrade::overlay::{Overlays, ground};
 use crate::upgrade::{Action, Code, Ground, Place, Plan, Write, plan};
 
 fn step(model: &Model) -> Step {
-    Step {
-        upgrade: "u".into(),
-        target: NEW.into(),
-        attempt: 1,
-        previous: Some(OLD.into()),
-        finalized: None,
-        approver: None,
-        prepull: false,
-        rolled_back: None,
-        at: model.now,
-    }
+    stepped_at(model.now)
 }
 
 fn grant(model: &Model) -> Grant {

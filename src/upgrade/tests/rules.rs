@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::model::{Model, NEW, OLD, STABLE, Shape, code_of, one_canary, planned, resource};
+use super::model::{Model, NEW, OLD, STABLE, Shape, code_of, one_canary, planned, resource, stepped_at};
 use crate::fleet::{ClusterName, Unreachable};
 use crate::observed::{Blocked, ClusterState, ClusterView, NodeHealth, NodeView, ResourceView, Stuck};
-use crate::polkadot::{Grant, Kind, ResourceId, Role, Step};
+use crate::polkadot::{Grant, Kind, ResourceId, Role};
 use crate::upgrade::chains::Chain;
 use crate::upgrade::chart::Chart;
 use crate::upgrade::rolls::{Next, is_outstanding, next};
@@ -337,17 +337,7 @@ fn i01_a_new_target_waits_for_its_turn_also_in_a_cluster_that_is_in_flight_with_
         view.client_version = Some(NEW.into());
         view.roles[0].hash = NEW.into();
         view.settled_since = None;
-        view.step = Some(Step {
-            upgrade: "u".into(),
-            target: NEW.into(),
-            attempt: 1,
-            previous: Some(OLD.into()),
-            finalized: None,
-            approver: None,
-            prepull: false,
-            rolled_back: None,
-            at,
-        });
+        view.step = Some(stepped_at(at));
     });
     model.fleet.upgrades[0].client_version = "stable2503-8".into();
     let plan = planned(&model);

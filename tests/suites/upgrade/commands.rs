@@ -282,6 +282,16 @@ async fn ask(command_line: &[&str], fleet: &[String], world: &World) -> (i32, St
     (output.status.code().unwrap(), said.concat())
 }
 
+/// A command that does not outlive its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// In the sandbox: how it ends has nothing to do with the clusters.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watched_status_ends_at_a_signal_whenever_it_comes() {
@@ -291,14 +301,14 @@ async fn a_watched_status_ends_at_a_signal_whenever_it_comes() {
         let mut watching = command();
         watching.args(["status", "--watch", "--fleet"]).arg(world.fleet_file());
         watching.stdout(std::fs::File::create(&log).unwrap());
-        let mut watching = watching.spawn().unwrap();
+        let mut watching = Ended(watching.spawn().unwrap());
         let drawn = || std::fs::read_to_string(&log).unwrap();
         eventually("it is drawn", PATIENCE, async || drawn().contains("cluster-1  ").then_some(())).await;
         // Also while it has just drawn, and looks or waits.
         tokio::time::sleep(Duration::from_millis(moment)).await;
-        let pid = watching.id().to_string();
+        let pid = watching.0.id().to_string();
         assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-        let ended = eventually("it has ended", PATIENCE, async || watching.try_wait().unwrap()).await;
+        let ended = eventually("it has ended", PATIENCE, async || watching.0.try_wait().unwrap()).await;
         assert!(ended.code().is_some(), "by itself: {ended}");
     }
 }
