@@ -78,8 +78,12 @@ async fn plan_names_the_waves_to_come_and_changes_nothing(place: Place) {
     let (world, mut daemon) = World::settled(place, 3, OLD).await;
     let (code, said) = run(&world, &["plan"]).await;
     assert_eq!(code, 0, "nothing to do: {said}");
-    let (code, said) = run(&world, &["status"]).await;
-    assert_eq!((code, said.contains(" leads\n")), (0, true), "{said}");
+    // A short Lease runs out for a moment on a busy machine, and who takes it again waits.
+    eventually("a daemon leads and all is well", PATIENCE, async || {
+        let (code, said) = run(&world, &["status"]).await;
+        (code == 0 && said.contains(" leads\n")).then_some(())
+    })
+    .await;
     // Nobody carries it out.
     assert!(daemon.terminate().await);
     let (code, said) = run(&world, &["status"]).await;
