@@ -13,6 +13,7 @@ mod rehearse;
 mod run;
 mod sandbox;
 mod status;
+mod time;
 mod validate;
 
 use std::process::ExitCode;

@@ -57,9 +57,10 @@ impl Daemon {
     pub fn start(fleet: Fleet, sources: Sources, connect: Arc<dyn Connect>, clock: &Clock) -> Self {
         let (credentials, kubeconfigs) = watch::channel(files::credentials(&fleet));
         let (fleet, followed) = watch::channel(Arc::new(fleet));
-        let daemon = Self::start_on(followed, kubeconfigs, connect, clock);
+        let (refused, told) = watch::channel(vec![]);
+        let daemon = Self::start_with((followed, kubeconfigs, told), connect, clock);
         let (died, stop) = (daemon.died.clone(), daemon.stop.clone());
-        daemon.tasks.spawn(vital("fleet file", died, follow(sources, fleet, credentials, stop)));
+        daemon.tasks.spawn(vital("fleet file", died, follow(sources, fleet, credentials, refused, stop)));
         daemon
     }
 
@@ -67,6 +68,19 @@ impl Daemon {
     pub fn start_on(
         followed: watch::Receiver<Arc<Fleet>>,
         kubeconfigs: watch::Receiver<Credentials>,
+        connect: Arc<dyn Connect>,
+        clock: &Clock,
+    ) -> Self {
+        let (_, refused) = watch::channel(vec![]);
+        Self::start_with((followed, kubeconfigs, refused), connect, clock)
+    }
+
+    fn start_with(
+        (followed, kubeconfigs, refused): (
+            watch::Receiver<Arc<Fleet>>,
+            watch::Receiver<Credentials>,
+            watch::Receiver<Vec<String>>,
+        ),
         connect: Arc<dyn Connect>,
         clock: &Clock,
     ) -> Self {
@@ -82,10 +96,13 @@ impl Daemon {
         let hold = Hold::new(&me);
         announce(&me, &followed.borrow());
         let (announcing, announced) = watch::channel(Arc::default());
+        let (open, unfinished) = watch::channel(None);
         let lead = Lead {
             fleet: followed.clone(),
             board: board.clone(),
             announced,
+            unfinished,
+            refused,
             clients: Arc::clone(&clients),
             clock: clock.clone(),
             me: me.clone(),
@@ -106,7 +123,7 @@ impl Daemon {
         tasks.spawn(vital(
             "planner",
             died.clone(),
-            execute::run(inputs, reach, clock.clone(), (made, announcing), stop.clone()),
+            execute::run(inputs, reach, clock.clone(), (made, announcing, open), stop.clone()),
         ));
         tasks.close();
         Self { name: me, tasks, stop, died, lead: leading, let_go, board, plans, home }

@@ -13,7 +13,7 @@ pub mod lead;
 pub mod record;
 mod recording;
 pub mod said;
-mod skew;
+pub mod skew;
 
 use std::collections::{BTreeMap, BTreeSet};
 

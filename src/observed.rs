@@ -42,6 +42,8 @@ pub struct ClusterView {
     pub seen: bool,
     /// Whether that is only what home remembers of it: how its nodes fare, nobody has seen since we started.
     pub remembered: bool,
+    /// What a person should know although the cluster is looked after, such as new credentials that do not work.
+    pub concern: Option<String>,
     /// The Polkadot resources; the last ones seen where the cluster is not Ready.
     pub resources: BTreeMap<ResourceId, Arc<ResourceView>>,
     /// What its nodes said of late.

@@ -62,6 +62,7 @@ const IO: &[&str] = &[
     "cli/rehearse/read.rs",
     "cli/rehearse/scene.rs",
     "cli/status.rs",
+    "cli/time.rs",
     "cli/run.rs",
     "cli/sandbox.rs",
     "cli/sandbox/scene.rs",

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::choose::FleetArgs;
 use super::leader::Leader;
+use super::time::Ahead;
 use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
@@ -137,8 +137,9 @@ async fn agreed(
     name: &str,
 ) -> Result<(Followed, Option<Leader>), Refused> {
     let until = tokio::time::Instant::now() + READ_AGAIN;
+    let ahead = Ahead::of(client).await;
     loop {
-        let leader = Leader::read(client, fleet).await;
+        let leader = Leader::read(client, fleet, ahead).await;
         let leader =
             leader.map_err(|why| Refused::Failed(format!("which daemon leads is not known: {why}")))?;
         let ours = in_file.map(|all| chosen(all, "the fleet file", what, name)).transpose();
@@ -187,7 +188,7 @@ async fn decide_at_home(
     let client = client.map_err(|error| Refused::Failed(error.to_string()))?.client;
     let name = &args.upgrade;
     let (upgrade, leader) = agreed(&client, fleet, in_file, what, name).await?;
-    let (by, at) = (user(&client).await, Timestamp::now());
+    let (by, at) = (user(&client).await, Ahead::of(&client).await.now());
     // It is shown on terminals.
     let reason = args.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let decision = Decision { version: Some(upgrade.client_version.clone()), by, at, reason };
@@ -223,7 +224,17 @@ fn in_words(
     let Followed { name, client_version: target, .. } = upgrade;
     let by = &decision.by;
     match (what, before.pauses.get(name)) {
-        (What::Approve(stage), _) => format!("{by} approved {target} for stage {stage} of upgrade {name}."),
+        (What::Approve(stage), _) => {
+            if let Some(known) = approved(before, upgrade, stage) {
+                let (first, at) = (&known.by, known.at);
+                let reason = if known.reason.is_empty() { "no reason was given" } else { &known.reason };
+                return format!(
+                    "Stage {stage} of upgrade {name} is already approved for {target} by {first} since {at:.0}: {reason}. That \
+                     stays as it is."
+                );
+            }
+            format!("{by} approved {target} for stage {stage} of upgrade {name}.")
+        }
         (What::Pause, Some(known)) => {
             let reason = if known.reason.is_empty() { "no reason was given" } else { &known.reason };
             format!(
@@ -256,9 +267,17 @@ fn in_words(
     }
 }
 
+/// The approval of just this version, if there is one.
+fn approved<'a>(control: &'a Control, upgrade: &Followed, stage: &str) -> Option<&'a Decision> {
+    let known = control.approvals.get(&upgrade.name)?.get(stage)?;
+    (known.version.as_ref() == Some(&upgrade.client_version)).then_some(known)
+}
+
 fn change(control: &mut Control, upgrade: &Followed, what: &What, decision: &Decision) {
     let name = upgrade.name.clone();
     match what {
+        // The history tells on whose approval it was.
+        What::Approve(stage) if approved(control, upgrade, stage).is_some() => {}
         What::Approve(stage) => {
             control.approvals.entry(name).or_default().insert(stage.clone(), decision.clone());
         }
@@ -312,6 +331,26 @@ mod tests {
         assert!(said.contains(words), "{said}");
         let (said, resumed) = decided(&again, &What::Resume, &by("ben", ""));
         assert_eq!((said.as_str(), resumed), ("ben resumed upgrade polkadot.", Control::default()));
+    }
+
+    #[test]
+    fn the_first_approval_of_a_version_stays_and_another_version_takes_its_place() {
+        let (stage, of) = (What::Approve("canary".into()), |who: &str, version: &str| Decision {
+            version: Some(version.into()),
+            ..by(who, "seen")
+        });
+        let (said, approved) = decided(&Control::default(), &stage, &of("anna", "stable2503-7"));
+        assert!(said.starts_with("anna approved stable2503-7"), "{said}");
+        let (said, again) = decided(&approved, &stage, &of("ben", "stable2503-7"));
+        assert_eq!(again, approved);
+        assert!(
+            said.contains("already approved for stable2503-7 by anna") && said.contains("seen."),
+            "{said}"
+        );
+        let mut earlier = approved.clone();
+        earlier.approvals.get_mut("polkadot").unwrap().insert("canary".into(), of("anna", "stable2503-6"));
+        let (_, now) = decided(&earlier, &stage, &of("ben", "stable2503-7"));
+        assert_eq!(now.approvals["polkadot"]["canary"].by, "ben");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::leader::Leader;
 use super::plan::Format;
+use super::time::Ahead;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::fleet::{ClusterName, Fleet};
 use crate::home::history::Entry;
@@ -61,7 +62,7 @@ fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, out
         match (upgrade, silent) {
             (_, Some(name)) if unknown.is_none() => print!("{}", nothing_yet(name)),
             (Some(_), _) if history.entries.is_empty() => {}
-            _ => print!("{}", as_text(&history.entries)),
+            _ => print!("{}", as_text(fleet, &history.entries)),
         }
     }
     if let Some(name) = unknown {
@@ -122,7 +123,8 @@ async fn read(fleet: &Fleet, upgrade: Option<&str>) -> Result<History, String> {
     let is_known = |name: &str| upgrades(&history.entries).contains(name) || is_in(fleet, name);
     if upgrade.is_some_and(|name| !is_known(name)) {
         // Who cannot be asked follows nothing, as far as that is known.
-        let leader = tokio::time::timeout(BOUND, Leader::read(&client, fleet)).await;
+        let ahead = Ahead::of(&client).await;
+        let leader = tokio::time::timeout(BOUND, Leader::read(&client, fleet, ahead)).await;
         let leader = leader.ok().and_then(Result::ok);
         let follows = leader.iter().filter_map(Leader::follows).flatten();
         history.followed = follows.map(|upgrade| upgrade.name.clone()).collect();
@@ -139,9 +141,12 @@ fn as_value(entries: &[(ClusterName, Entry)]) -> Value {
     json!({"history": entries.iter().map(entry).collect::<Vec<_>>()})
 }
 
-fn as_text(entries: &[(ClusterName, Entry)]) -> String {
+fn as_text(fleet: &Fleet, entries: &[(ClusterName, Entry)]) -> String {
     if entries.is_empty() {
-        return "Nothing was done yet, as far as home knows.\n".into();
+        return format!(
+            "Nothing was done yet, as far as cluster {} (namespace {}) knows, if that is home.\n",
+            fleet.home, fleet.home_namespace
+        );
     }
     let mut text = String::new();
     for (cluster, entry) in entries {

@@ -1,20 +1,27 @@
 //! The daemon that leads, by its Lease in home, and what it says there.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, ResourceExt as _};
+use serde::Serialize;
 
-use crate::clock::Clock;
-use crate::fleet::Fleet;
+use super::time::Ahead;
+use crate::cluster::Clients;
+use crate::fleet::{ClusterName, Fleet};
 use crate::home::followed::Followed;
 use crate::home::said::Said;
-use crate::leader::{PLANNER_LEASE, SAYS};
+use crate::leader::{MEMBER_LEASE, PLANNER_LEASE, SAYS};
 
 /// A Lease of minutes is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// Clusters that are asked at once.
+const AT_ONCE: usize = 16;
 
 /// Who leads.
 #[derive(Clone, Debug)]
@@ -30,16 +37,16 @@ pub(super) enum Leader {
 }
 
 impl Leader {
-    /// Reads the Lease; where its holder seems to have fallen silent, or to speak from times to come, again a few seconds
+    /// Reads the Lease, by home's time; where its holder seems to have fallen silent, or to speak from times to come, again a few seconds
     /// later.
     ///
     /// # Errors
     /// Where it cannot be read; in words.
-    pub(super) async fn read(client: &Client, fleet: &Fleet) -> Result<Self, String> {
+    pub(super) async fn read(client: &Client, fleet: &Fleet, ahead: Ahead) -> Result<Self, String> {
         let first = Self::lease(client, fleet).await?;
-        let now = Clock::machine().now();
+        let now = now_for(first.as_ref(), ahead);
         let found = Self::of(first.clone(), now);
-        // Our clock may be wrong, or that of who renewed it.
+        // The clock of who renewed it may be wrong, or ours where home does not say what time it is.
         if !matches!(found, Self::Was(..))
             && renewed(first.as_ref()).is_none_or(|at| at <= now + duration(first.as_ref()))
         {
@@ -53,9 +60,9 @@ impl Leader {
         let lives = renewed(first.as_ref()) != renewed(second.as_ref())
             || (pause > LONGEST_PAUSE && found.name().is_some());
         let silent = renewed(second.as_ref())
-            .map(|at| (at + 3 * duration(second.as_ref())).max(Clock::machine().now()));
+            .map(|at| (at + 3 * duration(second.as_ref())).max(now_for(second.as_ref(), ahead)));
         let now = if lives { renewed(second.as_ref()) } else { silent };
-        Ok(Self::of(second, now.unwrap_or_else(|| Clock::machine().now())))
+        Ok(Self::of(second, now.unwrap_or_else(|| ahead.now())))
     }
 
     async fn lease(client: &Client, fleet: &Fleet) -> Result<Option<Lease>, String> {
@@ -99,6 +106,60 @@ impl Leader {
         let silent = now.duration_since(spoke.0) > 2 * duration;
         if silent { Self::Was(name, spoke.0) } else { Self::Is(name, said) }
     }
+}
+
+/// Daemons that look after clusters although none leads, as their Leases there say: one whose home is another cluster, or cannot
+/// be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Keepers(BTreeMap<String, BTreeSet<ClusterName>>);
+
+impl Keepers {
+    /// Asks every cluster that is connected; one that does not answer says nothing.
+    pub(super) async fn read(clients: &Clients, fleet: &Fleet, ahead: Ahead) -> Self {
+        let clients: Vec<_> =
+            clients.iter().map(|lent| (lent.key().clone(), lent.unfenced.clone())).collect();
+        let asking = futures::stream::iter(clients).map(async |(cluster, client)| {
+            let leases: Api<Lease> = Api::namespaced(client, &fleet.home_namespace);
+            let lease = tokio::time::timeout(LONGEST_PAUSE, leases.get_opt(MEMBER_LEASE)).await;
+            let lease = lease.ok()?.ok()??;
+            Some((holder(&lease, now_for(Some(&lease), ahead))?, cluster))
+        });
+        let mut found = Self::default();
+        for (holder, cluster) in
+            asking.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect::<Vec<_>>().await
+        {
+            found.0.entry(holder).or_default().insert(cluster);
+        }
+        found
+    }
+}
+
+impl Keepers {
+    /// Whether nobody does.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Keepers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (holder, clusters) in &self.0 {
+            let clusters: Vec<&str> = clusters.iter().map(|cluster| cluster.0.as_str()).collect();
+            writeln!(f, "  Daemon {holder} looks after {} all the same.", clusters.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Who holds a Lease, if he has spoken of late.
+fn holder(lease: &Lease, now: Timestamp) -> Option<String> {
+    let silent = now.duration_since(renewed(Some(lease))?) > 2 * duration(Some(lease));
+    lease.spec.as_ref()?.holder_identity.clone().filter(|_| !silent)
+}
+
+/// What time it is for who renewed it.
+fn now_for(lease: Option<&Lease>, ahead: Ahead) -> Timestamp {
+    renewed(lease).map_or_else(|| ahead.now(), |at| ahead.now_near(at))
 }
 
 fn renewed(lease: Option<&Lease>) -> Option<Timestamp> {

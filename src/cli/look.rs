@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::leader::Leader;
+use super::leader::{Keepers, Leader};
+use super::time::Ahead;
 use crate::clock::Clock;
 use crate::cluster::board::BoardWriter;
 use crate::cluster::connect::Kubernetes;
 use crate::cluster::{Clients, Leases, Registry};
-use crate::fleet::Fleet;
+use crate::fleet::{ClusterName, Fleet};
 use crate::home::control::Control;
 use crate::home::kept::Kept;
 use crate::home::record::remembered;
@@ -40,14 +42,20 @@ pub(super) struct Instant {
     pub(super) fleet: Fleet,
     /// The fleet as its file has it.
     pub(super) written: Arc<Fleet>,
-    /// The Board as the daemon that leads would see it.
+    /// The Board as it is seen from here.
     pub(super) board: Board,
+    /// The same without the members that the daemon that leads says it cannot look after.
+    pub(super) theirs: Board,
+    /// When that was, by home's clock.
+    pub(super) now: Timestamp,
     /// What people decided at the command line.
     pub(super) control: Control,
     /// What would be done now, and why the rest waits.
     pub(super) plan: Plan,
     /// Who leads.
     pub(super) leader: Leader,
+    /// Where nobody does: who looks after clusters all the same.
+    pub(super) keepers: Keepers,
 }
 
 impl Look {
@@ -80,28 +88,37 @@ impl Look {
 
     /// How it is now.
     pub(super) async fn now(&self) -> Instant {
-        let leader = self.leader().await;
+        let (leader, ahead) = self.leader().await;
+        let keepers = match leader {
+            Leader::Is(..) => Keepers::default(),
+            _ => Keepers::read(&self.clients, &self.fleet, ahead).await,
+        };
         let (records, control) =
             self.home.as_ref().map(|kept| (kept.records(), kept.control())).unwrap_or_default();
         let mut fleet = control.applied_to(&self.fleet);
         let mut board = as_leading(&remembered(&self.board.borrow(), &fleet, &records));
-        let now = Clock::machine().now();
+        let now = ahead.now();
         // Whether a node has been well for long enough, only a daemon that has watched it for so long can say.
         by_readiness(&mut fleet, &mut board, now);
-        let plan = plan(&fleet, &board, &Ground::default(), now);
+        let theirs = as_told(&board, &leader);
+        let plan = plan(&fleet, &theirs, &Ground::default(), now);
         let written = Arc::clone(&self.fleet);
-        Instant { fleet, written, board, control, plan, leader }
+        Instant { fleet, written, board, theirs, now, control, plan, leader, keepers }
     }
 
-    async fn leader(&self) -> Leader {
+    /// Who leads, and what time it is in home.
+    async fn leader(&self) -> (Leader, Ahead) {
         let Some(client) = self.clients.get(&self.fleet.home).map(|lent| lent.unfenced.clone()) else {
-            return Leader::Unknown(format!("the home cluster {} is not connected", self.fleet.home));
+            let why = format!("the home cluster {} is not connected", self.fleet.home);
+            return (Leader::Unknown(why), Ahead::default());
         };
-        match tokio::time::timeout(BOUND, Leader::read(&client, &self.fleet)).await {
+        let ahead = Ahead::of(&client).await;
+        let leader = match tokio::time::timeout(BOUND, Leader::read(&client, &self.fleet, ahead)).await {
             Ok(Ok(leader)) => leader,
             Ok(Err(why)) => Leader::Unknown(why),
             Err(_) => Leader::Unknown("home does not answer".into()),
-        }
+        };
+        (leader, ahead)
     }
 
     /// Returns when something has changed.
@@ -129,6 +146,20 @@ async fn keep_watching(kept: Arc<Kept>) -> Option<Arc<Kept>> {
         }
     };
     tokio::time::timeout(BOUND, filled).await.ok().map(|()| kept)
+}
+
+/// A member that is near for us may be away for the daemon that leads, and it is that one which takes the steps.
+fn as_told(board: &Board, leader: &Leader) -> Board {
+    let mut board = board.clone();
+    for (name, state) in leader.says().into_iter().flat_map(|said| &said.away) {
+        if let Some(view) = board.clusters.get_mut(&ClusterName(name.clone()))
+            && view.state == ClusterState::Ready
+        {
+            let why = format!("for the daemon that leads, which says: {state}");
+            Arc::make_mut(view).state = ClusterState::Unreachable(why.as_str().into());
+        }
+    }
+    board
 }
 
 /// A cluster that this process stands by in is one that the daemon that leads has.

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::choose::FleetArgs;
 use super::look::{Instant, Look};
-use crate::clock::Clock;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
 use crate::upgrade::Wait;
@@ -68,7 +67,7 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let seen = runtime.block_on(async { Look::begin(fleet).await.now().await });
-    let waves = waves(&seen.fleet, &seen.board, Clock::machine().now());
+    let waves = waves(&seen.fleet, &seen.theirs, seen.now);
     if !args.output.print(&as_value(&seen, &waves)) {
         print!("{}", as_text(&seen, &waves));
     }

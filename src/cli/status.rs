@@ -16,8 +16,10 @@ use super::plan::{Format, waiting, waits};
 use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load_alone;
-use crate::home::followed::{self, Followed, differences};
+use crate::home::followed::{self, differences};
+use crate::home::said::Said;
 use crate::observed::ClusterState;
+use crate::upgrade::Progress;
 
 /// A picture is drawn again at most so often.
 const PACE: Duration = Duration::from_secs(1);
@@ -104,8 +106,13 @@ fn is_well(seen: &Instant) -> bool {
     });
     !away
         && matches!(seen.leader, Leader::Is(..))
-        && seen.leader.says().is_none_or(|said| said.no_steps.is_none() && said.away.is_empty())
+        && seen.leader.says().is_none_or(is_content)
         && seen.plan.progress.iter().all(|progress| progress.halted.is_none() && progress.is_complete())
+}
+
+/// Whether the daemon that leads has nothing to complain of, and nothing to do.
+fn is_content(said: &Said) -> bool {
+    said.no_steps.is_none() && said.away.is_empty() && said.unfinished.is_empty() && said.refused.is_empty()
 }
 
 fn as_value(seen: &Instant) -> Value {
@@ -131,6 +138,9 @@ fn as_value(seen: &Instant) -> Value {
         "noSteps": seen.leader.says().and_then(|said| said.no_steps.as_ref()),
         "away": seen.leader.says().map(|said| &said.away),
         "moreAway": seen.leader.says().map(|said| said.more_away),
+        "unfinished": seen.leader.says().map(|said| &said.unfinished),
+        "refused": seen.leader.says().map(|said| &said.refused),
+        "keepers": seen.keepers,
         "progress": seen.plan.progress,
         "clusters": clusters,
         "waits": waits(&seen.plan.waits),
@@ -139,11 +149,11 @@ fn as_value(seen: &Instant) -> Value {
 }
 
 fn as_text(seen: &Instant, has_file: bool) -> String {
-    let mut text = format!("{}\n", seen.leader) + &in_the_way(seen);
+    let mut text = headline(seen, has_file) + &in_the_way(seen);
     // The environment may have them without a file.
     let knows_upgrades = has_file || !seen.fleet.upgrades.is_empty();
     if !knows_upgrades {
-        text.push_str(&without_file(seen.leader.follows()));
+        text.push_str(&without_file(seen.leader.says()));
         for (name, pause) in &seen.control.pauses {
             let _ = writeln!(
                 text,
@@ -178,6 +188,8 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
         }
         if let Some(why) = &progress.halted {
             let _ = writeln!(text, "  HALTED: {why}");
+        } else if let Some(theirs) = unfinished(seen, progress) {
+            let _ = writeln!(text, "  FOR THE DAEMON THAT LEADS: {theirs}");
         }
     }
     for cluster in &seen.fleet.clusters {
@@ -202,6 +214,35 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
     text + &waiting(&seen.plan.waits)
 }
 
+/// Who leads, or what is known of who does not.
+fn headline(seen: &Instant, has_file: bool) -> String {
+    let Instant { leader, keepers, fleet, .. } = seen;
+    let (home, namespace) = (&fleet.home, &fleet.home_namespace);
+    let led = match leader {
+        Leader::Was(name, spoke) => format!(": {name} led and was last heard of at {spoke:.0}"),
+        _ => String::new(),
+    };
+    match leader {
+        Leader::Is(..) | Leader::Unknown(_) => format!("{leader}\n{keepers}"),
+        _ if keepers.is_empty() => format!("{leader}\n"),
+        _ if has_file => format!(
+            "NO DAEMON LEADS{led}; no step is taken until one can use the home cluster {home} (namespace {namespace})\n\
+             {keepers}"
+        ),
+        _ => format!(
+            "NO DAEMON LEADS from cluster {home} (namespace {namespace}){led}; if another cluster is home, give that one, or \
+             --fleet FILE\n{keepers}"
+        ),
+    }
+}
+
+/// Where an upgrade stands for the daemon that leads, where that is worse than it looks from here: only that one asks the
+/// chain's nodes.
+fn unfinished<'a>(seen: &'a Instant, progress: &Progress) -> Option<&'a String> {
+    let theirs = seen.leader.says()?.unfinished.get(&progress.upgrade)?;
+    (progress.is_complete() || theirs.starts_with("HALTED")).then_some(theirs)
+}
+
 /// What keeps the daemon that leads from its work, as it says itself, beside what is marked at its clusters.
 fn in_the_way(seen: &Instant) -> String {
     let mut text = String::new();
@@ -217,6 +258,9 @@ fn in_the_way(seen: &Instant) -> String {
     if said.more_away > 0 {
         let _ = writeln!(text, "  Nor after {} more.", said.more_away);
     }
+    for what in &said.refused {
+        let _ = writeln!(text, "  IT REFUSES WHAT IT WAS GIVEN, and goes on with what it had: {what}");
+    }
     text
 }
 
@@ -226,14 +270,15 @@ fn away<'a>(seen: &'a Instant, cluster: &ClusterName) -> Option<&'a String> {
 }
 
 /// Of what a fleet of one cannot tell: its upgrades are in the fleet file, which only the daemon has.
-fn without_file(followed: Option<&[Followed]>) -> String {
+fn without_file(said: Option<&Said>) -> String {
     let mut text = "  Stages are not shown without the fleet file (--fleet FILE).\n".to_owned();
-    let lines = followed.map(followed::lines).unwrap_or_default();
-    if followed.is_some() {
-        text.push_str(if lines.is_empty() { "  It follows no upgrade.\n" } else { "  It follows:\n" });
-    }
-    for line in lines {
+    let Some(said) = said else { return text };
+    let lines = followed::lines(&said.follows);
+    text.push_str(if lines.is_empty() { "  It follows no upgrade.\n" } else { "  It follows:\n" });
+    for (upgrade, line) in said.follows.iter().zip(lines) {
         let _ = writeln!(text, "    {line}");
+        let standing = said.unfinished.get(&upgrade.name).map_or("through", String::as_str);
+        let _ = writeln!(text, "      {standing}");
     }
     text
 }
@@ -244,7 +289,10 @@ fn because(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::home::followed::Followed;
 
     #[test]
     fn without_a_fleet_file_it_is_said_that_stages_need_it_and_what_the_daemon_follows() {
@@ -255,10 +303,24 @@ mod tests {
             paused: false,
             stages: vec![],
         };
-        let said = without_file(Some(&[upgrade]));
+        let mut says = Said {
+            by: "me".into(),
+            follows: vec![upgrade],
+            no_steps: None,
+            away: BTreeMap::new(),
+            more_away: 0,
+            unfinished: BTreeMap::from([("polkadot".into(), "stage canary soaking, 1 of 1 healthy".into())]),
+            refused: vec![],
+        };
+        assert!(!is_content(&says), "a pipeline waits for it");
+        let said = without_file(Some(&says));
+        assert!(said.contains("      stage canary soaking"), "{said}");
         assert!(said.contains("not shown without the fleet file (--fleet FILE)"), "{said}");
         assert!(said.contains("It follows:\n    upgrade polkadot to stable2503-7"), "{said}");
-        assert!(without_file(Some(&[])).contains("It follows no upgrade."));
+        says.unfinished.clear();
+        assert!(is_content(&says) && without_file(Some(&says)).contains("      through\n"));
+        says.follows.clear();
+        assert!(without_file(Some(&says)).contains("It follows no upgrade."));
         assert!(!without_file(None).contains("follows"), "nobody said");
     }
 }

@@ -44,6 +44,15 @@ impl BoardWriter {
         })
     }
 
+    /// What a person should know although the cluster is looked after.
+    pub fn set_concern(&self, cluster: &ClusterName, concern: Option<&str>) {
+        self.change(cluster, |view| {
+            let news = view.concern.as_deref() != concern;
+            view.concern = concern.map(str::to_owned);
+            news
+        });
+    }
+
     /// A resource as it is now.
     pub fn publish(&self, cluster: &ClusterName, resource: ResourceView) {
         self.change(cluster, |view| {
@@ -95,6 +104,7 @@ impl BoardWriter {
                     state: ClusterState::Connecting,
                     seen: false,
                     remembered: false,
+                    concern: None,
                     resources: BTreeMap::new(),
                     health: Healths::default(),
                 })

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+use super::board::BoardWriter;
 use super::connect::{Connect, Connected};
 use super::swap::Exchange;
 use super::trouble::Trouble;
@@ -55,6 +56,7 @@ impl Kubeconfig {
 /// What a session's credentials are kept fresh with.
 pub(super) struct Renewal {
     pub(super) name: ClusterName,
+    pub(super) board: BoardWriter,
     pub(super) connection: Connection,
     pub(super) connect: Arc<dyn Connect>,
     pub(super) exchange: Exchange,
@@ -103,6 +105,7 @@ impl Renewal {
                 }
                 Ok(connected) => {
                     info!(cluster = %self.name, why, "New credentials are in use.");
+                    self.board.set_concern(&self.name, None);
                     self.valid_until = connected.valid_until;
                     self.at.send_replace(connected.at(&self.connection));
                     self.exchange.exchange(connected.client);
@@ -115,6 +118,10 @@ impl Renewal {
                             cluster = %self.name, why, error = words,
                             "The credentials could not be renewed; the old ones stay in use."
                         );
+                        let concern = format!(
+                            "its credentials could not be renewed ({why}), the old ones stay in use: {words}"
+                        );
+                        self.board.set_concern(&self.name, Some(&concern));
                         last_words = words;
                     }
                 }

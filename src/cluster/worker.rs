@@ -179,6 +179,8 @@ impl Worker {
         // Only now: a cluster that is dead takes nobody's place.
         let establishing = Arc::clone(&self.establishing).acquire_owned().await.ok();
         let exchange = Exchange::new(client);
+        // What was said of an earlier session's credentials.
+        self.board.set_concern(&self.name, None);
         let client = exchange.client(&limits);
         self.board.set_state(&self.name, &ClusterState::Syncing);
         let unfenced = exchange.unlimited();
@@ -193,6 +195,7 @@ impl Worker {
         let unauthorized = Arc::new(Notify::new());
         let renewal = Renewal {
             name: self.name.clone(),
+            board: self.board.clone(),
             connection: cluster.connection.clone(),
             connect: Arc::clone(&self.connect),
             exchange: exchange.clone(),

@@ -41,11 +41,12 @@ const POLL: Duration = Duration::from_secs(2);
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// Runs until `stop`, and sends every fleet that is valid and differs from the last one, and every change of the
-/// kubeconfigs of the fleet that is in force.
+/// kubeconfigs of the fleet that is in force. `refused` gets what is wrong with the files as they are now, in words.
 pub async fn follow(
     sources: Sources,
     fleet: watch::Sender<Arc<Fleet>>,
     credentials: watch::Sender<Credentials>,
+    refused: watch::Sender<Vec<String>>,
     stop: CancellationToken,
 ) {
     let touched = Arc::new(Notify::new());
@@ -62,6 +63,7 @@ pub async fn follow(
             () = stop.cancelled() => return,
             () = follower.look(asked) => {}
         }
+        follower.say(&refused);
         follower.remind(Instant::now());
         folders.watch(&follower.files);
         asked = tokio::select! {
@@ -173,6 +175,16 @@ impl Follower {
                 error!(kubeconfig, why, "The kubeconfig still cannot be read; what is connected goes on.");
             }
         }
+    }
+
+    /// What is wrong now, for whoever does not read the log.
+    fn say(&self, refused: &watch::Sender<Vec<String>>) {
+        let edits = self.rejected.iter().map(|problem| format!("the edited fleet file: {problem}"));
+        let kubeconfigs = self.unreadable.iter().map(|(path, why)| {
+            format!("kubeconfig {}: {why}", in_words(&credentials::files_at(path.as_ref())))
+        });
+        let all: Vec<_> = edits.chain(kubeconfigs).collect();
+        refused.send_if_modified(|known| std::mem::replace(known, all.clone()) != all);
     }
 
     fn tell_rejected(&self) {

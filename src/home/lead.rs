@@ -26,7 +26,7 @@ use crate::observed::Board;
 use super::kept::Kept;
 use super::record::Announcements;
 use super::recording::Records;
-use super::said::Said;
+use super::said::{Beside, Said, Unfinished};
 use super::skew::{Skew, follow_clock, no_steps_by_clock};
 use super::{HomeView, NoSteps};
 
@@ -38,6 +38,10 @@ pub struct Lead {
     pub board: watch::Receiver<Arc<Board>>,
     /// Steps that are about to be taken.
     pub announced: watch::Receiver<Arc<Announcements>>,
+    /// Upgrades that are not through; `None` before the first look.
+    pub unfinished: watch::Receiver<Option<Unfinished>>,
+    /// What is refused of the files that are followed.
+    pub refused: watch::Receiver<Vec<String>>,
     /// The members' clients.
     pub clients: Clients,
     /// Fleet time; it is corrected by home's.
@@ -94,6 +98,14 @@ impl Lead {
         }
     }
 
+    /// What there is to say in the Lease.
+    fn said(&self, no_steps: Option<&NoSteps>) -> Said {
+        let (unfinished, refused) = (self.unfinished.borrow(), self.refused.borrow());
+        let no_steps = no_steps.map(ToString::to_string);
+        let beside = Beside { no_steps, unfinished: unfinished.as_ref(), refused: &refused };
+        Said::now(&self.me, &self.fleet.borrow(), &self.board.borrow(), &beside)
+    }
+
     /// As long as home is that cluster, with that client.
     async fn session(
         &mut self,
@@ -107,8 +119,7 @@ impl Lead {
             let fleet = self.fleet.borrow();
             (fleet.home_namespace.clone(), fleet.lease.unsigned_abs() / self.limits.lease_divisor)
         };
-        let words = Said::now(&self.me, &self.fleet.borrow(), &self.board.borrow(), None).written();
-        let says = watch::Sender::new(words);
+        let says = watch::Sender::new(self.said(None).written());
         let keeping = self.keeping(&namespace, duration, &says);
         let let_go = stop.child_token();
         let wants = watch::Sender::new(Wish::Have);
@@ -146,13 +157,12 @@ impl Lead {
                 let wanted = self.announced.borrow_and_update().clone();
                 records.keep(&kept, (&current, &seen, &view), &wanted, self.clock.now());
             }
-            let wish = match state {
-                State::Ours(_) => Wish::Insist,
-                State::Others(_) => Wish::Yield,
-                State::Unknown | State::Failed(_) => Wish::Have,
-            };
-            say(&says, &said(&self.me, (&current, &seen), &view, &state));
-            publish(views, wishes, (view, wish));
+            // Before the Lease is ours it is not for us to say why nothing happens.
+            let why = view.no_steps.as_ref().filter(|_| matches!(state, State::Ours(_)));
+            self.unfinished.mark_unchanged();
+            self.refused.mark_unchanged();
+            say(&says, &self.said(why));
+            publish(views, wishes, (view, wish(&state)));
             // Where nothing is tried, what has come due must not wake us.
             let again = again.into_iter().chain(records.next_try().filter(|_| keeps)).min();
             tokio::select! {
@@ -164,6 +174,8 @@ impl Lead {
                 Ok(()) = self.board.changed() => {}
                 Ok(()) = self.fleet.changed() => {}
                 Ok(()) = self.announced.changed() => {}
+                Ok(()) = self.unfinished.changed() => {}
+                Ok(()) = self.refused.changed() => {}
                 Some(written) = records.writes.join_next() => records.finish(written.ok()),
                 () = until(again) => {}
                 _ = skew.changed() => {}
@@ -172,6 +184,15 @@ impl Lead {
         while records.writes.join_next().await.is_some() {}
         let_go.cancel();
         let _ = keeper.await;
+    }
+}
+
+/// What the workers want with the Leases of their clusters.
+fn wish(state: &State) -> Wish {
+    match state {
+        State::Ours(_) => Wish::Insist,
+        State::Others(_) => Wish::Yield,
+        State::Unknown | State::Failed(_) => Wish::Have,
     }
 }
 
@@ -226,13 +247,6 @@ fn publish(
         true
     });
     wishes.send_if_modified(|known| std::mem::replace(known, wish) != wish);
-}
-
-/// What there is to say in the Lease.
-fn said(me: &str, (fleet, board): (&Fleet, &Board), view: &HomeView, state: &State) -> Said {
-    // Before the Lease is ours it is not for us to say why nothing happens.
-    let why = view.no_steps.as_ref().filter(|_| matches!(state, State::Ours(_)));
-    Said::now(me, fleet, board, why.map(ToString::to_string))
 }
 
 /// Says something in the Lease: at once where another file is followed, for decisions are about that; the rest when the Lease

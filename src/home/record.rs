@@ -180,6 +180,7 @@ pub fn remembered(board: &Board, fleet: &Fleet, records: &BTreeMap<ClusterName, 
                 state: ClusterState::Connecting,
                 seen: false,
                 remembered: false,
+                concern: None,
                 resources,
                 health: Healths::default(),
             })

@@ -12,6 +12,8 @@ use super::followed::{self, Followed};
 
 /// An object's annotations may have 256 KiB in all: more clusters are only counted.
 const MOST_CLUSTERS: usize = 50;
+/// More mistakes of an edited file are left to the log.
+const MOST_REFUSED: usize = 10;
 /// More characters of a state, or of a reason, are left out.
 const LONGEST_STATE: usize = 400;
 
@@ -32,6 +34,26 @@ pub struct Said {
     /// How many there are beside those.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_away: usize,
+    /// Upgrades that are not through, each with where it stands in words.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unfinished: Unfinished,
+    /// What it was given and does not take: mistakes of an edited fleet file, credentials that do not work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
+}
+
+/// Upgrades that are not through, each with where it stands in words.
+pub type Unfinished = BTreeMap<String, String>;
+
+/// What a daemon has to say beside what its Board shows.
+#[derive(Clone, Debug, Default)]
+pub struct Beside<'a> {
+    /// Why it takes no step anywhere, if so.
+    pub no_steps: Option<String>,
+    /// Its upgrades that are not through; `None` before it has looked.
+    pub unfinished: Option<&'a Unfinished>,
+    /// What is refused of the files that it follows.
+    pub refused: &'a [String],
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // So that serde can call it.
@@ -43,24 +65,37 @@ impl Said {
     /// What there is to say; of lost members nobody expects anything, and of those that are being connected nothing is known
     /// yet.
     #[must_use]
-    pub fn now(me: &str, fleet: &Fleet, board: &Board, no_steps: Option<String>) -> Self {
+    pub fn now(me: &str, fleet: &Fleet, board: &Board, beside: &Beside<'_>) -> Self {
         use ClusterState::{Connecting, Ready, Syncing};
         let members = fleet.clusters.iter().filter(|cluster| !cluster.lost);
         let states =
             members.filter_map(|cluster| Some((&cluster.name, &board.clusters.get(&cluster.name)?.state)));
         let all: Vec<_> =
             states.filter(|(_, state)| !matches!(state, Connecting | Syncing | Ready)).collect();
-        let words = |state: &ClusterState| state.to_string().chars().take(LONGEST_STATE).collect();
+        let short = |words: &str| words.chars().take(LONGEST_STATE).collect::<String>();
+        let not_looked = || {
+            let all = fleet.upgrades.iter();
+            all.map(|upgrade| (upgrade.name.clone(), "was not looked at yet".to_owned())).collect()
+        };
+        let concerns = fleet.clusters.iter().filter_map(|cluster| {
+            let concern = board.clusters.get(&cluster.name)?.concern.as_ref()?;
+            Some(format!("cluster {}: {concern}", cluster.name))
+        });
+        let refused = beside.refused.iter().cloned().chain(concerns);
         Self {
             by: me.to_owned(),
             follows: followed::of(fleet),
-            no_steps: no_steps.map(|why| why.chars().take(LONGEST_STATE).collect()),
+            no_steps: beside.no_steps.as_deref().map(short),
             more_away: all.len().saturating_sub(MOST_CLUSTERS),
             away: all
                 .into_iter()
                 .take(MOST_CLUSTERS)
-                .map(|(name, state)| (name.0.clone(), words(state)))
+                .map(|(name, state)| (name.0.clone(), short(&state.to_string())))
                 .collect(),
+            unfinished: beside.unfinished.map_or_else(not_looked, |all| {
+                all.iter().map(|(name, words)| (name.clone(), short(words))).collect()
+            }),
+            refused: refused.take(MOST_REFUSED).map(|words| short(&words)).collect(),
         }
     }
 
@@ -116,6 +151,7 @@ mod tests {
                 state,
                 seen: true,
                 remembered: false,
+                concern: None,
                 resources: BTreeMap::new(),
                 health: Healths::default(),
             })
@@ -135,7 +171,7 @@ mod tests {
             ClusterState::NoLease("why".into()),
             ClusterState::Unreachable("hangs".into()),
         ];
-        let said = Said::now("me", &fleet, &board(&fleet, |index| states[index].clone()), None);
+        let said = Said::now("me", &fleet, &board(&fleet, |index| states[index].clone()), &Beside::default());
         let names: Vec<&String> = said.away.keys().collect();
         assert_eq!((names, said.more_away), (vec![&"c003".to_owned(), &"c004".to_owned()], 0));
         assert_eq!(said.away["c004"], "unreachable: hangs");
@@ -147,8 +183,27 @@ mod tests {
         let fleet = fleet(1_001);
         let long = "ü".repeat(10_000);
         let board = board(&fleet, |_| ClusterState::NoLease(long.clone()));
-        let said = Said::now("me", &fleet, &board, Some(long.clone()));
+        let unfinished = Unfinished::from([("polkadot".to_owned(), long.clone())]);
+        let refused = vec![long.clone(); 1_000];
+        let beside =
+            Beside { no_steps: Some(long.clone()), unfinished: Some(&unfinished), refused: &refused };
+        let said = Said::now("me", &fleet, &board, &beside);
         assert_eq!(said.away.len() + said.more_away, 1_000);
         assert!(said.written().len() < 64 * 1024, "{}", said.written().len());
+    }
+
+    #[test]
+    fn credentials_that_are_refused_are_told_with_their_cluster_and_a_daemon_that_has_not_looked_says_so() {
+        let fleet = fleet(2);
+        let mut board = board(&fleet, |_| ClusterState::Ready);
+        for view in board.clusters.values_mut().take(1) {
+            Arc::make_mut(view).concern = Some("new credentials are refused".into());
+        }
+        let edit = ["fleet.yaml: clusters: missing; add it".to_owned()];
+        let beside = Beside { refused: &edit, ..Beside::default() };
+        let said = Said::now("me", &fleet, &board, &beside);
+        assert_eq!(said.refused, [edit[0].as_str(), "cluster c000: new credentials are refused"]);
+        assert!(said.unfinished.is_empty(), "it has no upgrade");
+        assert_eq!(Said::read(&said.written()), Some(said));
     }
 }

@@ -51,26 +51,35 @@ pub async fn follow_clock(client: &Client, clock: &Clock, every: Duration, skews
     }
 }
 
-/// How far home's clock is ahead of this machine's; fleet time is corrected by a small difference.
+/// How far home's clock is ahead of `clock`; fleet time is corrected by a small difference.
 async fn skew_of(client: &Client, clock: &Clock) -> Skew {
-    let request = http::Request::get("/version").body(kube::client::Body::empty());
-    let request = request.map_err(|error| error.to_string())?;
     let asked = Instant::now();
-    let answer = tokio::time::timeout(ANSWER_BOUND, client.send(request)).await;
-    let answer = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
-    let Some(date) = answer.headers().get(http::header::DATE) else {
+    let theirs = match date(client).await? {
+        Some(theirs) => theirs,
         // The sandbox's clusters have one clock, and this is it.
-        let is_ours = clock.is_simulated().then_some(SignedDuration::ZERO);
-        return is_ours.ok_or_else(|| "its answer has no Date".into());
+        None if clock.is_simulated() => return Ok(SignedDuration::ZERO),
+        None => return Err("its answer has no Date".into()),
     };
-    let (ours, theirs) = (clock.uncorrected(), date.to_str().ok().and_then(time_of));
-    let theirs = theirs.ok_or_else(|| format!("{date:?} is no Date"))?;
-    let skew = theirs.duration_since(ours);
+    let skew = theirs.duration_since(clock.uncorrected());
     // Nobody knows when in the meantime a slow answer was written.
     if skew.abs() <= LARGEST_SKEW && (asked.elapsed() <= QUICK || clock.has_jumped()) {
         clock.correct(theirs);
     }
     Ok(skew)
+}
+
+/// What time it is by home's clock, to the second; `None` where it does not say.
+///
+/// # Errors
+/// In words, where it does not answer, or with something else.
+pub async fn date(client: &Client) -> Result<Option<jiff::Timestamp>, String> {
+    let request = http::Request::get("/version").body(kube::client::Body::empty());
+    let request = request.map_err(|error| error.to_string())?;
+    let answer = tokio::time::timeout(ANSWER_BOUND, client.send(request)).await;
+    let answer = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+    let Some(date) = answer.headers().get(http::header::DATE) else { return Ok(None) };
+    let time = date.to_str().ok().and_then(time_of);
+    time.map(Some).ok_or_else(|| format!("{date:?} is no Date"))
 }
 
 /// The time in a server's `Date` (RFC 9110, section 6.6.1; whole seconds).

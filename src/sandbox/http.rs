@@ -6,6 +6,7 @@ use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,8 @@ async fn connection(cluster: Cluster, stream: tokio::net::TcpStream, stop: Cance
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
-            cluster.handle(http::Request::from_parts(parts, body)).await
+            let answer = cluster.handle(http::Request::from_parts(parts, body)).await;
+            answer.map(|answer| dated(answer, cluster.clock().now()))
         }
     });
     let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -55,6 +57,15 @@ async fn connection(cluster: Cluster, stream: tokio::net::TcpStream, stop: Cance
         _ = serving => {}
         () = stop.cancelled() => {}
     }
+}
+
+/// Its clock is the simulation's: by it, who asks over the wire tells what time it is there.
+fn dated<Body>(mut answer: http::Response<Body>, now: Timestamp) -> http::Response<Body> {
+    let date = http::HeaderValue::try_from(now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    if let Ok(date) = date {
+        answer.headers_mut().insert(http::header::DATE, date);
+    }
+    answer
 }
 
 /// A kubeconfig with a context per cluster, by the name of the cluster; the first is the current one.

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::{ClusterName, Fleet};
 use crate::home::record::{Announcements, Record};
+use crate::home::said::Unfinished;
 use crate::home::{self, HomeView};
 use crate::leader::fence::fenced;
 use crate::leader::{Hold, PLANNER_LEASE};
@@ -25,7 +26,7 @@ use crate::observed::Board;
 use crate::polkadot::Polkadot;
 
 use super::overlay::{self, Overlays};
-use super::{Action, Code, Ground, Place, Plan, Wait, Write, plan, write};
+use super::{Action, Code, Ground, Place, Plan, Wait, Write, plan, progress, write};
 
 /// The plan is made again at least this often, whatever the timers say.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -39,7 +40,7 @@ pub async fn run(
     (mut fleet, mut board, mut home): Inputs,
     reach: Reach,
     clock: Clock,
-    (plans, announcing): Outputs,
+    (plans, announcing, unfinished): Outputs,
     stop: CancellationToken,
 ) {
     let mut executor = Executor {
@@ -73,6 +74,8 @@ pub async fn run(
         let waits: Vec<Wait> = untold.into_iter().map(until_told).collect();
         made.waits.extend(waits);
         tell_progress(&plans.borrow(), &made);
+        let open = progress::unfinished(&made.progress);
+        unfinished.send_if_modified(|known| known.replace(open.clone()).as_ref() != Some(&open));
         executor.tell_waits(&made);
         let longest = if executor.overlays.is_empty() { LONGEST_SLEEP } else { AFTER_REFUSAL };
         let wake = made.wake;
@@ -100,9 +103,10 @@ pub async fn run(
 /// What the plan is made from: the fleet, what is seen of it, and what home says.
 pub type Inputs = (watch::Receiver<Arc<Fleet>>, watch::Receiver<Arc<Board>>, watch::Receiver<Arc<HomeView>>);
 
-/// Every plan, and the steps in it: home knows of a step before it is taken, so that a daemon that starts while the step's
-/// cluster is away counts it.
-pub type Outputs = (watch::Sender<Arc<Plan>>, watch::Sender<Arc<Announcements>>);
+/// Every plan, the steps in it (home knows of a step before it is taken, so that a daemon that starts while the step's
+/// cluster is away counts it), and the upgrades that are not through, once that is known.
+pub type Outputs =
+    (watch::Sender<Arc<Plan>>, watch::Sender<Arc<Announcements>>, watch::Sender<Option<Unfinished>>);
 
 /// The way to the clusters, as long as we lead.
 #[derive(Clone)]

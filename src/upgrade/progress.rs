@@ -1,6 +1,6 @@
 //! How far an upgrade is, and in what state its stages are: summed up for people, decides nothing. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::SelectorExt as _;
 
@@ -56,6 +56,26 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
         owns_nothing: owns_nothing(survey, upgrade),
         stages,
     }
+}
+
+/// The upgrades that are not through, each with where it stands in words.
+pub fn unfinished(all: &[Progress]) -> BTreeMap<String, String> {
+    let open = all.iter().filter(|progress| !progress.is_complete());
+    open.map(|progress| (progress.upgrade.clone(), standing(progress))).collect()
+}
+
+fn standing(progress: &Progress) -> String {
+    if let Some(why) = &progress.halted {
+        return format!("HALTED: {why}");
+    }
+    if let Some(why) = &progress.owns_nothing {
+        return format!("owns no resource: {why}");
+    }
+    let stage = progress.stages.iter().find(|stage| stage.state != StageState::Passed);
+    stage.map_or_else(String::new, |stage| {
+        let StageProgress { stage, state, healthy, total, .. } = stage;
+        format!("stage {stage} {state}, {healthy} of {total} healthy")
+    })
 }
 
 /// Whether anything of the upgrade has happened to a resource; one that was made at the target and comes up, or has not been

@@ -6,6 +6,7 @@ mod health;
 mod history;
 mod invariants;
 mod kills;
+mod looks;
 mod prepull;
 mod rehearse;
 mod simulation;

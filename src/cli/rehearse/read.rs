@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use super::cast::Cast;
 use super::copied::{LeftOut, copied, runs_something};
 use crate::cluster::connect::{Connect, Kubernetes};
+use crate::cluster::trouble::in_words;
 use crate::fleet::{Cluster, Fleet};
 use crate::polkadot::Polkadot;
 
@@ -73,10 +74,9 @@ fn or_none(words: &[String]) -> String {
 async fn ask(cluster: &Cluster) -> Result<Vec<DynamicObject>, String> {
     let asking = async {
         let connected = Kubernetes.connect(&cluster.connection).await.map_err(|error| error.to_string())?;
-        list(&connected.client, &cluster.namespaces).await.map_err(|error| match error {
-            kube::Error::Api(status) => status.message.clone(),
-            other => other.to_string(),
-        })
+        let at = connected.at(&cluster.connection);
+        let listed = list(&connected.client, &cluster.namespaces).await;
+        listed.map_err(|error| in_words(&error, &at))
     };
     let bound = || format!("no answer within {} s", BOUND.as_secs());
     tokio::time::timeout(BOUND, asking).await.map_err(|_| bound())?

@@ -16,6 +16,7 @@ struct World {
     folder: tempfile::TempDir,
     fleet: watch::Receiver<Arc<Fleet>>,
     credentials: watch::Receiver<Credentials>,
+    refused: watch::Receiver<Vec<String>>,
     log: Log,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -79,8 +80,10 @@ impl World {
         let (sender, fleet) = watch::channel(Arc::new(loaded));
         let (log, stop) = (Log::default(), CancellationToken::new());
         let logger = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-        let task = tokio::spawn(follow(sources, sender, numbers, stop.clone()).with_subscriber(logger));
-        Self { folder, fleet, credentials, log, stop, task }
+        let (refusing, refused) = watch::channel(vec![]);
+        let following = follow(sources, sender, numbers, refusing, stop.clone());
+        let task = tokio::spawn(following.with_subscriber(logger));
+        Self { folder, fleet, credentials, refused, log, stop, task }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -94,6 +97,14 @@ impl World {
     async fn has(&mut self, clusters: usize) {
         let right = self.fleet.wait_for(|fleet| fleet.clusters.len() == clusters);
         tokio::time::timeout(BOUND, right).await.expect("the edit arrives").unwrap();
+    }
+
+    /// Waits until just this is refused, by the first words of each.
+    async fn refuses(&mut self, words: &[&str]) {
+        let right = self.refused.wait_for(|refused| {
+            refused.len() == words.len() && refused.iter().zip(words).all(|(one, words)| one.contains(words))
+        });
+        tokio::time::timeout(BOUND, right).await.expect("that is refused").unwrap();
     }
 
     async fn is(&mut self, what: &str, right: impl FnMut(&Arc<Fleet>) -> bool) {
@@ -167,6 +178,7 @@ async fn a_bad_edit_is_told_once_and_keeps_the_last_good_fleet() {
     let mut world = World::new();
     world.write(&of(&["a", "nobody"]));
     world.log.says("clusters[1].context", 1).await;
+    world.refuses(&["the edited fleet file: "]).await;
     assert_eq!(world.fleet.borrow().clusters.len(), 1);
     // The same mistake once more, so that it is looked at; then a good edit, which comes after whatever that caused.
     world.write(&format!("# a remark\n{}", of(&["a", "nobody"])));
@@ -174,6 +186,7 @@ async fn a_bad_edit_is_told_once_and_keeps_the_last_good_fleet() {
     world.write(&of(&["a", "b"]));
     world.has(2).await;
     world.log.says("valid again", 1).await;
+    world.refuses(&[]).await;
     assert_eq!((world.log.count("clusters[1].context"), world.log.count("valid again")), (1, 1));
     world.end().await;
 }
@@ -195,6 +208,7 @@ async fn a_broken_kubeconfig_is_told_once_takes_nothing_away_and_its_mending_is_
     let before = world.credentials.borrow().clone();
     fs::write(world.path("k"), "{contexts: [").unwrap();
     world.log.says("The kubeconfig cannot be read", 1).await;
+    world.refuses(&["kubeconfig "]).await;
     // Edits go on meanwhile, but what is new in the broken file is not known.
     world.write(&of(&["a"]).replace("{context", "{paused: true, context"));
     world.is("paused", |fleet| fleet.clusters[0].paused).await;
@@ -204,6 +218,7 @@ async fn a_broken_kubeconfig_is_told_once_takes_nothing_away_and_its_mending_is_
     fs::write(world.path("k"), KUBECONFIG).unwrap();
     world.has(2).await;
     world.log.says("The kubeconfig can be read again", 1).await;
+    world.refuses(&[]).await;
     assert_eq!(world.log.count("The kubeconfig cannot be read"), 1);
     assert_eq!(*world.credentials.borrow(), before, "it is the same again");
     world.end().await;

@@ -94,6 +94,7 @@ impl Member {
             state: ClusterState::Ready,
             seen: true,
             remembered: false,
+            concern: None,
             resources,
             health: Healths::default(),
         };

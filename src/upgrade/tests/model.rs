@@ -181,6 +181,7 @@ impl Model {
                     state: ClusterState::Ready,
                     seen: true,
                     remembered: false,
+                    concern: None,
                     resources,
                     health: Healths::default(),
                 }),

@@ -153,6 +153,7 @@ fn unasked(view: &ResourceView, now: Timestamp) -> Chart {
         state: ClusterState::Ready,
         seen: true,
         remembered: false,
+        concern: None,
         resources: BTreeMap::new(),
         health: Arc::new(health.collect()),
     };

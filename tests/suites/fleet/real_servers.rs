@@ -17,6 +17,8 @@ use super::workers::{VERSION, is_looked_after, says, twenty_changes};
 use crate::support::daemon::Daemon;
 use crate::support::planes::{self, Planes};
 use crate::support::world::{Place, World};
+use crate::support::{PATIENCE, eventually};
+use crate::upgrade::commands::ask;
 
 /// A world of two real clusters; the second one's entry in the kubeconfig is changed by `change`.
 pub(super) async fn world(change: impl FnOnce(&mut Value, &mut Value)) -> Option<World> {
@@ -205,6 +207,39 @@ async fn an_expired_certificate_is_named_so() {
 async fn a_cluster_that_answers_401_recovers_when_the_kubeconfig_is_rotated() {
     let words = ["does not accept our credentials", "it is read again by itself"];
     fails(&words, |_, user| *user = json!({"token": "nonsense"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_credentials_that_are_refused_take_nothing_away_and_are_told_in_the_status() {
+    let Some(world) = world(|_, _| {}).await else { return };
+    // A person has a kubeconfig of his own.
+    let (good, mine) =
+        (world.folder.path().join("kubeconfig"), world.folder.path().join("kubeconfig-of-a-person"));
+    std::fs::copy(&good, &mine).unwrap();
+    let daemon = world.settles(2, VERSION).await;
+    let fleet = std::fs::read_to_string(world.fleet_file()).unwrap();
+    let mut edition: Value = serde_yaml::from_str(&fleet).unwrap();
+    for cluster in edition["clusters"].as_array_mut().unwrap() {
+        cluster["kubeconfig"] = json!(mine);
+    }
+    let file = world.folder.path().join("edition.yaml");
+    std::fs::write(&file, edition.to_string()).unwrap();
+    let tells = async |code: i32, words: &str| {
+        let fleet = ["--fleet".to_owned(), file.display().to_string()];
+        eventually(&format!("status says {words:?} with {code}"), PATIENCE, async || {
+            let (found, said) = ask(&["status"], &fleet, &world).await;
+            (found == code && said.contains(words)).then_some(())
+        })
+        .await;
+    };
+    let mut before = Value::Null;
+    edit(&world, |_, user| before = std::mem::replace(user, json!({"token": "nonsense"})));
+    says(&daemon, &["The credentials could not be renewed", "does not accept our credentials"]).await;
+    tells(3, "cluster cluster-2: its credentials could not be renewed").await;
+    is_looked_after(&world, &world.members[1]).await;
+    edit(&world, |_, user| *user = before);
+    says(&daemon, &["New credentials are in use"]).await;
+    tells(0, " leads\n").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

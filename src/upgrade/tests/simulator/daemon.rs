@@ -79,6 +79,7 @@ impl Daemon {
                     state: ClusterState::Connecting,
                     seen: false,
                     remembered: false,
+                    concern: None,
                     resources: BTreeMap::new(),
                     health: Healths::default(),
                 })

@@ -1,0 +1,134 @@
+//! What `status` and `plan` tell of the daemon that leads: what is unfinished for it, what it was given and refuses, and which
+//! members it cannot look after.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use super::commands::{NEW, OLD, ask, guarded, run};
+use crate::support::between::Instead;
+use crate::support::in_both_worlds;
+use crate::support::world::{Place, World, upgrade};
+use crate::support::{PATIENCE, eventually};
+
+in_both_worlds! {
+    home_alone_tells_that_an_upgrade_is_on_its_way_and_when_it_is_through,
+    a_member_that_is_not_home_says_who_looks_after_it,
+    an_edit_that_is_refused_is_told_until_it_is_mended,
+}
+
+/// Waits until a command says all of `words`, with this code.
+async fn says(world: &World, line: &[&str], fleet: &[String], (code, words): (i32, &[&str])) -> String {
+    let mut last = Last(String::new());
+    eventually(&format!("{line:?} says {words:?} with {code}"), PATIENCE, async || {
+        let (found, said) = ask(line, fleet, world).await;
+        last.0 = format!("{found}: {said}");
+        (found == code && words.iter().all(|words| said.contains(words))).then_some(said)
+    })
+    .await
+}
+
+/// What was said last, told when it was waited for in vain.
+struct Last(String);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("it said at last, with code {}", self.0);
+        }
+    }
+}
+
+fn context(world: &World, member: usize) -> [String; 2] {
+    ["--context".to_owned(), world.members[member].name.clone()]
+}
+
+async fn home_alone_tells_that_an_upgrade_is_on_its_way_and_when_it_is_through(place: Place) {
+    let (world, _daemon) = World::settled(place, 2, OLD).await;
+    world.write_fleet(2, &guarded());
+    world.members[0].settles_at(NEW).await;
+    let home = context(&world, 0);
+    says(
+        &world,
+        &["status"],
+        &home,
+        (3, &["upgrade polkadot to stable2503-7", "stage production has not begun"]),
+    )
+    .await;
+    let (_, said) = ask(&["status", "-o", "json"], &home, &world).await;
+    let status: Value = serde_json::from_str(&said).unwrap();
+    assert!(
+        status["unfinished"]["polkadot"].as_str().is_some_and(|words| words.contains("production")),
+        "{said}"
+    );
+    let (code, said) = run(&world, &["approve", "polkadot", "production"]).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = run(&world, &["approve", "polkadot", "production", "--reason", "once more"]).await;
+    assert_eq!((code, said.contains("is already approved for stable2503-7 by ")), (0, true), "{said}");
+    world.members[1].settles_at(NEW).await;
+    // Whose rights are for one namespace cannot look into all of them, and hears of that.
+    let code = if matches!(place, Place::Real(_)) { 3 } else { 0 };
+    says(&world, &["status"], &home, (code, &["      through"])).await;
+}
+
+async fn a_member_that_is_not_home_says_who_looks_after_it(place: Place) {
+    let (world, daemon) = World::settled(place, 2, OLD).await;
+    let member = context(&world, 1);
+    let words = ["NO DAEMON LEADS from cluster ", "if another cluster is home", " looks after "];
+    let said = says(&world, &["status"], &member, (3, &words)).await;
+    assert!(!said.contains("NO DAEMON IS ACTIVE"), "{said}");
+    let (_, said) = ask(&["status", "--history"], &member, &world).await;
+    assert!(said.contains("if that is home"), "{said}");
+    drop(daemon);
+}
+
+async fn an_edit_that_is_refused_is_told_until_it_is_mended(place: Place) {
+    let (world, _daemon) = World::settled(place, 1, OLD).await;
+    let good = std::fs::read_to_string(world.fleet_file()).unwrap();
+    // What a person has at hand is not what the daemon was given.
+    let edition = world.folder.path().join("edition.yaml");
+    std::fs::write(&edition, &good).unwrap();
+    let edition = ["--fleet".to_owned(), edition.display().to_string()];
+    world.write_text(&format!("{good}\nupgrade: []\n"));
+    let words = ["IT REFUSES WHAT IT WAS GIVEN", "fleet.yaml: upgrade: "];
+    says(&world, &["status"], &edition, (3, &words)).await;
+    says(&world, &["status"], &context(&world, 0), (3, &words)).await;
+    let (_, said) = ask(&["status", "-o", "json"], &edition, &world).await;
+    let status: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(status["refused"].as_array().map(Vec::len), Some(1), "{said}");
+    world.write_text(&good);
+    let said = says(&world, &["status"], &edition, (0, &[" leads\n"])).await;
+    assert!(!said.contains("REFUSES"), "{said}");
+}
+
+/// In the sandbox, where a member can be away for the daemon alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_away_for_the_daemon_is_waited_for_also_in_the_plan() {
+    let world = World::new(Place::Sandbox, 2).await;
+    world.write_fleet(2, &json!({}));
+    world.fill(OLD).await;
+    let away = Arc::new(AtomicBool::new(false));
+    let (is_away, second) = (Arc::clone(&away), world.members[1].name.clone());
+    let _daemon = world.daemon_behind(move |asked| {
+        let refuses = asked.cluster == second && is_away.load(Ordering::SeqCst);
+        if refuses { Instead::Refuse(503, "it is away") } else { Instead::Nothing }
+    });
+    for member in &world.members {
+        member.settles_at(OLD).await;
+    }
+    away.store(true, Ordering::SeqCst);
+    let fleet = ["--fleet".to_owned(), world.fleet_file().display().to_string()];
+    says(&world, &["status"], &fleet, (3, &["FOR THE DAEMON THAT LEADS: unreachable"])).await;
+    world.write_fleet(2, &upgrade(NEW, "0s"));
+    // Its validator may be down for all that the daemon knows, and no other one may go as well.
+    let words = ["for the daemon that leads, which says: unreachable", "ValidatorBudget"];
+    says(&world, &["plan"], &fleet, (3, &words)).await;
+    let (_, said) = ask(&["plan", "-o", "json"], &fleet, &world).await;
+    let plan: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(plan["waves"], json!([]), "none is promised: {said}");
+    assert_eq!(world.members[0].get().await.spec.client_version.as_deref(), Some(OLD));
+    away.store(false, Ordering::SeqCst);
+    world.members[1].settles_at(NEW).await;
+    says(&world, &["status"], &fleet, (0, &[" leads\n"])).await;
+}
