@@ -136,7 +136,9 @@ fn since_step(
             && !waits_for_turn(upgrade, resource, chart, chain) =>
         {
             let within = format!("not healthy within {:#}", upgrade.progress_deadline);
-            Standing::Failed(match (prepull::untried(Some(upgrade), resource), chart.ill(resource)) {
+            let why = prepull::untried(Some(upgrade), resource);
+            let why = why.or_else(|| refused(upgrade, resource, chart));
+            Standing::Failed(match (why, chart.ill(resource)) {
                 (Some(words), _) => format!("{within}: {words}"),
                 (_, Some((pod, why))) => format!("{within}: {pod}: {why}"),
                 _ => within,
@@ -167,7 +169,7 @@ pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &
 
 /// Whether all that is missing is permission to restart, which other nodes hold up: what was restarted so far is well, and
 /// what is still to be restarted runs, and is not sick at the version that it has got. A wait for somebody else is nobody's
-/// failure.
+/// failure; what no turn will ever come for, because it is refused, waits for a person.
 pub fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     let is_well = |(role, node): (&RoleView, &NodeView)| {
         let Some(since) = node.ready_since else { return false };
@@ -183,7 +185,18 @@ pub fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart,
         && resource.roll_pending()
         && !resource.grant.as_ref().is_some_and(|grant| rolls::is_unused(resource, grant))
         && prepull::untried(Some(upgrade), resource).is_none()
+        && refused(upgrade, resource, chart).is_none()
         && nodes(resource).all(is_well)
+}
+
+/// Why the roll that is to come is not permitted before a person changes something.
+fn refused(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart) -> Option<String> {
+    rolls::downgrade(Some(upgrade), chart, resource).or_else(|| match rolls::next(chart, resource)? {
+        rolls::Next::Pod { role, .. } => {
+            rolls::loses_keystore(Some(upgrade), resource, role).then(|| EPHEMERAL_KEYSTORE.to_owned())
+        }
+        rolls::Next::After(_) => None,
+    })
 }
 
 /// Whether what is only remembered may be on its way, whatever it failed by: it may have waited for its turn, or have found

@@ -2,10 +2,10 @@
 
 use jiff::SignedDuration;
 
-use super::model::{Model, NEW, one_canary, planned};
+use super::model::{Model, NEW, Shape, one_canary, planned, stepped_at};
 use crate::fleet::ClusterName;
 use crate::observed::NodeView;
-use crate::polkadot::{Grant, ResourceId, Role};
+use crate::polkadot::{Grant, Kind, ResourceId, Role};
 use crate::upgrade::{Action, Plan, Write};
 
 /// A cluster whose worker has not used the permission that it was given, and the deadline has passed.
@@ -101,4 +101,48 @@ fn what_was_permitted_to_a_pod_that_came_back_by_itself_takes_no_second_chance_f
     let made = planned(&model);
     let [Action { write: Write::Grant(grant), .. }] = &made.actions[..] else { panic!("{:?}", made.waits) };
     assert_eq!((grant.ordinal, grant.again), (1, false));
+}
+
+/// The pod runs a newer version than was set, as when somebody set it back for a moment only.
+fn newer_than_set(model: &mut Model) {
+    let (cluster, now) = (ClusterName::from("c0"), model.now);
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    model.edit(&cluster, &id, |view| {
+        (view.client_version, view.settled_since) = (Some(NEW.into()), None);
+        view.roles[0].hash = NEW.into();
+        let node = &mut view.roles[0].nodes[0];
+        (node.version, node.hash) = (Some("stable2503-8".into()), Some("stable2503-8".into()));
+        view.step = Some(stepped_at(now));
+    });
+    model.ask();
+}
+
+#[test]
+fn a_roll_that_is_refused_as_a_downgrade_waits_for_no_turn_and_has_failed_by_its_deadline() {
+    let mut model = one_canary();
+    newer_than_set(&mut model);
+    assert_eq!(planned(&model).progress[0].halted, None);
+    late(&mut model);
+    let made = planned(&model);
+    let halted = made.progress[0].halted.clone().unwrap_or_default();
+    assert!(halted.contains("stable2503-7 is older than stable2503-8"), "{halted:?} {:?}", made.waits);
+}
+
+#[test]
+fn what_is_refused_as_a_downgrade_under_an_earlier_target_holds_up_no_other_validator_for_ever() {
+    let shape = Shape::of(vec![(0, vec![Kind::Validator]), (1, vec![Kind::Validator])]);
+    let mut model = Model::new(&shape);
+    newer_than_set(&mut model);
+    model.fleet.upgrades[0].client_version = "stable2503-9".into();
+    // Somebody edits the other one, which has to restart for it.
+    let (cluster, id) = (ClusterName::from("c1"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&cluster, &id, |view| view.roles[0].hash = "edited".into());
+    model.fleet.upgrades[0].paused = true;
+    let grants = |model: &Model| {
+        let granted = |action: &Action| matches!(action.write, Write::Grant(_)) && action.place.0 == cluster;
+        planned(model).actions.iter().filter(|action| granted(action)).count()
+    };
+    assert_eq!(grants(&model), 0, "the first may be on its way");
+    late(&mut model);
+    assert_eq!(grants(&model), 1, "{:?}", planned(&model).waits);
 }
