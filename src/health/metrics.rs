@@ -19,7 +19,7 @@ pub fn read(page: &str, at: Timestamp) -> Option<Sample> {
                 Some("sync_target") => sync_target = value,
                 _ => {}
             },
-            "build_info" => version = label(labels, "version"),
+            "build_info" => version = label(labels, "version").map(Into::into),
             "sub_libp2p_peers_count" => peers = value,
             "sub_libp2p_is_major_syncing" => is_major_syncing = value == Some(1),
             "node_roles" => roles = value,

@@ -3,6 +3,8 @@
 //! A verdict's words hold no number that moves while the verdict stays: whoever reports changes would report them
 //! for ever.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Health;
@@ -13,6 +15,9 @@ use crate::version::era;
 
 /// A height that has not risen for so long stands still.
 pub const STANDSTILL: SignedDuration = SignedDuration::from_mins(2);
+
+/// What one node has finalised, all others of its chain have after this time, unless they are sick.
+const SOMEWHAT_LATER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The bit of an authority in the roles that a node reports (`sc_network_common::role::Roles`; a full node has 1).
 const AUTHORITY: u64 = 4;
@@ -125,6 +130,7 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
     let (mut rose_ever, mut rising, mut stood) = (false, false, false);
     let mut before = None;
     for sample in current(health, None) {
+        let (stood_since, stood_at, still) = (finalized.moved, finalized.highest, before);
         // That it rose while nobody looked says nothing of now.
         let is_after_gap = before.is_some_and(|before| sample.at.duration_since(before) > stale);
         rising &= !is_after_gap;
@@ -132,7 +138,10 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
         if finalized.see(sample.finalized, sample.at) {
             rose_ever = true;
             rising |= !is_after_gap;
-            ended = stood.then_some(sample.at).or(ended);
+            let standstill = || {
+                Some(Standstill { since: stood_since?, height: stood_at?, still: still?, ended: sample.at })
+            };
+            ended = if stood { standstill() } else { ended };
             stood = false;
         } else {
             // Only an answer says so: between two that are far apart, nobody knows.
@@ -155,6 +164,31 @@ pub fn stands_still(health: &NodeHealth, stale: SignedDuration, now: Timestamp) 
     Some(Progress { stands, first, last, height, ended, rose_ever, rising, looked })
 }
 
+/// A standstill that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standstill {
+    /// Since when the height was seen not to rise.
+    pub since: Timestamp,
+    /// The height.
+    pub height: u64,
+    /// When it was last seen to stand.
+    pub still: Timestamp,
+    /// When it was first seen to have gone on.
+    pub ended: Timestamp,
+}
+
+/// Whether a node's finalised height rose, beyond that of another node's standstill, while that one stood: so it was not the
+/// chain that did. What was seen in the last moments before may have come there a little later.
+#[must_use]
+pub fn rose_meanwhile(health: &NodeHealth, other: &Standstill) -> bool {
+    let until = other.still - SOMEWHAT_LATER;
+    let mut before: Option<u64> = None;
+    health.samples.iter().filter(|sample| sample.at >= other.since && sample.at <= until).any(|sample| {
+        let rises = before.replace(sample.finalized).is_some_and(|before| sample.finalized > before);
+        rises && sample.finalized > other.height
+    })
+}
+
 /// How a node's finalised height moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -166,8 +200,8 @@ pub struct Progress {
     pub last: Timestamp,
     /// Where it is.
     pub height: u64,
-    /// When it last went on after a standstill.
-    pub ended: Option<Timestamp>,
+    /// The last standstill that it went on after.
+    pub ended: Option<Standstill>,
     /// Whether it rose at all in the process that runs now.
     pub rose_ever: bool,
     /// Whether it was seen to rise since it was last not looked at for a while.
@@ -227,7 +261,7 @@ struct Walk<'a> {
     /// The line of versions that it should be of; `None` where the tag does not tell.
     line: Option<Line>,
     /// The version reported last, and whether it is of that line: most answers report the same.
-    reported: Option<(&'a str, bool)>,
+    reported: Option<(&'a Arc<str>, bool)>,
     last: Option<Timestamp>,
     best: Heights,
     finalized: Heights,
@@ -283,8 +317,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a reported version is of the line that the tag names: patches of a line report one and the same version.
-    fn is_of_line(&mut self, reported: &'a str) -> bool {
+    fn is_of_line(&mut self, reported: &'a Arc<str>) -> bool {
         let Some(wanted) = self.line else { return true };
+        // Most of a window share one text, which is not read again and again.
         if let Some((_, is)) = self.reported.filter(|(known, _)| *known == reported) {
             return is;
         }

@@ -1,6 +1,7 @@
 //! What nodes said when they were asked for their health: plain data, a bounded window for each.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,8 +18,8 @@ pub const DIP: SignedDuration = SignedDuration::from_mins(2);
 pub struct Sample {
     /// When it came.
     pub at: Timestamp,
-    /// The version that the node reports of itself: `1.18.0-0d1f2e3c`.
-    pub version: Option<String>,
+    /// The version that the node reports of itself: `1.18.0-0d1f2e3c`; answers that say the same share it.
+    pub version: Option<Arc<str>>,
     /// The height of its best block.
     pub best: u64,
     /// The height of its last finalised block.
@@ -57,8 +58,11 @@ impl NodeHealth {
     /// Remembers an answer, or why there was none, of a node that is asked every `interval`, or more often for a while.
     pub fn note(&mut self, answer: Result<Sample, Blocked>, interval: SignedDuration) {
         match answer {
-            Ok(sample) => {
+            Ok(mut sample) => {
                 self.blocked = None;
+                if let Some(last) = self.samples.back().filter(|last| last.version == sample.version) {
+                    sample.version.clone_from(&last.version);
+                }
                 if self.samples.len() == WINDOW {
                     self.forget_one(interval);
                 }

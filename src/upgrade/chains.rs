@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::fleet::Fleet;
-use crate::health::verdict::{Progress, STANDSTILL, stands_still};
-use crate::observed::{Board, ClusterState};
+use crate::health::verdict::{Progress, STANDSTILL, Standstill, rose_meanwhile, stands_still};
+use crate::observed::{Board, ClusterState, NodeHealth};
 
 use super::chart::{Chart, nodes};
 use super::survey::{is_stepped, upgrade_of};
@@ -32,7 +32,7 @@ pub struct Chains(BTreeMap<String, Chain>);
 impl Chains {
     /// Looks at all nodes that answer.
     pub fn new(fleet: &Fleet, board: &Board, now: Timestamp) -> Self {
-        let mut seen: BTreeMap<&str, Vec<(bool, Progress)>> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, Vec<Node>> = BTreeMap::new();
         for cluster in &fleet.clusters {
             let Some(view) = board.clusters.get(&cluster.name) else { continue };
             if view.state != ClusterState::Ready || view.health.is_empty() {
@@ -42,9 +42,12 @@ impl Chains {
                 let owner = upgrade_of(fleet, resource);
                 let touched = owner.is_some_and(|upgrade| is_stepped(upgrade, resource));
                 let chart = Chart::new(owner, cluster, view, now);
-                let said = nodes(resource).filter_map(|(_, node)| chart.of(resource, node));
-                let moves = said.filter_map(|health| stands_still(health, chart.stale, now));
-                seen.entry(&resource.chain).or_default().extend(moves.map(|one| (touched, one)));
+                let said = nodes(resource).filter_map(|(_, node)| {
+                    view.health.get(&(resource.id.namespace.clone(), node.pod.clone()))
+                });
+                seen.entry(&resource.chain).or_default().extend(said.filter_map(|said| {
+                    Some(Node { touched, moves: stands_still(said, chart.stale, now)?, said })
+                }));
             }
         }
         Self(seen.into_iter().map(|(chain, nodes)| (chain.to_owned(), judge(&nodes))).collect())
@@ -57,39 +60,53 @@ impl Chains {
     }
 }
 
-fn judge(all: &[(bool, Progress)]) -> Chain {
+/// A node that answers.
+struct Node<'a> {
+    /// Whether a step was taken on its resource.
+    touched: bool,
+    moves: Progress,
+    said: &'a NodeHealth,
+}
+
+fn judge(all: &[Node<'_>]) -> Chain {
     // One that rises up to where the others are only catches up with them.
-    let unknown = all.iter().filter(|(_, one)| one.is_unknown()).map(|(_, one)| one.height).max();
-    let moves = |one: &Progress| one.moves() && Some(one.height) > unknown;
-    let is_unknown = unknown.is_some() && !all.iter().any(|(_, one)| moves(one));
-    let nodes: Vec<&(bool, Progress)> = all.iter().filter(|(_, one)| !one.is_silent()).collect();
-    let untouched = nodes.iter().any(|(touched, _)| !touched);
+    let heights = |that: fn(&Progress) -> bool| {
+        let those = all.iter().filter(move |one| that(&one.moves));
+        those.map(|one| one.moves.height).max()
+    };
+    let unknown = heights(Progress::is_unknown);
+    let moves = |one: &Node<'_>| one.moves.moves() && Some(one.moves.height) > unknown;
+    let is_unknown = unknown.is_some() && !all.iter().any(moves);
+    let nodes: Vec<&Node<'_>> = all.iter().filter(|one| !one.moves.is_silent()).collect();
+    let untouched = nodes.iter().any(|one| !one.touched);
     // When all were touched, those that finalised something since can tell: a version that cannot never did.
-    let control: Vec<&Progress> = nodes
-        .iter()
-        .filter(|(touched, one)| if untouched { !touched } else { one.rose_ever })
-        .map(|(_, one)| one)
-        .collect();
-    let top = nodes.iter().filter(|(_, one)| one.stands.is_some()).map(|(_, one)| one.height).max();
-    let all_stand = nodes.iter().all(|(_, one)| one.stands.is_some() || Some(one.height) <= top);
-    let stalled = control.iter().filter_map(|one| one.stands).max().filter(|_| all_stand);
+    let tells = |one: &&&Node<'_>| if untouched { !one.touched } else { one.moves.rose_ever };
+    let control: Vec<&Node<'_>> = nodes.iter().filter(tells).copied().collect();
+    let top = heights(|one| one.stands.is_some());
+    let all_stand = nodes.iter().all(|one| one.moves.stands.is_some() || Some(one.moves.height) <= top);
+    let stalled = control.iter().filter_map(|one| one.moves.stands).max().filter(|_| all_stand);
     Chain { stalled, resumed: resumed(&control).or_else(|| went_on(&nodes, &control)), is_unknown }
 }
 
 /// When the control group went on, if it stood.
-fn resumed(control: &[&Progress]) -> Option<Timestamp> {
+fn resumed(control: &[&Node<'_>]) -> Option<Timestamp> {
     // One that still stands was not asked since, or is sick by itself.
-    let moving = || control.iter().filter(|one| one.stands.is_none());
-    let ended = moving().filter_map(|one| one.ended).min()?;
-    // Who never stood was not there long enough before to see it, or it was not the chain that stood.
-    let was_there = |one: &&&Progress| one.ended.is_none() && one.first + STANDSTILL * 2 <= ended;
-    (!moving().any(|one| was_there(&one))).then_some(ended)
+    let moving = || control.iter().filter(|one| one.moves.stands.is_none());
+    let stood = moving().filter_map(|one| one.moves.ended).min_by_key(|stood| stood.ended)?;
+    (!moving().any(|one| denies(one, &stood))).then_some(stood.ended)
+}
+
+/// Whether a node that goes on tells that it was not the chain that stood: it never stood itself, although it was there for
+/// long enough to see it, or it rose meanwhile.
+fn denies(one: &Node<'_>, stood: &Standstill) -> bool {
+    let was_there = || one.moves.first + STANDSTILL * 2 <= stood.ended;
+    one.moves.ended.is_none() && (was_there() || rose_meanwhile(one.said, stood))
 }
 
 /// When some node went on, if the control group all stands and was in part not asked since: it may go on as well.
-fn went_on(nodes: &[&(bool, Progress)], control: &[&Progress]) -> Option<Timestamp> {
-    let ended =
-        nodes.iter().filter(|(_, one)| one.stands.is_none()).filter_map(|(_, one)| one.ended).min()?;
-    let all_stand = control.iter().all(|one| one.stands.is_some());
-    (all_stand && control.iter().any(|one| one.last < ended)).then_some(ended)
+fn went_on(nodes: &[&Node<'_>], control: &[&Node<'_>]) -> Option<Timestamp> {
+    let moving = nodes.iter().filter(|one| one.moves.stands.is_none());
+    let ended = moving.filter_map(|one| Some(one.moves.ended?.ended)).min()?;
+    let all_stand = control.iter().all(|one| one.moves.stands.is_some());
+    (all_stand && control.iter().any(|one| one.moves.last < ended)).then_some(ended)
 }

@@ -112,7 +112,7 @@ fn a_patch_or_a_tag_that_moves_is_not_told_from_the_reported_version() {
         ("stable2506", "1.18.0-0d1f", false),
     ] {
         let mut walk = Walk { line: line(tag), ..Walk::default() };
-        assert_eq!(walk.is_of_line(reported), same, "{tag} {reported}");
+        assert_eq!(walk.is_of_line(&reported.into()), same, "{tag} {reported}");
     }
 }
 
@@ -182,7 +182,7 @@ fn a_standstill_is_told_from_too_short_a_look() {
         }
     }))
     .unwrap();
-    assert_eq!((moves.stands, moves.ended), (None, Some(at(200))));
+    assert_eq!((moves.stands, moves.ended.map(|stood| stood.ended)), (None, Some(at(200))));
 }
 
 #[test]
@@ -201,7 +201,31 @@ fn a_long_pause_between_two_answers_is_no_standstill_that_has_ended() {
         Ok(Sample { at: at(960), finalized: last.finalized + 1, ..last }),
         SignedDuration::from_mins(1),
     );
-    assert_eq!(stands_still(&health, stale, at(960)).unwrap().ended, Some(at(960)));
+    let ended = stands_still(&health, stale, at(960)).unwrap().ended;
+    assert_eq!(ended.map(|stood| stood.ended), Some(at(960)));
+}
+
+#[test]
+fn a_node_that_rose_beyond_where_another_one_stood_tells_that_it_was_not_the_chain() {
+    let standstill = Standstill { since: at(100), height: 2_000, still: at(300), ended: at(310) };
+    let heights = |all: &[(i64, u64)]| {
+        let mut health = NodeHealth::default();
+        for (second, finalized) in all {
+            let sample = Sample { finalized: *finalized, ..sound(*second) };
+            health.note(Ok(sample), SignedDuration::from_mins(1));
+        }
+        health
+    };
+    for (seen, tells, why) in [
+        (&[(100, 2_001), (200, 2_002)][..], true, "it rose"),
+        (&[(100, 2_001), (200, 2_001), (310, 2_050)], false, "it stood as well, a little further on"),
+        (&[(100, 1_000), (200, 1_900)], false, "it only caught up"),
+        (&[(50, 1_990), (90, 2_001), (200, 2_001)], false, "before"),
+        (&[(200, 2_000), (290, 2_010)], false, "the chain may just have gone on"),
+        (&[(200, 2_001)], false, "it was asked once"),
+    ] {
+        assert_eq!(rose_meanwhile(&heights(seen), &standstill), tells, "{why}");
+    }
 }
 
 #[test]

@@ -371,6 +371,12 @@ fn a_node_that_was_not_there_when_the_chain_stood_does_not_deny_that_it_did() {
         1,
         "it was there, and rose: the others are sick by themselves, and have nothing to lose"
     );
+    looked_at_for(&mut model, 3);
+    assert_eq!(
+        sick_go_on(&model),
+        1,
+        "for too short a while to have stood, but it rose while the first one did not"
+    );
     looked_at_for(&mut model, 1);
     assert_eq!(sick_go_on(&model), 0);
 }
