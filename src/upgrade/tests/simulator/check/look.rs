@@ -233,11 +233,26 @@ impl Look<'_> {
             }
         };
         view.trouble.is_none()
+            && !self.is_refused(view)
             && !self.seem_sick()
             && nodes(view).any(|one| outdated(&one))
             && !is_unused(view)
             && trials(view).all(|tried| tried == Some(&Tried::Succeeded))
             && nodes(view).all(well)
+    }
+
+    /// Whether what is to restart next never may, as things are: onto an older version, or a validator without its keystore.
+    fn is_refused(&self, view: &ResourceView) -> bool {
+        use kube::core::SelectorExt as _;
+        let owner = self.world.fleet.upgrades.iter().find(|upgrade| upgrade.selector.matches(&view.labels));
+        let wanted = view.client_version.as_deref().unwrap_or_default();
+        let outdated = || nodes(view).filter(|(role, node)| node.is_outdated(&role.hash));
+        let is_older = outdated()
+            .filter_map(|(_, node)| node.version.as_deref())
+            .any(|running| running != wanted && order(wanted, running) != Order::Newer);
+        let only_validator = outdated().all(|(role, _)| role.role == Role::Validator && role.volumes_added);
+        (is_older && !owner.is_some_and(|upgrade| upgrade.allow_downgrade))
+            || (only_validator && !owner.is_some_and(|upgrade| upgrade.allow_ephemeral))
     }
 
     /// Whether a node is sick, in favour of the decision: others are at once, its own one when that is certainly known.
