@@ -6,9 +6,14 @@ use kube::config::KubeconfigError;
 /// The error for people.
 #[must_use]
 pub fn in_words(error: &KubeconfigError) -> String {
-    let KubeconfigError::Parse(parse) = error else { return error.to_string() };
-    let place = parse.location().map(|at| format!(" at line {}, column {}", at.line(), at.column()));
-    format!("it is no YAML of a kubeconfig{}", place.unwrap_or_default())
+    match error {
+        KubeconfigError::Parse(parse) => {
+            let place = parse.location().map(|at| format!(" at line {}, column {}", at.line(), at.column()));
+            format!("it is no YAML of a kubeconfig{}", place.unwrap_or_default())
+        }
+        KubeconfigError::ReadConfig(why, path) => format!("{}: {why}", path.display()),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -116,6 +116,9 @@ fn words(kind: &ValidationErrorKind, value: &Value, around: &Value, message: &st
         }
         ValidationErrorKind::Minimum { .. } | ValidationErrorKind::Maximum { .. } => {
             let bound = |name: &str| around[name].to_string();
+            if around["minimum"] == around["maximum"] {
+                return ("is not known to this polkafleet".into(), format!("write {}", bound("minimum")));
+            }
             (
                 "is out of range".into(),
                 format!("write a number from {} to {}", bound("minimum"), bound("maximum")),

@@ -43,10 +43,19 @@ fn in_words(error: &serde_yaml::Error, text: &str) -> Wrong {
     if let Some(what) = twice {
         return (what, "keep one of them");
     }
+    let line = error.location().and_then(|place| text.lines().nth(place.line().checked_sub(1)?));
+    if line.is_some_and(|line| line.trim_start_matches(' ').starts_with('\t')) {
+        let what = format!("cannot be parsed as YAML: line {} begins with a tab", at_line(error));
+        return (what, "indent it with spaces");
+    }
     let place = error
         .location()
         .map_or_else(String::new, |place| format!(" at line {}, column {}", place.line(), place.column()));
     (format!("cannot be parsed as YAML{place}: {said}"), "mend the YAML there")
+}
+
+fn at_line(error: &serde_yaml::Error) -> usize {
+    error.location().map_or(0, |place| place.line())
 }
 
 /// The lines on which a key of the mapping stands that begins there, where it is written a key to a line.
@@ -117,6 +126,6 @@ mod tests {
         assert!(says("").contains("is empty"));
         assert!(says("- a\n").contains("not a mapping"));
         assert!(says("version: 1\n---\nx: 1\n").contains("more than one YAML document; keep one"));
-        assert!(says("version: 1\n\thome: a\n").contains("at line 2, column 1"));
+        assert!(says("version: 1\n\thome: a\n").contains("line 2 begins with a tab"));
     }
 }

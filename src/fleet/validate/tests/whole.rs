@@ -91,6 +91,14 @@ fn what_is_no_mapping_is_told_as_such() {
 }
 
 #[test]
+fn a_tab_and_another_edition_of_the_file_are_called_so() {
+    let tab = "version: 1\nlease:\n\tduration: 15s\nclusters: [{context: minikube}]\n";
+    exactly(tab, &[], &["line 3 begins with a tab; indent it with spaces"]);
+    let edition = "{version: 2, clusters: [{context: minikube}]}";
+    exactly(edition, &[], &["version: 2: is not known to this polkafleet; write 1"]);
+}
+
+#[test]
 fn a_key_of_another_place_is_unknown_here() {
     let text = "{version: 1, clusters: [{context: minikube}], defaults: {paused: true}}";
     exactly(
