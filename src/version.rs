@@ -239,6 +239,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_cannot_be_ordered_is_not_older_than_itself_and_a_tag_names_one_candidate_at_most() {
+        assert_eq!(not_newer("sha-0d1f", "sha-0d1f"), None);
+        assert!(matches!(ClientVersion::parse("stable2503-rc1-rc2"), ClientVersion::Other(_)));
+    }
+
+    #[test]
     fn the_order_is_the_one_of_the_facts() {
         use Order::{Newer, Older, Same, SameLine, Unknown};
         for (first, second, expected) in [

@@ -3,6 +3,7 @@
 mod bench;
 mod counting;
 mod deadlines;
+mod decisions;
 mod health;
 mod model;
 mod overlay;

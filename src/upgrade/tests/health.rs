@@ -356,7 +356,7 @@ fn a_node_that_was_not_there_when_the_chain_stood_does_not_deny_that_it_did() {
     model.pass(600);
     only_the_first_is_seen_to_go_on(&mut model);
     let now = model.now;
-    // Looked at for a minute, and it rises: of the standstill before it saw too little.
+    // Looked at for two minutes, and it rises: of the standstill before it saw too little.
     let looked_at_for = |model: &mut Model, minutes: i64| {
         says(model, "c2", |health| {
             health.samples.retain(|sample| sample.at >= now - SignedDuration::from_mins(minutes));
@@ -377,7 +377,7 @@ fn a_node_that_was_not_there_when_the_chain_stood_does_not_deny_that_it_did() {
         1,
         "for too short a while to have stood, but it rose while the first one did not"
     );
-    looked_at_for(&mut model, 1);
+    looked_at_for(&mut model, 2);
     assert_eq!(sick_go_on(&model), 0);
 }
 

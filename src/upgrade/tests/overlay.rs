@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use kube::ResourceExt as _;
 
-use super::model::{Model, NEW, OLD, Shape, one_canary, stepped_at};
-use crate::home::record::Announcements;
+use super::model::{Model, NEW, OLD, Shape, one_canary, planned, stepped_at};
+use crate::fleet::ClusterName;
+use crate::home::record::{Announcements, Record};
 use crate::home::{HomeView, NoSteps};
 use crate::observed::ResourceView;
 use crate::polkadot::record::STEP_ANNOTATION;
-use crate::polkadot::{Grant, Kind, Polkadot, PolkadotSpec, Role, Step};
-use crate::upgrade::overlay::{Overlays, ground};
+use crate::polkadot::{Grant, Kind, Polkadot, PolkadotSpec, ResourceId, Role, Step};
+use crate::upgrade::overlay::{Overlays, announced, ground};
 use crate::upgrade::{Action, Code, Ground, Place, Plan, Write, plan};
 
 fn step(model: &Model) -> Step {
@@ -163,4 +165,28 @@ fn a_step_is_announced_as_it_was_first_until_the_view_shows_it_or_it_was_refused
     let mut overlays = begun(&model, Write::Step(step(&model)));
     overlays.finish(&place(&model), None, now);
     assert!(overlays.to_announce(&nothing, &known).is_empty(), "refused");
+}
+
+#[test]
+fn an_announcement_is_of_one_step_on_one_resource() {
+    let model = Model::new(&Shape { nodes: 2, ..Shape::of(vec![(0, vec![Kind::Sentry, Kind::Sentry])]) });
+    let made = planned(&model);
+    let all: Vec<_> = made.actions.iter().filter_map(announced).collect();
+    assert_eq!(all.len(), 2);
+    let view = model.board.clusters[&ClusterName::from("c0")].clone();
+    let record = Record::of(&view, None, &all[..1], model.now);
+    let later = Record::of(&view, Some(&record), &all[1..], model.now + SignedDuration::from_mins(1));
+    assert!(all.iter().all(|one| later.announced.contains(one)), "another resource's");
+    let mut other = all[0].clone();
+    other.step.target = "stable2503-8".into();
+    let later = Record::of(&view, Some(&record), &[other.clone()], model.now + SignedDuration::from_mins(1));
+    assert!([&all[0], &other].iter().all(|one| later.announced.contains(one)), "another target's");
+    let mut model = model;
+    let mut step = other.step.clone();
+    step.at = model.now + SignedDuration::from_mins(1);
+    let id = ResourceId { namespace: "n".into(), name: "r0".into() };
+    model.edit(&ClusterName::from("c0"), &id, |view| view.step = Some(step));
+    let view = model.board.clusters[&ClusterName::from("c0")].clone();
+    let later = Record::of(&view, Some(&record), &[], model.now + SignedDuration::from_mins(1));
+    assert!(later.announced.contains(&all[0]), "another step is seen");
 }

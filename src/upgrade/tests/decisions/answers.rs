@@ -1,0 +1,112 @@
+//! What the answers of nodes say of them and of their chain.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use super::*;
+
+#[test]
+fn what_stood_when_it_last_answered_says_nothing_of_now() {
+    let mut model = two_sentries();
+    model.pass(600);
+    for cluster in ["c0", "c1"] {
+        says(&mut model, cluster, finalises_nothing);
+    }
+    assert!(waits_for(&planned(&model), Code::ChainStalled));
+    model.now += SignedDuration::from_hours(1);
+    assert!(!waits_for(&planned(&model), Code::ChainStalled));
+}
+
+#[test]
+fn a_node_that_starts_again_and_again_does_not_make_its_chain_unknown() {
+    let mut model = two_sentries();
+    model.pass(600);
+    says(&mut model, "c0", |health| {
+        for (index, sample) in health.samples.iter_mut().enumerate() {
+            sample.started = Some(index as u64);
+        }
+    });
+    says(&mut model, "c1", |health| *health = NodeHealth::default());
+    assert!(!waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn a_node_that_was_asked_once_does_not_deny_that_its_chain_stands() {
+    let mut model = two_sentries();
+    model.pass(600);
+    says(&mut model, "c1", finalises_nothing);
+    says(&mut model, "c0", |health| drop(health.samples.drain(..health.samples.len() - 1)));
+    assert!(waits_for(&planned(&model), Code::ChainStalled), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn a_validator_that_runs_as_a_full_node_is_sick() {
+    let mut model = two_validators();
+    model.pass(60);
+    says(&mut model, "c1", |health| health.samples.iter_mut().for_each(|sample| sample.roles = Some(1)));
+    let made = planned(&model);
+    assert_eq!(steps(&made), ["c1 r0"]);
+    assert!(waits_for(&made, Code::ValidatorBudget));
+    let mut model = two_sentries();
+    says(&mut model, "c0", |health| health.samples.iter_mut().for_each(|sample| sample.roles = Some(1)));
+    begin(&mut model);
+    model.pass(600);
+    says(&mut model, "c0", |health| health.samples.iter_mut().for_each(|sample| sample.roles = Some(1)));
+    assert_eq!(planned(&model).progress[0].stages[0].healthy, 1, "a sentry is a full node");
+}
+
+#[test]
+fn a_node_that_rises_up_to_one_that_was_asked_once_does_not_tell_that_the_chain_moves() {
+    for above in [1000, 0] {
+        let mut model = two_sentries();
+        model.pass(600);
+        let top = top(&model, "c1");
+        says(&mut model, "c0", |health| {
+            health.samples.drain(..health.samples.len() - 1);
+            health.samples[0].finalized = top + above;
+        });
+        assert_eq!(code_of(&model), Some(Code::ChainUnknown), "{above}");
+    }
+}
+
+#[test]
+fn the_answers_of_a_cluster_that_is_not_seen_do_not_count() {
+    let mut model = two_sentries();
+    model.pass(600);
+    says(&mut model, "c1", finalises_nothing);
+    says(&mut model, "c0", |health| *health = NodeHealth::default());
+    assert!(waits_for(&planned(&model), Code::ChainStalled));
+    Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c1")).unwrap()).state =
+        ClusterState::Unreachable("refused".into());
+    assert!(!waits_for(&planned(&model), Code::ChainStalled));
+}
+
+#[test]
+fn what_a_node_of_no_known_tag_reports_counts_against_a_downgrade() {
+    let mut model = one_canary();
+    model.fleet.upgrades.clear();
+    edit(&mut model, "c0", "r0", |view| {
+        view.roles[0].hash = "edited".into();
+        view.roles[0].nodes[0].version = None;
+    });
+    says(&mut model, "c0", |health| {
+        health.samples.iter_mut().for_each(|sample| sample.version = Some("1.24.0-0d1f".into()))
+    });
+    assert_eq!(code_of(&model), Some(Code::DowngradeRefused));
+}
+
+#[test]
+fn at_the_height_of_before_is_not_beyond_it() {
+    let mut model = two_sentries();
+    begin(&mut model);
+    model.pass(300);
+    let top = top(&model, "c0");
+    says(&mut model, "c0", |health| {
+        health.samples.iter_mut().rev().take(2).for_each(|sample| sample.finalized = top);
+    });
+    edit(&mut model, "c0", "r0", |view| view.step.as_mut().unwrap().finalized = Some(top));
+    assert_eq!(planned(&model).progress[0].stages[0].healthy, 0);
+    edit(&mut model, "c0", "r0", |view| view.step.as_mut().unwrap().finalized = Some(top - 1));
+    assert_eq!(planned(&model).progress[0].stages[0].healthy, 1);
+}
