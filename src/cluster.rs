@@ -201,6 +201,7 @@ impl Registry {
             hold: Hold::new(&self.leases.me),
             stop: stop.clone(),
             answered: Mutex::default(),
+            no_client: Mutex::default(),
             kubeconfigs: self.kubeconfigs.clone(),
             establishing: Arc::clone(&self.establishing),
         };

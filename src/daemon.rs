@@ -4,6 +4,7 @@
 //! planner; the planner's decisions are writes on resources in their clusters; workers make them so and publish what
 //! they see to the Board; the planner reads the Board.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,12 +97,12 @@ impl Daemon {
         let hold = Hold::new(&me);
         announce(&me, &followed.borrow());
         let (announcing, announced) = watch::channel(Arc::default());
-        let (open, unfinished) = watch::channel(None);
+        let (standing, standings) = watch::channel(BTreeMap::new());
         let lead = Lead {
             fleet: followed.clone(),
             board: board.clone(),
             announced,
-            unfinished,
+            standings,
             refused,
             clients: Arc::clone(&clients),
             clock: clock.clone(),
@@ -123,7 +124,7 @@ impl Daemon {
         tasks.spawn(vital(
             "planner",
             died.clone(),
-            execute::run(inputs, reach, clock.clone(), (made, announcing, open), stop.clone()),
+            execute::run(inputs, reach, clock.clone(), (made, announcing, standing), stop.clone()),
         ));
         tasks.close();
         Self { name: me, tasks, stop, died, lead: leading, let_go, board, plans, home }

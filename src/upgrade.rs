@@ -223,6 +223,18 @@ pub struct StageProgress {
     pub total: usize,
 }
 
+impl StageProgress {
+    /// How far it is, for people.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let failed = if self.failed > 0 { format!(", {} FAILED", self.failed) } else { String::new() };
+        match self.state {
+            StageState::Empty => self.state.to_string(),
+            _ => format!("{}, {} of {} healthy{failed}", self.state, self.healthy, self.total),
+        }
+    }
+}
+
 impl std::fmt::Display for StageState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

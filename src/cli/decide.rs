@@ -131,13 +131,13 @@ fn chosen<'a>(all: &'a [Followed], whose: &str, what: &What, name: &str) -> Resu
 /// nothing, or, as an approval or a retry of another version, take the place of what counts.
 async fn agreed(
     client: &Client,
+    ahead: Ahead,
     fleet: &Fleet,
     in_file: Option<&[Followed]>,
     what: &What,
     name: &str,
 ) -> Result<(Followed, Option<Leader>), Refused> {
     let until = tokio::time::Instant::now() + READ_AGAIN;
-    let ahead = Ahead::of(client).await;
     loop {
         let leader = Leader::read(client, fleet, ahead).await;
         let leader =
@@ -186,9 +186,9 @@ async fn decide_at_home(
     let home = home.ok_or_else(|| Refused::Failed("home is no member of the fleet".into()))?;
     let client = Kubernetes.connect(&home.connection).await;
     let client = client.map_err(|error| Refused::Failed(error.to_string()))?.client;
-    let name = &args.upgrade;
-    let (upgrade, leader) = agreed(&client, fleet, in_file, what, name).await?;
-    let (by, at) = (user(&client).await, Ahead::of(&client).await.now());
+    let (name, ahead) = (&args.upgrade, Ahead::of(&client).await);
+    let (upgrade, leader) = agreed(&client, ahead, fleet, in_file, what, name).await?;
+    let (by, at) = (user(&client).await, ahead.now());
     // It is shown on terminals.
     let reason = args.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let decision = Decision { version: Some(upgrade.client_version.clone()), by, at, reason };
@@ -214,6 +214,11 @@ async fn decide_at_home(
     Ok(format!("{said} {written}{there}"))
 }
 
+/// The reason of a decision.
+fn reason_of(known: &Decision) -> &str {
+    if known.reason.is_empty() { "no reason was given" } else { &known.reason }
+}
+
 /// What was decided, or was so already.
 fn in_words(
     what: &What,
@@ -226,8 +231,7 @@ fn in_words(
     match (what, before.pauses.get(name)) {
         (What::Approve(stage), _) => {
             if let Some(known) = approved(before, upgrade, stage) {
-                let (first, at) = (&known.by, known.at);
-                let reason = if known.reason.is_empty() { "no reason was given" } else { &known.reason };
+                let (first, at, reason) = (&known.by, known.at, reason_of(known));
                 return format!(
                     "Stage {stage} of upgrade {name} is already approved for {target} by {first} since {at:.0}: {reason}. That \
                      stays as it is."
@@ -236,10 +240,11 @@ fn in_words(
             format!("{by} approved {target} for stage {stage} of upgrade {name}.")
         }
         (What::Pause, Some(known)) => {
-            let reason = if known.reason.is_empty() { "no reason was given" } else { &known.reason };
             format!(
-                "Upgrade {name} is already paused by {} since {:.0}: {reason}. That stays as it is.",
-                known.by, known.at
+                "Upgrade {name} is already paused by {} since {:.0}: {}. That stays as it is.",
+                known.by,
+                known.at,
+                reason_of(known)
             )
         }
         (What::Pause, None) => {

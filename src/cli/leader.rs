@@ -52,7 +52,6 @@ impl Leader {
         {
             return Ok(found);
         }
-        // Who lives renews it three times in its duration.
         let pause = duration(first.as_ref()).unsigned_abs() / 2;
         tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
         let second = Self::lease(client, fleet).await?;
@@ -98,18 +97,17 @@ impl Leader {
     fn of(lease: Option<Lease>, now: Timestamp) -> Self {
         let Some(lease) = lease else { return Self::None };
         let said = lease.annotations().get(SAYS).and_then(|text| Said::read(text));
+        let silent = is_silent(&lease, now);
         let spec = lease.spec.unwrap_or_default();
         let (Some(name), Some(spoke)) = (spec.holder_identity, spec.renew_time) else { return Self::None };
         // What an earlier holder said is not this one's word.
         let said = said.filter(|said| said.by == name);
-        let duration = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or_default().into());
-        let silent = now.duration_since(spoke.0) > 2 * duration;
         if silent { Self::Was(name, spoke.0) } else { Self::Is(name, said) }
     }
 }
 
-/// Daemons that look after clusters although none leads, as their Leases there say: one whose home is another cluster, or cannot
-/// be reached.
+/// Daemons that look after clusters although none leads, as their Leases there say: one whose home is another cluster, or
+/// cannot be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Keepers(BTreeMap<String, BTreeSet<ClusterName>>);
 
@@ -132,9 +130,7 @@ impl Keepers {
         }
         found
     }
-}
 
-impl Keepers {
     /// Whether nobody does.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -153,8 +149,12 @@ impl fmt::Display for Keepers {
 
 /// Who holds a Lease, if he has spoken of late.
 fn holder(lease: &Lease, now: Timestamp) -> Option<String> {
-    let silent = now.duration_since(renewed(Some(lease))?) > 2 * duration(Some(lease));
-    lease.spec.as_ref()?.holder_identity.clone().filter(|_| !silent)
+    lease.spec.as_ref()?.holder_identity.clone().filter(|_| !is_silent(lease, now))
+}
+
+/// Who lives renews it three times in its duration.
+fn is_silent(lease: &Lease, now: Timestamp) -> bool {
+    renewed(Some(lease)).is_none_or(|at| now.duration_since(at) > 2 * duration(Some(lease)))
 }
 
 /// What time it is for who renewed it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::leader::{Keepers, Leader};
@@ -24,6 +24,8 @@ use crate::upgrade::{Ground, Plan, plan};
 
 /// What a cluster may take to be listed.
 const BOUND: Duration = Duration::from_secs(15);
+/// What is not watched is asked for again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// A fleet that is being looked at.
 pub(super) struct Look {
@@ -31,6 +33,8 @@ pub(super) struct Look {
     board: watch::Receiver<Arc<Board>>,
     home: Option<Arc<Kept>>,
     clients: Clients,
+    /// Who looks after clusters although nobody leads, and when that was asked.
+    keepers: Mutex<Option<(Keepers, tokio::time::Instant)>>,
     stop: CancellationToken,
     _wishes: watch::Sender<Wish>,
     _fleets: watch::Sender<Arc<Fleet>>,
@@ -83,7 +87,8 @@ impl Look {
             Some(client) => keep_watching(Arc::new(Kept::new(client, &fleet.home_namespace))).await,
             None => None,
         };
-        Self { fleet, board, home, clients, stop, _wishes: wishes, _fleets: fleets }
+        let keepers = Mutex::default();
+        Self { fleet, board, home, clients, keepers, stop, _wishes: wishes, _fleets: fleets }
     }
 
     /// How it is now.
@@ -91,7 +96,7 @@ impl Look {
         let (leader, ahead) = self.leader().await;
         let keepers = match leader {
             Leader::Is(..) => Keepers::default(),
-            _ => Keepers::read(&self.clients, &self.fleet, ahead).await,
+            _ => self.keepers(ahead).await,
         };
         let (records, control) =
             self.home.as_ref().map(|kept| (kept.records(), kept.control())).unwrap_or_default();
@@ -104,6 +109,17 @@ impl Look {
         let plan = plan(&fleet, &theirs, &Ground::default(), now);
         let written = Arc::clone(&self.fleet);
         Instant { fleet, written, board, theirs, now, control, plan, leader, keepers }
+    }
+
+    /// Asked now and then: it costs a request to every cluster.
+    async fn keepers(&self, ahead: Ahead) -> Keepers {
+        let mut known = self.keepers.lock().await;
+        if let Some((keepers, _)) = known.as_ref().filter(|(_, at)| at.elapsed() < AGAIN) {
+            return keepers.clone();
+        }
+        let keepers = Keepers::read(&self.clients, &self.fleet, ahead).await;
+        *known = Some((keepers.clone(), tokio::time::Instant::now()));
+        keepers
     }
 
     /// Who leads, and what time it is in home.
@@ -121,11 +137,14 @@ impl Look {
         (leader, ahead)
     }
 
-    /// Returns when something has changed.
+    /// Returns when something has changed, or may have: what the daemon says is not watched.
     pub(super) async fn changed(&mut self) {
-        if self.board.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        let changed = async {
+            if self.board.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = tokio::time::timeout(AGAIN, changed).await;
     }
 }
 

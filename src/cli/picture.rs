@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::observed::{Board, ClusterView, NodeView};
-use crate::upgrade::{Plan, StageProgress, StageState};
+use crate::upgrade::{Plan, StageProgress};
 
 /// The width of a progress bar.
 const BAR: usize = 30;
@@ -30,15 +30,6 @@ pub(super) fn bar(stage: &StageProgress) -> String {
     format!("[{}{}]", "#".repeat(full), ".".repeat(BAR - full))
 }
 
-/// How far a stage is, in words.
-pub(super) fn stage(stage: &StageProgress) -> String {
-    let failed = if stage.failed > 0 { format!(", {} FAILED", stage.failed) } else { String::new() };
-    match stage.state {
-        StageState::Empty => stage.state.to_string(),
-        _ => format!("{}, {} of {} healthy{failed}", stage.state, stage.healthy, stage.total),
-    }
-}
-
 /// What there is to say, by what it is about.
 pub(super) fn facts(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
     let mut facts = BTreeMap::new();
@@ -51,7 +42,7 @@ pub(super) fn facts(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
     for progress in &plan.progress {
         for stage in &progress.stages {
             let about = format!("upgrade {}  {}", progress.upgrade, stage.stage);
-            facts.insert(about, self::stage(stage));
+            facts.insert(about, stage.in_words());
         }
         if let Some(why) = &progress.halted {
             facts.insert(format!("upgrade {}", progress.upgrade), format!("HALTED: {why}"));
@@ -68,6 +59,7 @@ pub(super) fn nodes(view: &ClusterView) -> impl Iterator<Item = &NodeView> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upgrade::StageState;
 
     #[test]
     fn a_bar_is_as_full_as_its_stage() {
@@ -82,8 +74,8 @@ mod tests {
         assert_eq!(bar(&of(1, 2)).matches('#').count(), BAR / 2);
         assert_eq!(bar(&of(2, 2)).matches('.').count(), 0);
         assert_eq!(bar(&of(0, 0)).matches('#').count(), 0, "an empty stage is no division by zero");
-        assert_eq!(stage(&of(1, 2)), "rolling, 1 of 2 healthy");
-        let empty = stage(&StageProgress { state: StageState::Empty, ..of(0, 0) });
+        assert_eq!(of(1, 2).in_words(), "rolling, 1 of 2 healthy");
+        let empty = StageProgress { state: StageState::Empty, ..of(0, 0) }.in_words();
         assert!(empty.contains("label its clusters") && !empty.contains("0 of 0"), "{empty}");
     }
 }

@@ -109,6 +109,12 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
         let when = format!("in {} at the earliest{approval}", in_words(wave.after_seconds));
         text.push_str(&wave_in_words(number + 1, wave, &when));
     }
+    if let Some(more) = seen.leader.says().map(|said| said.more_away).filter(|more| *more > 0) {
+        let _ = writeln!(
+            text,
+            "The daemon that leads cannot look after {more} more clusters, which it does not name: their steps wait, too."
+        );
+    }
     text + &waiting(&seen.plan.waits)
 }
 

@@ -1,5 +1,6 @@
 //! `polkafleet status`: how far every upgrade is, how every cluster and node is, and what waits for what.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,8 +29,8 @@ const PACE: Duration = Duration::from_secs(1);
 ///
 /// A node counts as healthy here when its pod is Ready: how the chain itself sees it, the daemon that leads knows.
 /// What keeps the daemon from its work (a member that it cannot reach, a clock that differs), it says itself, a few seconds
-/// later. Exit code 0: all is well; 3: an upgrade is on its way or halted, a cluster is away, no daemon leads, or it takes no
-/// steps; 2: the fleet file is wrong.
+/// later. Exit code 0: all is well; 3: an upgrade is on its way or halted, a cluster is away, no daemon leads, or the one that
+/// does has something to complain of or to do; 2: the fleet file is wrong.
 #[derive(Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -112,7 +113,9 @@ fn is_well(seen: &Instant) -> bool {
 
 /// Whether the daemon that leads has nothing to complain of, and nothing to do.
 fn is_content(said: &Said) -> bool {
-    said.no_steps.is_none() && said.away.is_empty() && said.unfinished.is_empty() && said.refused.is_empty()
+    let is_through = said.unfinished.as_ref().is_some_and(BTreeMap::is_empty);
+    let is_well = said.no_steps.is_none() && said.away.is_empty() && said.more_away == 0;
+    is_through && is_well && said.refused.is_empty() && said.concerns.is_empty()
 }
 
 fn as_value(seen: &Instant) -> Value {
@@ -138,8 +141,9 @@ fn as_value(seen: &Instant) -> Value {
         "noSteps": seen.leader.says().and_then(|said| said.no_steps.as_ref()),
         "away": seen.leader.says().map(|said| &said.away),
         "moreAway": seen.leader.says().map(|said| said.more_away),
-        "unfinished": seen.leader.says().map(|said| &said.unfinished),
+        "unfinished": seen.leader.says().and_then(|said| said.unfinished.as_ref()),
         "refused": seen.leader.says().map(|said| &said.refused),
+        "concerns": seen.leader.says().map(|said| &said.concerns),
         "keepers": seen.keepers,
         "progress": seen.plan.progress,
         "clusters": clusters,
@@ -184,7 +188,7 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
             let _ = writeln!(text, "  IT OWNS NO RESOURCE: {why}");
         }
         for stage in &progress.stages {
-            let _ = writeln!(text, "  {:<14} {} {}", stage.stage, picture::bar(stage), picture::stage(stage));
+            let _ = writeln!(text, "  {:<14} {} {}", stage.stage, picture::bar(stage), stage.in_words());
         }
         if let Some(why) = &progress.halted {
             let _ = writeln!(text, "  HALTED: {why}");
@@ -239,7 +243,7 @@ fn headline(seen: &Instant, has_file: bool) -> String {
 /// Where an upgrade stands for the daemon that leads, where that is worse than it looks from here: only that one asks the
 /// chain's nodes.
 fn unfinished<'a>(seen: &'a Instant, progress: &Progress) -> Option<&'a String> {
-    let theirs = seen.leader.says()?.unfinished.get(&progress.upgrade)?;
+    let theirs = seen.leader.says()?.unfinished.as_ref()?.get(&progress.upgrade)?;
     (progress.is_complete() || theirs.starts_with("HALTED")).then_some(theirs)
 }
 
@@ -257,6 +261,9 @@ fn in_the_way(seen: &Instant) -> String {
     }
     if said.more_away > 0 {
         let _ = writeln!(text, "  Nor after {} more.", said.more_away);
+    }
+    for (name, concern) in &said.concerns {
+        let _ = writeln!(text, "  NEW CREDENTIALS DO NOT WORK, cluster {name}: {concern}");
     }
     for what in &said.refused {
         let _ = writeln!(text, "  IT REFUSES WHAT IT WAS GIVEN, and goes on with what it had: {what}");
@@ -277,7 +284,10 @@ fn without_file(said: Option<&Said>) -> String {
     text.push_str(if lines.is_empty() { "  It follows no upgrade.\n" } else { "  It follows:\n" });
     for (upgrade, line) in said.follows.iter().zip(lines) {
         let _ = writeln!(text, "    {line}");
-        let standing = said.unfinished.get(&upgrade.name).map_or("through", String::as_str);
+        let standing = match &said.unfinished {
+            Some(all) => all.get(&upgrade.name).map_or("through", String::as_str),
+            None => "how far it is, this daemon does not say",
+        };
         let _ = writeln!(text, "      {standing}");
     }
     text
@@ -289,8 +299,6 @@ fn because(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::home::followed::Followed;
 
@@ -309,15 +317,19 @@ mod tests {
             no_steps: None,
             away: BTreeMap::new(),
             more_away: 0,
-            unfinished: BTreeMap::from([("polkadot".into(), "stage canary soaking, 1 of 1 healthy".into())]),
+            unfinished: Some([("polkadot".into(), "stage canary soaking, 1 of 1 healthy".into())].into()),
             refused: vec![],
+            concerns: BTreeMap::new(),
         };
         assert!(!is_content(&says), "a pipeline waits for it");
         let said = without_file(Some(&says));
         assert!(said.contains("      stage canary soaking"), "{said}");
         assert!(said.contains("not shown without the fleet file (--fleet FILE)"), "{said}");
         assert!(said.contains("It follows:\n    upgrade polkadot to stable2503-7"), "{said}");
-        says.unfinished.clear();
+        says.unfinished = None;
+        assert!(!is_content(&says), "an older daemon");
+        assert!(without_file(Some(&says)).contains("this daemon does not say"));
+        says.unfinished = Some(BTreeMap::new());
         assert!(is_content(&says) && without_file(Some(&says)).contains("      through\n"));
         says.follows.clear();
         assert!(without_file(Some(&says)).contains("It follows no upgrade."));

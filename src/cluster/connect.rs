@@ -61,6 +61,20 @@ pub enum Error {
     Panicked(#[from] tokio::task::JoinError),
 }
 
+impl Error {
+    /// What may be told to everybody who sees how the cluster is: what a plugin said stays in this process's log.
+    #[must_use]
+    pub fn for_others(&self) -> String {
+        match self {
+            Self::Exec(error) => {
+                format!("the exec plugin of the kubeconfig gives no credentials: {}", error.for_others())
+            }
+            Self::Build(_) => "no client could be made; why, is in the log of who tried".into(),
+            other => other.to_string(),
+        }
+    }
+}
+
 /// A client, and the address of the API server that it speaks to.
 pub struct Connected {
     /// The client.
@@ -200,6 +214,20 @@ fn build(mut config: Config, running: &exec::Running) -> Result<Connected, Error
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_plugin_says_is_for_its_own_log_and_for_nobody_else() {
+        let secret = || "> Authorization: Bearer SECRET".to_owned();
+        for error in [
+            exec::Error::Failed("aws".into(), "exit status: 1".into(), secret()),
+            exec::Error::Answer("aws".into(), secret()),
+        ] {
+            let error = Error::Exec(error);
+            assert!(error.to_string().contains("SECRET"), "whoever reads the log has to mend it: {error}");
+            let told = error.for_others();
+            assert!(told.contains("\"aws\"") && !told.contains("SECRET"), "{told}");
+        }
+    }
 
     fn proxy_of(cluster: &serde_json::Value) -> Result<Option<http::Uri>, Error> {
         let mut kubeconfig: Kubeconfig = serde_json::from_value(serde_json::json!({

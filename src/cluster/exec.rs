@@ -49,6 +49,21 @@ pub enum Error {
     Answer(String, String),
 }
 
+impl Error {
+    /// The same without what the plugin said: with some, that is the whole request, and its credentials.
+    pub(super) fn for_others(&self) -> String {
+        match self {
+            Self::Failed(name, ended, _) => {
+                format!("{name:?} failed ({ended}); what it said is in the log of who ran it")
+            }
+            Self::Answer(name, _) => {
+                format!("what {name:?} said is no ExecCredential with a token or a certificate")
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
 /// A plugin that is to run, or runs: whether somebody still waits for it. It has a thread to itself, which nobody can end,
 /// and which may hang in the plugin's very start: that thread alone deals with the process, and looks here.
 #[derive(Clone, Default)]

@@ -112,14 +112,14 @@ impl Renewal {
                     self.renewed.send_modify(|count| *count += 1);
                     return true;
                 }
-                Err(words) => {
+                Err((words, for_others)) => {
                     if words != last_words {
                         warn!(
                             cluster = %self.name, why, error = words,
                             "The credentials could not be renewed; the old ones stay in use."
                         );
                         let concern = format!(
-                            "its credentials could not be renewed ({why}), the old ones stay in use: {words}"
+                            "its credentials could not be renewed yet ({why}), the old ones stay in use: {for_others}"
                         );
                         self.board.set_concern(&self.name, Some(&concern));
                         last_words = words;
@@ -135,9 +135,10 @@ impl Renewal {
         }
     }
 
-    /// A new client that the cluster has answered.
-    async fn fresh(&self) -> Result<Connected, String> {
-        let connected = self.connect.connect(&self.connection).await.map_err(|error| error.to_string())?;
+    /// A new client that the cluster has answered; or why there is none, for the log and for others.
+    async fn fresh(&self) -> Result<Connected, (String, String)> {
+        let connected = self.connect.connect(&self.connection).await;
+        let connected = connected.map_err(|error| (error.to_string(), error.for_others()))?;
         let at = connected.at(&self.connection);
         let bound = self.connect.limits().heartbeat_answer;
         let trouble = match tokio::time::timeout(bound, connected.client.apiserver_version()).await {
@@ -148,7 +149,8 @@ impl Renewal {
         if matches!(trouble, Trouble::Forbidden(_)) {
             return Ok(connected);
         }
-        Err(trouble.state(&at, None).to_string())
+        let words = trouble.state(&at, None).to_string();
+        Err((words.clone(), words))
     }
 }
 

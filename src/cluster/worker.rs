@@ -66,6 +66,8 @@ pub(super) struct Worker {
     pub(super) stop: CancellationToken,
     /// When the cluster last answered.
     pub(super) answered: Mutex<Option<Timestamp>>,
+    /// Why no client could be made last.
+    pub(super) no_client: Mutex<String>,
     /// Told when a kubeconfig changes.
     pub(super) kubeconfigs: Contents,
     /// Leave to list a cluster for the first time.
@@ -170,8 +172,10 @@ impl Worker {
         // Before it is read, so that no change is missed.
         let kubeconfig = Kubeconfig::of(&cluster.connection, self.kubeconfigs.clone());
         let connected = self.connect.connect(&cluster.connection).await;
-        let connected =
-            connected.map_err(|error| Ended { trouble: Trouble::NoClient(error.to_string()), at: place })?;
+        let connected = connected.map_err(|error| {
+            self.tell_no_client(&error);
+            Ended { trouble: Trouble::NoClient(error.for_others()), at: place }
+        })?;
         let at = connected.at(&cluster.connection);
         let Connected { client, server, valid_until, .. } = connected;
         let limits = self.connect.limits();
@@ -261,6 +265,16 @@ impl Worker {
         let (hold, wish) = (self.hold.clone(), self.leases.wish.clone());
         let keeping = keep(client.clone(), keeping, hold, wish, tasks.let_go.clone());
         tasks.lease.spawn(keeping.in_current_span());
+    }
+
+    /// What others are not told, once.
+    fn tell_no_client(&self, error: &super::connect::Error) {
+        let words = error.to_string();
+        let mut told = self.no_client.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != words && words != error.for_others() {
+            warn!(cluster = %self.name, error = words, "No client could be made.");
+        }
+        *told = words;
     }
 
     fn tell(&self, state: &ClusterState) {

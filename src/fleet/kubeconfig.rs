@@ -11,7 +11,8 @@ pub fn in_words(error: &KubeconfigError) -> String {
             let place = parse.location().map(|at| format!(" at line {}, column {}", at.line(), at.column()));
             format!("it is no YAML of a kubeconfig{}", place.unwrap_or_default())
         }
-        KubeconfigError::ReadConfig(why, path) => format!("{}: {why}", path.display()),
+        // Whoever asks knows which file it is.
+        KubeconfigError::ReadConfig(why, _) => why.to_string(),
         other => other.to_string(),
     }
 }

@@ -17,6 +17,14 @@ pub struct Problem {
     pub remedy: String,
 }
 
+impl Problem {
+    /// The same without the value, for who may read less than the fleet file: it may be a password in the wrong place.
+    #[must_use]
+    pub fn without_value(&self) -> String {
+        Self { value: None, ..self.clone() }.to_string()
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.source, self.path)?;

@@ -179,7 +179,8 @@ impl Follower {
 
     /// What is wrong now, for whoever does not read the log.
     fn say(&self, refused: &watch::Sender<Vec<String>>) {
-        let edits = self.rejected.iter().map(|problem| format!("the edited fleet file: {problem}"));
+        let edits =
+            self.rejected.iter().map(|problem| format!("the edited fleet file: {}", problem.without_value()));
         let kubeconfigs = self.unreadable.iter().map(|(path, why)| {
             format!("kubeconfig {}: {why}", in_words(&credentials::files_at(path.as_ref())))
         });

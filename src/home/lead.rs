@@ -26,7 +26,7 @@ use crate::observed::Board;
 use super::kept::Kept;
 use super::record::Announcements;
 use super::recording::Records;
-use super::said::{Beside, Said, Unfinished};
+use super::said::{Beside, Said, Standings};
 use super::skew::{Skew, follow_clock, no_steps_by_clock};
 use super::{HomeView, NoSteps};
 
@@ -38,8 +38,8 @@ pub struct Lead {
     pub board: watch::Receiver<Arc<Board>>,
     /// Steps that are about to be taken.
     pub announced: watch::Receiver<Arc<Announcements>>,
-    /// Upgrades that are not through; `None` before the first look.
-    pub unfinished: watch::Receiver<Option<Unfinished>>,
+    /// Where the upgrades stand.
+    pub standings: watch::Receiver<Standings>,
     /// What is refused of the files that are followed.
     pub refused: watch::Receiver<Vec<String>>,
     /// The members' clients.
@@ -100,9 +100,9 @@ impl Lead {
 
     /// What there is to say in the Lease.
     fn said(&self, no_steps: Option<&NoSteps>) -> Said {
-        let (unfinished, refused) = (self.unfinished.borrow(), self.refused.borrow());
+        let (standings, refused) = (self.standings.borrow(), self.refused.borrow());
         let no_steps = no_steps.map(ToString::to_string);
-        let beside = Beside { no_steps, unfinished: unfinished.as_ref(), refused: &refused };
+        let beside = Beside { no_steps, standings: Some(&standings), refused: &refused };
         Said::now(&self.me, &self.fleet.borrow(), &self.board.borrow(), &beside)
     }
 
@@ -159,7 +159,7 @@ impl Lead {
             }
             // Before the Lease is ours it is not for us to say why nothing happens.
             let why = view.no_steps.as_ref().filter(|_| matches!(state, State::Ours(_)));
-            self.unfinished.mark_unchanged();
+            self.standings.mark_unchanged();
             self.refused.mark_unchanged();
             say(&says, &self.said(why));
             publish(views, wishes, (view, wish(&state)));
@@ -174,7 +174,7 @@ impl Lead {
                 Ok(()) = self.board.changed() => {}
                 Ok(()) = self.fleet.changed() => {}
                 Ok(()) = self.announced.changed() => {}
-                Ok(()) = self.unfinished.changed() => {}
+                Ok(()) = self.standings.changed() => {}
                 Ok(()) = self.refused.changed() => {}
                 Some(written) = records.writes.join_next() => records.finish(written.ok()),
                 () = until(again) => {}

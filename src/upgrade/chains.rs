@@ -93,6 +93,12 @@ fn resumed(control: &[&Node<'_>]) -> Option<Timestamp> {
     // One that still stands was not asked since, or is sick by itself.
     let moving = || control.iter().filter(|one| one.moves.stands.is_none());
     let stood = moving().filter_map(|one| one.moves.ended).min_by_key(|stood| stood.ended)?;
+    // Up to where the last of those that stood is, one may only have caught up.
+    let heights = control.iter().filter_map(|one| match one.moves.stands {
+        Some(_) => Some(one.moves.height),
+        None => one.moves.ended.map(|stood| stood.height),
+    });
+    let stood = Standstill { height: heights.max()?, ..stood };
     (!moving().any(|one| denies(one, &stood))).then_some(stood.ended)
 }
 

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::{ClusterName, Fleet};
 use crate::home::record::{Announcements, Record};
-use crate::home::said::Unfinished;
+use crate::home::said::{Standings, Stands};
 use crate::home::{self, HomeView};
 use crate::leader::fence::fenced;
 use crate::leader::{Hold, PLANNER_LEASE};
@@ -40,7 +40,7 @@ pub async fn run(
     (mut fleet, mut board, mut home): Inputs,
     reach: Reach,
     clock: Clock,
-    (plans, announcing, unfinished): Outputs,
+    (plans, announcing, standings): Outputs,
     stop: CancellationToken,
 ) {
     let mut executor = Executor {
@@ -74,8 +74,8 @@ pub async fn run(
         let waits: Vec<Wait> = untold.into_iter().map(until_told).collect();
         made.waits.extend(waits);
         tell_progress(&plans.borrow(), &made);
-        let open = progress::unfinished(&made.progress);
-        unfinished.send_if_modified(|known| known.replace(open.clone()).as_ref() != Some(&open));
+        let all = standings_of(&made);
+        standings.send_if_modified(|known| std::mem::replace(known, all.clone()) != all);
         executor.tell_waits(&made);
         let longest = if executor.overlays.is_empty() { LONGEST_SLEEP } else { AFTER_REFUSAL };
         let wake = made.wake;
@@ -104,9 +104,8 @@ pub async fn run(
 pub type Inputs = (watch::Receiver<Arc<Fleet>>, watch::Receiver<Arc<Board>>, watch::Receiver<Arc<HomeView>>);
 
 /// Every plan, the steps in it (home knows of a step before it is taken, so that a daemon that starts while the step's
-/// cluster is away counts it), and the upgrades that are not through, once that is known.
-pub type Outputs =
-    (watch::Sender<Arc<Plan>>, watch::Sender<Arc<Announcements>>, watch::Sender<Option<Unfinished>>);
+/// cluster is away counts it), and where the upgrades stand.
+pub type Outputs = (watch::Sender<Arc<Plan>>, watch::Sender<Arc<Announcements>>, watch::Sender<Standings>);
 
 /// The way to the clusters, as long as we lead.
 #[derive(Clone)]
@@ -243,6 +242,14 @@ fn is_told(action: &Action, board: &Board, home: &HomeView, announced: &Announce
 fn until_told(action: &Action) -> Wait {
     let words = format!("home is being told of it first, in the record of cluster {}", action.place.0);
     Wait { place: action.place.clone(), code: Code::RecordPending, words }
+}
+
+fn standings_of(made: &Plan) -> Standings {
+    let all = made.progress.iter().map(|progress| {
+        let (target, attempt) = (progress.target.clone(), progress.attempt);
+        (progress.upgrade.clone(), Stands { target, attempt, words: progress::in_words(progress) })
+    });
+    all.collect()
 }
 
 /// One line per change of an upgrade's progress.

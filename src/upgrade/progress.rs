@@ -1,6 +1,6 @@
 //! How far an upgrade is, and in what state its stages are: summed up for people, decides nothing. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use kube::core::SelectorExt as _;
 
@@ -58,24 +58,19 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
     }
 }
 
-/// The upgrades that are not through, each with where it stands in words.
-pub fn unfinished(all: &[Progress]) -> BTreeMap<String, String> {
-    let open = all.iter().filter(|progress| !progress.is_complete());
-    open.map(|progress| (progress.upgrade.clone(), standing(progress))).collect()
-}
-
-fn standing(progress: &Progress) -> String {
+/// Where an upgrade stands, for who cannot look himself; `None` where it is through.
+pub fn in_words(progress: &Progress) -> Option<String> {
+    if progress.is_complete() {
+        return None;
+    }
     if let Some(why) = &progress.halted {
-        return format!("HALTED: {why}");
+        return Some(format!("HALTED: {why}"));
     }
     if let Some(why) = &progress.owns_nothing {
-        return format!("owns no resource: {why}");
+        return Some(format!("owns no resource: {why}"));
     }
-    let stage = progress.stages.iter().find(|stage| stage.state != StageState::Passed);
-    stage.map_or_else(String::new, |stage| {
-        let StageProgress { stage, state, healthy, total, .. } = stage;
-        format!("stage {stage} {state}, {healthy} of {total} healthy")
-    })
+    let stage = progress.stages.iter().find(|stage| stage.state != StageState::Passed)?;
+    Some(format!("stage {} {}", stage.stage, stage.in_words()))
 }
 
 /// Whether anything of the upgrade has happened to a resource; one that was made at the target and comes up, or has not been

@@ -191,6 +191,11 @@ pub fn waits_for_turn(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart,
 
 /// Why the roll that is to come is not permitted before a person changes something.
 fn refused(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart) -> Option<String> {
+    // What a tag that moves stands for is not known before its node was asked.
+    let unasked = |node: &NodeView| chart.running(resource, node).is_some_and(is_floating);
+    if resource.roles.iter().flat_map(RoleView::outdated).any(unasked) {
+        return None;
+    }
     rolls::downgrade(Some(upgrade), chart, resource).or_else(|| match rolls::next(chart, resource)? {
         rolls::Next::Pod { role, .. } => {
             rolls::loses_keystore(Some(upgrade), resource, role).then(|| EPHEMERAL_KEYSTORE.to_owned())

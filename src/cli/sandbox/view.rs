@@ -67,8 +67,7 @@ impl View {
         for progress in &plan.progress {
             let _ = writeln!(text, "upgrade {} to {}", progress.upgrade, progress.target);
             for stage in &progress.stages {
-                let _ =
-                    writeln!(text, "  {:<12} {} {}", stage.stage, picture::bar(stage), picture::stage(stage));
+                let _ = writeln!(text, "  {:<12} {} {}", stage.stage, picture::bar(stage), stage.in_words());
             }
             if let Some(why) = &progress.halted {
                 let _ = writeln!(text, "  HALTED: {}", shortened(why, 68));

@@ -97,6 +97,13 @@ impl Checker<'_> {
                 return None;
             }
         };
+        // Its text may be full of tokens.
+        if cluster.kubeconfig.as_ref().is_some_and(|path| path.contains('\n')) {
+            let remedy = "write it to a file, readable for polkafleet alone, and give the path of that";
+            let at = format!("clusters[{index}].kubeconfig");
+            self.problem(at, None, "is a text of several lines, and no path", remedy);
+            return None;
+        }
         let path = cluster.kubeconfig.as_ref().map(|path| self.folder.join(expand_home(path)));
         let read = (self.contexts)(path.as_deref());
         let connection = Connection::Kubeconfig { path: path.clone(), context: context.clone() };

@@ -1,10 +1,12 @@
 //! What counts against a deadline, and what does not.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 
 use super::model::{Model, NEW, Shape, one_canary, planned, stepped_at};
 use crate::fleet::ClusterName;
-use crate::observed::NodeView;
+use crate::observed::{Healths, NodeView};
 use crate::polkadot::{Grant, Kind, ResourceId, Role};
 use crate::upgrade::{Action, Plan, Write};
 
@@ -145,4 +147,17 @@ fn what_is_refused_as_a_downgrade_under_an_earlier_target_holds_up_no_other_vali
     assert_eq!(grants(&model), 0, "the first may be on its way");
     late(&mut model);
     assert_eq!(grants(&model), 1, "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn what_a_tag_that_moves_stands_for_is_not_refused_before_its_node_was_asked() {
+    let mut model = one_canary();
+    newer_than_set(&mut model);
+    let (cluster, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&cluster, &id, |view| view.roles[0].nodes[0].version = Some("latest".into()));
+    late(&mut model);
+    // The daemon has just started.
+    Arc::make_mut(model.board.clusters.get_mut(&cluster).unwrap()).health = Healths::default();
+    let made = planned(&model);
+    assert_eq!(made.progress[0].halted, None, "{:?}", made.waits);
 }

@@ -235,7 +235,7 @@ async fn new_credentials_that_are_refused_take_nothing_away_and_are_told_in_the_
     let mut before = Value::Null;
     edit(&world, |_, user| before = std::mem::replace(user, json!({"token": "nonsense"})));
     says(&daemon, &["The credentials could not be renewed", "does not accept our credentials"]).await;
-    tells(3, "cluster cluster-2: its credentials could not be renewed").await;
+    tells(3, "NEW CREDENTIALS DO NOT WORK, cluster cluster-2: its credentials could not be renewed").await;
     is_looked_after(&world, &world.members[1]).await;
     edit(&world, |_, user| *user = before);
     says(&daemon, &["New credentials are in use"]).await;

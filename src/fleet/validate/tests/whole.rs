@@ -91,6 +91,17 @@ fn what_is_no_mapping_is_told_as_such() {
 }
 
 #[test]
+fn a_kubeconfig_in_place_of_its_path_is_refused_and_not_repeated() {
+    let text = "version: 1\nclusters:\n- context: minikube\n  kubeconfig: |\n    users:\n    - user: {token: SECRET}\n";
+    let problems = check_with(text, &[]).unwrap_err();
+    assert!(
+        problems.iter().any(|one| one.contains("is a text of several lines, and no path")),
+        "{problems:?}"
+    );
+    assert!(!problems.concat().contains("SECRET"), "{problems:?}");
+}
+
+#[test]
 fn a_tab_and_another_edition_of_the_file_are_called_so() {
     let tab = "version: 1\nlease:\n\tduration: 15s\nclusters: [{context: minikube}]\n";
     exactly(tab, &[], &["line 3 begins with a tab; indent it with spaces"]);

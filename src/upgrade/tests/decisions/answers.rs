@@ -91,7 +91,7 @@ fn what_a_node_of_no_known_tag_reports_counts_against_a_downgrade() {
         view.roles[0].nodes[0].version = None;
     });
     says(&mut model, "c0", |health| {
-        health.samples.iter_mut().for_each(|sample| sample.version = Some("1.24.0-0d1f".into()))
+        health.samples.iter_mut().for_each(|sample| sample.version = Some("1.24.0-0d1f".into()));
     });
     assert_eq!(code_of(&model), Some(Code::DowngradeRefused));
 }

@@ -35,7 +35,7 @@ fn what_failed_in_a_lost_cluster_halts_nobody() {
 fn a_missing_version_is_no_trouble_that_keeps_from_the_step() {
     let mut model = one_canary();
     edit(&mut model, "c0", "r0", |view| {
-        (view.client_version, view.trouble) = (None, Some("it has no version".into()))
+        (view.client_version, view.trouble) = (None, Some("it has no version".into()));
     });
     assert_eq!(steps(&planned(&model)), ["c0 r0"]);
 }

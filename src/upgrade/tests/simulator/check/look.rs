@@ -250,9 +250,10 @@ impl Look<'_> {
         let is_older = outdated()
             .filter_map(|(_, node)| node.version.as_deref())
             .any(|running| running != wanted && order(wanted, running) != Order::Newer);
+        let has_run = view.ever_settled || nodes(view).any(|(_, node)| node.ready_since.is_some());
         let only_validator = outdated().all(|(role, _)| role.role == Role::Validator && role.volumes_added);
-        (is_older && !owner.is_some_and(|upgrade| upgrade.allow_downgrade))
-            || (only_validator && !owner.is_some_and(|upgrade| upgrade.allow_ephemeral))
+        (has_run && is_older && !owner.is_some_and(|upgrade| upgrade.allow_downgrade))
+            || (has_run && only_validator && !owner.is_some_and(|upgrade| upgrade.allow_ephemeral))
     }
 
     /// Whether a node is sick, in favour of the decision: others are at once, its own one when that is certainly known.
