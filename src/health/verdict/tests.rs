@@ -80,11 +80,17 @@ fn every_rule_is_held_against_a_node_that_breaks_it() {
     assert_eq!(fault_of(|_, one| one.roles = Some(1), &usual), Some(What::Role));
     assert_eq!(fault_of(|_, one| one.is_major_syncing = true, &usual), Some(What::Syncing));
     assert_eq!(fault_of(|_, one| one.sync_target = Some(one.best + 6), &usual), Some(What::Syncing));
+    assert_eq!(fault_of(|_, one| one.sync_target = Some(one.best + 5), &usual), None, "so many are allowed");
+    assert_eq!(fault_of(|_, one| one.finalized = one.best - 10, &usual), None);
     assert_eq!(fault_of(|_, one| one.finalized = 1_000, &usual), Some(What::FinalityStall));
     assert_eq!(fault_of(|_, one| one.finalized = one.best - 11, &usual), Some(What::FinalityLag));
     assert_eq!(fault_of(|_, one| one.peers = Some(2), &usual), Some(What::Peers));
     let later = Expected { baseline: Some(5_000), ..usual };
     assert_eq!(fault_of(|_, _| {}, &later), Some(What::Baseline));
+    // The last minute just there, and not beyond.
+    let there = sound(240).finalized;
+    let reached = Expected { baseline: Some(there), ..usual };
+    assert_eq!(fault_of(|_, one| one.finalized = one.finalized.min(there), &reached), Some(What::Baseline));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! (mutants), where no other test noticed.
 
 mod answers;
+mod direct;
 mod failing;
 mod outside;
 mod restarts;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use super::model::{Model, NEW, Shape, code_of, one_canary, planned};
 use crate::fleet::{ClusterName, Count};
-use crate::observed::{ClusterState, NodeHealth, ResourceView, Stuck, Tried};
+use crate::observed::{ClusterState, NodeHealth, NodeView, ResourceView, Stuck, Tried};
 use crate::polkadot::{Grant, Kind, ResourceId, Role};
 use crate::upgrade::{Action, Code, Plan, Write};
 

@@ -10,7 +10,7 @@ use super::model::{Model, NEW, OLD, Shape, one_canary, planned, stepped_at};
 use crate::fleet::ClusterName;
 use crate::home::record::{Announcements, Record};
 use crate::home::{HomeView, NoSteps};
-use crate::observed::ResourceView;
+use crate::observed::{ResourceView, Tried};
 use crate::polkadot::record::STEP_ANNOTATION;
 use crate::polkadot::{Grant, Kind, Polkadot, PolkadotSpec, ResourceId, Role, Step};
 use crate::upgrade::overlay::{Overlays, announced, ground};
@@ -73,6 +73,22 @@ fn what_was_written_stands_in_for_the_view_until_that_is_another() {
         "what came later is right"
     );
     assert!(overlays.is_empty());
+}
+
+#[test]
+fn what_was_tried_for_another_step_is_not_what_is_tried_for_this_one() {
+    let (mut model, now) = (one_canary(), Instant::now());
+    let (cluster, id) = place(&model);
+    let tried = |model: &Model| {
+        let mut overlays = begun(model, Write::Step(step(model)));
+        overlays.finish(&place(model), Some(&stepped(model)), now);
+        view(model, &mut overlays, now).prepulls.len()
+    };
+    model.edit(&cluster, &id, |view| drop(view.prepulls.insert("m1".into(), Tried::Succeeded)));
+    assert_eq!(tried(&model), 0);
+    let same = step(&model);
+    model.edit(&cluster, &id, |view| view.step = Some(same));
+    assert_eq!(tried(&model), 1);
 }
 
 #[test]
