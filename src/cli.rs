@@ -24,9 +24,10 @@ use clap::{Parser, Subcommand};
 use self::choose::{FleetArgs, NoFleet};
 use self::decide::{ApproveArgs, DecideArgs, What};
 use crate::cluster::trouble::in_words;
-use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::fleet::problem::Problem;
+use crate::fleet::validate::{load, load_alone};
+use crate::fleet::{ClusterName, Fleet};
 
 /// So long a command that is over waits for its threads.
 const END_BOUND: Duration = Duration::from_secs(2);
@@ -130,6 +131,12 @@ fn refuse(problems: &[Problem]) -> ExitCode {
         }
     );
     ExitCode::from(2)
+}
+
+/// The fleet that a command looks at. In a file, a kubeconfig that cannot be read is no reason not to reach the other clusters;
+/// a context that somebody names has to be there.
+fn load_to_look(sources: &Sources) -> Result<Fleet, Vec<Problem>> {
+    if sources.file.is_some() { load_alone(sources) } else { load(sources) }
 }
 
 /// Why home refuses a command, in the server's own words, and who may grant what is missing.

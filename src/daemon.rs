@@ -4,7 +4,6 @@
 //! planner; the planner's decisions are writes on resources in their clusters; workers make them so and publish what
 //! they see to the Board; the planner reads the Board.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::fleet::file::Sources;
 use crate::fleet::watch::{self as files, Credentials, follow};
 use crate::home::HomeView;
 use crate::home::lead::Lead;
+use crate::home::said::Standings;
 use crate::leader::Hold;
 use crate::leader::lease::Wish;
 use crate::observed::Board;
@@ -97,7 +97,7 @@ impl Daemon {
         let hold = Hold::new(&me);
         announce(&me, &followed.borrow());
         let (announcing, announced) = watch::channel(Arc::default());
-        let (standing, standings) = watch::channel(BTreeMap::new());
+        let (standing, standings) = watch::channel(Standings::default());
         let lead = Lead {
             fleet: followed.clone(),
             board: board.clone(),

@@ -181,6 +181,9 @@ impl Code {
     }
 }
 
+/// With this begins, in a daemon's words, where an upgrade stands that is halted.
+pub const HALTED: &str = "HALTED";
+
 /// How far an upgrade has come.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Progress {

@@ -14,7 +14,6 @@ use super::time::Ahead;
 use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
-use crate::fleet::validate::load_alone;
 use crate::home::control::{Attempt, Control, Decision};
 use crate::home::followed::{self, Followed};
 use crate::home::kept::{CONTROL, Error, decide};
@@ -70,8 +69,7 @@ enum Refused {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
 pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode {
-    // A kubeconfig that cannot be read is no reason not to reach the other clusters.
-    let fleet = match load_alone(sources) {
+    let fleet = match super::load_to_look(sources) {
         Ok(fleet) => fleet,
         Err(problems) => {
             let code = super::refuse(&problems);

@@ -11,7 +11,7 @@ use super::leader::{Keepers, Leader};
 use super::time::Ahead;
 use crate::clock::Clock;
 use crate::cluster::board::BoardWriter;
-use crate::cluster::connect::Kubernetes;
+use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::cluster::{Clients, Leases, Registry};
 use crate::fleet::{ClusterName, Fleet};
 use crate::home::control::Control;
@@ -24,6 +24,8 @@ use crate::upgrade::{Ground, Plan, plan};
 
 /// What a cluster may take to be listed.
 const BOUND: Duration = Duration::from_secs(15);
+/// What home's clock shows is waited for so long.
+const QUICK: Duration = Duration::from_secs(3);
 /// What is not watched is asked for again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -33,6 +35,8 @@ pub(super) struct Look {
     board: watch::Receiver<Arc<Board>>,
     home: Option<Arc<Kept>>,
     clients: Clients,
+    /// Home's time, as well as it is known.
+    clock: Clock,
     /// Who looks after clusters although nobody leads, and when that was asked.
     keepers: Mutex<Option<(Keepers, tokio::time::Instant)>>,
     stop: CancellationToken,
@@ -71,8 +75,9 @@ impl Look {
         let (clients, stop) = (Clients::default(), CancellationToken::new());
         let (wishes, wish) = watch::channel(Wish::Yield);
         let leases = Leases { me: "polkafleet-command".into(), wish };
+        let clock = home_clock(&fleet).await;
         let registry =
-            Registry::new(Arc::new(Kubernetes), writer, Arc::clone(&clients), Clock::machine(), leases);
+            Registry::new(Arc::new(Kubernetes), writer, Arc::clone(&clients), clock.clone(), leases);
         tokio::spawn(registry.follow(followed, stop.clone()));
         let listed = board.wait_for(|board| {
             fleet.clusters.iter().all(|cluster| {
@@ -88,7 +93,12 @@ impl Look {
             None => None,
         };
         let keepers = Mutex::default();
-        Self { fleet, board, home, clients, keepers, stop, _wishes: wishes, _fleets: fleets }
+        Self { fleet, board, home, clients, clock, keepers, stop, _wishes: wishes, _fleets: fleets }
+    }
+
+    /// Whether it looks at just this fleet.
+    pub(super) fn is_at(&self, fleet: &Fleet) -> bool {
+        *self.fleet == *fleet
     }
 
     /// How it is now.
@@ -129,6 +139,7 @@ impl Look {
             return (Leader::Unknown(why), Ahead::default());
         };
         let ahead = Ahead::of(&client).await;
+        self.clock.correct(ahead.now());
         let leader = match tokio::time::timeout(BOUND, Leader::read(&client, &self.fleet, ahead)).await {
             Ok(Ok(leader)) => leader,
             Ok(Err(why)) => Leader::Unknown(why),
@@ -152,6 +163,20 @@ impl Drop for Look {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// A clock that shows home's time: what is seen is stamped by it. Where home does not say what time it is, this machine's.
+async fn home_clock(fleet: &Fleet) -> Clock {
+    let clock = Clock::machine();
+    let asking = async {
+        let home = fleet.cluster(&fleet.home)?;
+        let client = Kubernetes.connect(&home.connection).await.ok()?.client;
+        Some(Ahead::of(&client).await)
+    };
+    if let Ok(Some(ahead)) = tokio::time::timeout(QUICK, asking).await {
+        clock.correct(ahead.now());
+    }
+    clock
 }
 
 /// Watches home beside everything else; `None` if it does not answer.

@@ -10,8 +10,8 @@ use super::choose::FleetArgs;
 use super::look::{Instant, Look};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
-use crate::upgrade::Wait;
 use crate::upgrade::waves::{Wave, waves};
+use crate::upgrade::{HALTED, Wait};
 
 /// There is something to do, or on its way.
 const SOMETHING: u8 = 3;
@@ -67,18 +67,31 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let seen = runtime.block_on(async { Look::begin(fleet).await.now().await });
-    let waves = waves(&seen.fleet, &seen.theirs, seen.now);
+    let mut waves = waves(&seen.fleet, &seen.theirs, seen.now);
+    // The daemon knows more of health than this command: what is halted for it has no wave to come.
+    waves.retain(|wave| !halted(&seen).any(|(name, _)| *name == wave.upgrade));
     if !args.output.print(&as_value(&seen, &waves)) {
         print!("{}", as_text(&seen, &waves));
     }
     super::end(runtime);
     let unfinished = seen.plan.progress.iter().any(|progress| !progress.is_complete());
-    let something = unfinished || !waves.is_empty() || !seen.plan.actions.is_empty();
+    let theirs = seen.leader.says().and_then(|said| said.unfinished.as_ref());
+    let something = unfinished
+        || theirs.is_some_and(|all| !all.is_empty())
+        || !waves.is_empty()
+        || !seen.plan.actions.is_empty();
     if something { ExitCode::from(SOMETHING) } else { ExitCode::SUCCESS }
 }
 
+/// Upgrades that are halted for the daemon that leads, and why.
+fn halted(seen: &Instant) -> impl Iterator<Item = (&String, &String)> {
+    let all = seen.leader.says().and_then(|said| said.unfinished.as_ref()).into_iter().flatten();
+    all.filter(|(_, words)| words.starts_with(HALTED))
+}
+
 fn as_value(seen: &Instant, waves: &[Wave]) -> Value {
-    json!({ "waves": waves, "waits": waits(&seen.plan.waits), "progress": seen.plan.progress })
+    let unfinished = seen.leader.says().and_then(|said| said.unfinished.as_ref());
+    json!({ "waves": waves, "unfinished": unfinished, "waits": waits(&seen.plan.waits), "progress": seen.plan.progress })
 }
 
 /// Why each resource waits, for programs.
@@ -103,6 +116,12 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
         if let Some(why) = &progress.owns_nothing {
             let _ = writeln!(text, "Upgrade {} OWNS NO RESOURCE: {why}.", progress.upgrade);
         }
+    }
+    for (name, words) in halted(seen) {
+        let _ = writeln!(text, "Upgrade {name}, for the daemon that leads: {words}");
+    }
+    for words in seen.leader.says().into_iter().flat_map(|said| &said.waits) {
+        let _ = writeln!(text, "For the daemon that leads something waits: {words}");
     }
     for (number, wave) in waves.iter().enumerate() {
         let approval = if wave.needs_approval { ", when it is approved" } else { "" };

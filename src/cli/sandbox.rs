@@ -24,6 +24,7 @@ use crate::sandbox::connect::InProcess;
 use crate::sandbox::faults::Wanted;
 use crate::telemetry;
 use crate::upgrade::Plan;
+use crate::version::is_floating;
 
 use self::scene::Scene;
 use self::view::View;
@@ -54,7 +55,7 @@ pub(super) struct SandboxArgs {
     #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help("canary, production-1, production-2, …"))]
     fail: Vec<(String, Wanted)>,
     /// How much faster than real time the simulated time runs. On a
-    /// busy machine a high speed makes nodes late that are not: progressDeadline is 30 simulated minutes.
+    /// busy machine a high speed makes nodes late that are not: progressDeadline is 15 simulated minutes.
     #[arg(long, value_name = "X", default_value_t = 60.0, value_parser = speed)]
     speed: f64,
     /// Stay after the upgrade has ended, to look around with kubectl; on a terminal that is so anyway.
@@ -112,6 +113,11 @@ pub(super) fn run(args: &SandboxArgs) -> ExitCode {
 }
 
 async fn play(args: &SandboxArgs) -> Result<End, Error> {
+    if is_floating(&args.upgrade) {
+        let what =
+            format!("--upgrade {}: is a tag that moves; give a release, such as stable2503-7", args.upgrade);
+        return Err(Error::Usage(what));
+    }
     let clock = Clock::simulated(Timestamp::now(), args.speed);
     let scene = Scene::set(args, &clock).await?;
     telemetry::logs::to_file(&scene.path("daemon.log"))

@@ -16,11 +16,10 @@ use super::picture;
 use super::plan::{Format, waiting, waits};
 use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
-use crate::fleet::validate::load_alone;
 use crate::home::followed::{self, differences};
 use crate::home::said::Said;
 use crate::observed::ClusterState;
-use crate::upgrade::Progress;
+use crate::upgrade::{HALTED, Progress};
 
 /// A picture is drawn again at most so often.
 const PACE: Duration = Duration::from_secs(1);
@@ -30,7 +29,7 @@ const PACE: Duration = Duration::from_secs(1);
 /// A node counts as healthy here when its pod is Ready: how the chain itself sees it, the daemon that leads knows.
 /// What keeps the daemon from its work (a member that it cannot reach, a clock that differs), it says itself, a few seconds
 /// later. Exit code 0: all is well; 3: an upgrade is on its way or halted, a cluster is away, no daemon leads, or the one that
-/// does has something to complain of or to do; 2: the fleet file is wrong.
+/// does has something to complain of or to do, or a pod has to restart; 2: the fleet file is wrong.
 #[derive(Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
@@ -52,8 +51,7 @@ pub(super) struct StatusArgs {
 
 #[allow(clippy::print_stdout)]
 pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
-    // A kubeconfig that cannot be read is no reason not to reach the other clusters.
-    let fleet = match load_alone(sources) {
+    let fleet = match super::load_to_look(sources) {
         Ok(fleet) => fleet,
         Err(problems) => return super::refuse(&problems),
     };
@@ -72,7 +70,7 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         tokio::select! {
             // One for the whole time: a signal that comes while nobody listens would be lost.
             _ = tokio::signal::ctrl_c() => {}
-            () = watch(&mut look, &mut last, has_file) => {}
+            () = watch(&mut look, &mut last, sources) => {}
         }
         last
     });
@@ -85,7 +83,8 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
 
 /// Draws every change, for ever.
 #[allow(clippy::print_stdout)]
-async fn watch(look: &mut Look, last: &mut Instant, has_file: bool) {
+async fn watch(look: &mut Look, last: &mut Instant, sources: &Sources) {
+    let has_file = sources.file.is_some();
     let mut drawn = String::new();
     loop {
         let text = as_text(last, has_file);
@@ -96,6 +95,12 @@ async fn watch(look: &mut Look, last: &mut Instant, has_file: bool) {
         }
         look.changed().await;
         tokio::time::sleep(PACE).await;
+        // The daemon follows the file's edits, too; a wrong one changes nothing.
+        if let Ok(edited) = super::load_to_look(sources)
+            && !look.is_at(&edited)
+        {
+            *look = Look::begin(edited).await;
+        }
         *last = look.now().await;
     }
 }
@@ -105,7 +110,13 @@ fn is_well(seen: &Instant) -> bool {
         let view = seen.board.clusters.get(&cluster.name);
         !cluster.lost && view.is_none_or(|view| view.state != ClusterState::Ready)
     });
+    let looked_after = |name: &ClusterName| {
+        seen.fleet.clusters.iter().any(|one| one.name == *name && !one.lost && !one.paused)
+    };
+    let views = seen.board.clusters.iter().filter(|(name, _)| looked_after(name));
+    let rolls = views.flat_map(|(_, view)| view.resources.values()).any(|one| one.roll_pending());
     !away
+        && !rolls
         && matches!(seen.leader, Leader::Is(..))
         && seen.leader.says().is_none_or(is_content)
         && seen.plan.progress.iter().all(|progress| progress.halted.is_none() && progress.is_complete())
@@ -142,6 +153,7 @@ fn as_value(seen: &Instant) -> Value {
         "away": seen.leader.says().map(|said| &said.away),
         "moreAway": seen.leader.says().map(|said| said.more_away),
         "unfinished": seen.leader.says().and_then(|said| said.unfinished.as_ref()),
+        "heldUpBy": seen.leader.says().map(|said| &said.waits),
         "refused": seen.leader.says().map(|said| &said.refused),
         "concerns": seen.leader.says().map(|said| &said.concerns),
         "keepers": seen.keepers,
@@ -207,7 +219,9 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
         }
         for resource in view.iter().flat_map(|view| view.resources.values()) {
             let trouble = resource.trouble.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
-            let _ = writeln!(text, "  {}{trouble}", resource.id);
+            let pending =
+                if resource.roll_pending() { "  a restart of its pods waits, or is under way" } else { "" };
+            let _ = writeln!(text, "  {}{pending}{trouble}", resource.id);
             for node in resource.roles.iter().flat_map(|role| &role.nodes) {
                 let is_seen = view.is_some_and(|view| view.state.is_watched());
                 let words = if is_seen { picture::node(node) } else { picture::unseen(node) };
@@ -244,7 +258,7 @@ fn headline(seen: &Instant, has_file: bool) -> String {
 /// chain's nodes.
 fn unfinished<'a>(seen: &'a Instant, progress: &Progress) -> Option<&'a String> {
     let theirs = seen.leader.says()?.unfinished.as_ref()?.get(&progress.upgrade)?;
-    (progress.is_complete() || theirs.starts_with("HALTED")).then_some(theirs)
+    (progress.is_complete() || theirs.starts_with(HALTED)).then_some(theirs)
 }
 
 /// What keeps the daemon that leads from its work, as it says itself, beside what is marked at its clusters.
@@ -261,6 +275,9 @@ fn in_the_way(seen: &Instant) -> String {
     }
     if said.more_away > 0 {
         let _ = writeln!(text, "  Nor after {} more.", said.more_away);
+    }
+    for words in &said.waits {
+        let _ = writeln!(text, "  FOR IT, SOMETHING WAITS: {words}");
     }
     for (name, concern) in &said.concerns {
         let _ = writeln!(text, "  NEW CREDENTIALS DO NOT WORK, cluster {name}: {concern}");
@@ -319,6 +336,7 @@ mod tests {
             more_away: 0,
             unfinished: Some([("polkadot".into(), "stage canary soaking, 1 of 1 healthy".into())].into()),
             refused: vec![],
+            waits: vec![],
             concerns: BTreeMap::new(),
         };
         assert!(!is_content(&says), "a pipeline waits for it");

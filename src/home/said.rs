@@ -42,13 +42,22 @@ pub struct Said {
     /// What is wrong with the files that it follows, which it does not take as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
+    /// What holds its upgrades up that only it sees, such as a chain that stands still, or that waits for a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<String>,
     /// Members that it looks after, and what a person should do there, such as give it credentials that work.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub concerns: BTreeMap<String, String>,
 }
 
-/// Where upgrades stand, by name, as the planner has seen it last.
-pub type Standings = BTreeMap<String, Stands>;
+/// Where upgrades stand, as the planner has seen it last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// By name.
+    pub upgrades: BTreeMap<String, Stands>,
+    /// What holds them up that only the daemon sees, or that waits for a person; each once.
+    pub waits: Vec<String>,
+}
 
 /// Where one stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +112,12 @@ impl Said {
                 .collect(),
             unfinished: Some(unfinished(fleet, beside.standings)),
             refused: beside.refused.iter().take(MOST_REFUSED).map(|words| short(words)).collect(),
+            waits: beside
+                .standings
+                .iter()
+                .flat_map(|all| all.waits.iter().take(MOST_REFUSED))
+                .map(|one| short(one))
+                .collect(),
             concerns: concerns.take(MOST).collect(),
         }
     }
@@ -121,6 +136,7 @@ impl Said {
             away: BTreeMap::new(),
             unfinished: None,
             refused: vec![],
+            waits: vec![],
             concerns: BTreeMap::new(),
             ..self.clone()
         })
@@ -136,7 +152,7 @@ impl Said {
 /// What is not through, or was not looked at as the fleet file has it now.
 fn unfinished(fleet: &Fleet, standings: Option<&Standings>) -> BTreeMap<String, String> {
     let standing = |upgrade: &Upgrade| {
-        let known = standings.and_then(|all| all.get(&upgrade.name)).filter(|known| {
+        let known = standings.and_then(|all| all.upgrades.get(&upgrade.name)).filter(|known| {
             // A retry at the command line raises the attempt as well.
             known.target == upgrade.client_version && known.attempt >= upgrade.attempt
         });
@@ -267,8 +283,8 @@ mod tests {
         let board = board(&fleet, |_| ClusterState::Ready);
         let unfinished = |target: &str, attempt, words: Option<&str>| {
             let words = words.map(str::to_owned);
-            let standings =
-                Standings::from([("polkadot".to_owned(), Stands { target: target.into(), attempt, words })]);
+            let upgrades = [("polkadot".to_owned(), Stands { target: target.into(), attempt, words })];
+            let standings = Standings { upgrades: upgrades.into(), waits: vec![] };
             let beside = Beside { standings: Some(&standings), ..Beside::default() };
             Said::now("me", &fleet, &board, &beside).unfinished.unwrap().remove("polkadot")
         };

@@ -249,7 +249,12 @@ fn standings_of(made: &Plan) -> Standings {
         let (target, attempt) = (progress.target.clone(), progress.attempt);
         (progress.upgrade.clone(), Stands { target, attempt, words: progress::in_words(progress) })
     });
-    all.collect()
+    let is_told = |wait: &&Wait| {
+        wait.code.needs_a_person() || matches!(wait.code, Code::ChainStalled | Code::ProbeBlocked)
+    };
+    // A chain that stands still holds up many, in the same words.
+    let waits: BTreeSet<String> = made.waits.iter().filter(is_told).map(|wait| wait.words.clone()).collect();
+    Standings { upgrades: all.collect(), waits: waits.into_iter().collect() }
 }
 
 /// One line per change of an upgrade's progress.

@@ -8,7 +8,7 @@ use crate::fleet::Upgrade;
 
 use super::standing::Standing;
 use super::survey::{Survey, Surveyed};
-use super::{Progress, StageProgress, StageState, gates};
+use super::{HALTED, Progress, StageProgress, StageState, gates};
 
 /// How far an upgrade is, stage by stage.
 pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
@@ -64,7 +64,7 @@ pub fn in_words(progress: &Progress) -> Option<String> {
         return None;
     }
     if let Some(why) = &progress.halted {
-        return Some(format!("HALTED: {why}"));
+        return Some(format!("{HALTED}: {why}"));
     }
     if let Some(why) = &progress.owns_nothing {
         return Some(format!("owns no resource: {why}"));

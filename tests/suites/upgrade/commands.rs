@@ -282,7 +282,7 @@ pub(crate) async fn ask(command_line: &[&str], fleet: &[String], world: &World) 
 }
 
 /// A command that does not outlive its test.
-struct Ended(std::process::Child);
+pub(super) struct Ended(pub(super) std::process::Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::commands::{NEW, OLD, ask, guarded, run};
+use super::commands::{Ended, NEW, OLD, ask, guarded, run};
 use crate::support::between::Instead;
+use crate::support::daemon::command;
 use crate::support::in_both_worlds;
 use crate::support::world::{Place, World, upgrade};
 use crate::support::{PATIENCE, eventually};
@@ -138,4 +139,38 @@ async fn a_member_that_is_away_for_the_daemon_is_waited_for_also_in_the_plan() {
     away.store(false, Ordering::SeqCst);
     world.members[1].settles_at(NEW).await;
     says(&world, &["status"], &fleet, (0, &[" leads\n"])).await;
+}
+
+/// In the sandbox, whose chain can be made to stand still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_stands_still_is_told_by_the_commands_as_what_holds_the_upgrade_up() {
+    let (world, _daemon) = World::settled(Place::Sandbox, 2, OLD).await;
+    world.stall_chain();
+    world.write_fleet(2, &upgrade(NEW, "0s"));
+    let fleet = ["--fleet".to_owned(), world.fleet_file().display().to_string()];
+    let words = "waits: the chain polkadot has finalised no block since";
+    let status = ["SOMETHING WAITS", words.trim_start_matches("waits: ")];
+    says(&world, &["status"], &fleet, (3, &status)).await;
+    says(&world, &["plan"], &fleet, (3, &[words])).await;
+    says(&world, &["status"], &context(&world, 0), (3, &status)).await;
+}
+
+/// In the sandbox: what is drawn has nothing to do with the clusters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_status_follows_edits_of_its_file() {
+    let (world, _daemon) = World::settled(Place::Sandbox, 1, OLD).await;
+    let log = world.folder.path().join("watched");
+    let mut watching = command();
+    watching.args(["status", "--watch", "--fleet"]).arg(world.fleet_file());
+    watching.stdout(std::fs::File::create(&log).unwrap());
+    let _watching = Ended(watching.spawn().unwrap());
+    let drawn = || std::fs::read_to_string(&log).unwrap();
+    eventually("it is drawn", PATIENCE, async || drawn().contains("cluster-1  ").then_some(())).await;
+    world.write_fleet(1, &upgrade(NEW, "0s"));
+    world.members[0].settles_at(NEW).await;
+    let through = |text: &str| text.contains("upgrade polkadot to stable2503-7") && text.contains("passed");
+    eventually("it shows the new upgrade", PATIENCE, async || {
+        drawn().rsplit("\x1b[H").next().is_some_and(through).then_some(())
+    })
+    .await;
 }
