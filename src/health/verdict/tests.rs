@@ -226,6 +226,7 @@ fn a_node_that_rose_beyond_where_another_one_stood_tells_that_it_was_not_the_cha
         (&[(100, 2_001), (200, 2_002)][..], true, "it rose"),
         (&[(100, 2_001), (200, 2_001), (310, 2_050)], false, "it stood as well, a little further on"),
         (&[(100, 1_000), (200, 1_900)], false, "it only caught up"),
+        (&[(100, 1_000), (200, 2_000)], false, "it only caught up, to the very height"),
         (&[(50, 1_990), (90, 2_001), (200, 2_001)], false, "before"),
         (&[(200, 2_000), (290, 2_010)], false, "the chain may just have gone on"),
         (&[(200, 2_001)], false, "it was asked once"),

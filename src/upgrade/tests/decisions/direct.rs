@@ -222,3 +222,36 @@ fn a_pod_that_is_mended_out_of_turn_does_not_put_its_resource_first() {
     };
     assert_eq!((active(true), active(false)), (None, Some(model.now)));
 }
+
+#[test]
+fn up_to_where_the_highest_of_those_that_stood_is_a_node_only_catches_up() {
+    use crate::upgrade::chains::Chains;
+    let mut model = Model::new(&Shape::of((0..3).map(|_| (0, vec![Kind::Sentry])).collect()));
+    model.pass(600);
+    let last = top(&model, "c0");
+    says(&mut model, "c0", |health| {
+        finalises_nothing(health);
+        health.samples.back_mut().unwrap().finalized += 1;
+    });
+    says(&mut model, "c1", finalises_nothing);
+    says(&mut model, "c2", |health| drop(health.samples.drain(..health.samples.len() - 4)));
+    let chain = view(&model, "c0").chain.clone();
+    let resumed = |model: &Model| Chains::new(&model.fleet, &model.board, model.now).of(&chain).resumed;
+    assert_eq!(resumed(&model), None, "the third rose beyond both");
+    says(&mut model, "c1", |health| health.samples.iter_mut().for_each(|one| one.finalized = last + 100));
+    assert!(resumed(&model).is_some(), "it may catch up with the second");
+}
+
+#[test]
+fn an_upgrade_is_said_to_be_through_when_it_is_and_not_before() {
+    let mut model = two_sentries();
+    let words = |model: &Model| crate::upgrade::progress::in_words(&planned(model).progress[0]);
+    let first = planned(&model).progress[0].stages[0].stage.clone();
+    assert!(words(&model).unwrap().starts_with(&format!("stage {first} ")));
+    for _ in 0..20 {
+        let made = planned(&model);
+        model.act(&made);
+        model.pass(600);
+    }
+    assert_eq!(words(&model), None);
+}
