@@ -17,7 +17,7 @@ use crate::version::era;
 pub const STANDSTILL: SignedDuration = SignedDuration::from_mins(2);
 
 /// What one node has finalised, all others of its chain have after this time, unless they are sick.
-const SOMEWHAT_LATER: SignedDuration = SignedDuration::from_mins(1);
+pub const SOMEWHAT_LATER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The bit of an authority in the roles that a node reports (`sc_network_common::role::Roles`; a full node has 1).
 const AUTHORITY: u64 = 4;

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::fleet::Fleet;
-use crate::health::verdict::{Progress, STANDSTILL, Standstill, rose_meanwhile, stands_still};
+use crate::health::verdict::{
+    Progress, SOMEWHAT_LATER, STANDSTILL, Standstill, rose_meanwhile, stands_still,
+};
 use crate::observed::{Board, ClusterState, NodeHealth};
 
 use super::chart::{Chart, nodes};
@@ -85,34 +87,41 @@ fn judge(all: &[Node<'_>]) -> Chain {
     let top = heights(|one| one.stands.is_some());
     let all_stand = nodes.iter().all(|one| one.moves.stands.is_some() || Some(one.moves.height) <= top);
     let stalled = control.iter().filter_map(|one| one.moves.stands).max().filter(|_| all_stand);
-    Chain { stalled, resumed: resumed(&control).or_else(|| went_on(&nodes, &control)), is_unknown }
+    Chain { stalled, resumed: resumed(&nodes, &control).or_else(|| went_on(&nodes, &control)), is_unknown }
 }
 
 /// When the control group went on, if it stood.
-fn resumed(control: &[&Node<'_>]) -> Option<Timestamp> {
+fn resumed(nodes: &[&Node<'_>], control: &[&Node<'_>]) -> Option<Timestamp> {
     // One that still stands was not asked since, or is sick by itself.
     let moving = || control.iter().filter(|one| one.moves.stands.is_none());
-    let stood = moving().filter_map(|one| one.moves.ended).min_by_key(|stood| stood.ended)?;
-    // Up to where the last of those that stood is, one may only have caught up.
-    let heights = control.iter().filter_map(|one| match one.moves.stands {
-        Some(_) => Some(one.moves.height),
-        None => one.moves.ended.map(|stood| stood.height),
-    });
-    let stood = Standstill { height: heights.max()?, ..stood };
-    (!moving().any(|one| denies(one, &stood))).then_some(stood.ended)
+    // Who never stood, although it was there for long enough to see it, tells that it was not the chain.
+    let was_there = |one: &Node<'_>, stood: &Standstill| {
+        one.moves.ended.is_none() && one.moves.first + STANDSTILL * 2 <= stood.ended
+    };
+    let of_chain =
+        |stood: &Standstill| !moving().any(|one| was_there(one, stood)) && !is_denied(nodes, stood);
+    moving().filter_map(|one| one.moves.ended).filter(of_chain).map(|stood| stood.ended).min()
 }
 
-/// Whether a node that goes on tells that it was not the chain that stood: it never stood itself, although it was there for
-/// long enough to see it, or it rose meanwhile.
-fn denies(one: &Node<'_>, stood: &Standstill) -> bool {
-    let was_there = || one.moves.first + STANDSTILL * 2 <= stood.ended;
-    one.moves.ended.is_none() && (was_there() || rose_meanwhile(one.said, stood))
+/// Whether some node tells that it was not the chain that stood, because it rose meanwhile: also one that was touched.
+fn is_denied(nodes: &[&Node<'_>], stood: &Standstill) -> bool {
+    // Up to where the last of those is that stood all the while, one may only have caught up.
+    let began = stood.since + SOMEWHAT_LATER;
+    let heights = nodes.iter().filter_map(|one| match (one.moves.stands, one.moves.ended) {
+        (Some(since), _) => (since <= began).then_some(one.moves.height),
+        (None, other) => other.filter(|other| other.since <= began).map(|other| other.height),
+    });
+    let top = heights.max().map_or(stood.height, |top| top.max(stood.height));
+    nodes.iter().any(|one| rose_meanwhile(one.said, &Standstill { height: top, ..*stood }))
 }
 
 /// When some node went on, if the control group all stands and was in part not asked since: it may go on as well.
 fn went_on(nodes: &[&Node<'_>], control: &[&Node<'_>]) -> Option<Timestamp> {
-    let moving = nodes.iter().filter(|one| one.moves.stands.is_none());
-    let ended = moving.filter_map(|one| Some(one.moves.ended?.ended)).min()?;
     let all_stand = control.iter().all(|one| one.moves.stands.is_some());
-    (all_stand && control.iter().any(|one| one.moves.last < ended)).then_some(ended)
+    let may = |stood: &Standstill| {
+        control.iter().any(|one| one.moves.last < stood.ended) && !is_denied(nodes, stood)
+    };
+    let moving = nodes.iter().filter(|one| one.moves.stands.is_none());
+    let ended = moving.filter_map(|one| one.moves.ended).filter(may).map(|stood| stood.ended).min();
+    ended.filter(|_| all_stand)
 }

@@ -240,6 +240,16 @@ fn up_to_where_the_highest_of_those_that_stood_is_a_node_only_catches_up() {
     assert_eq!(resumed(&model), None, "the third rose beyond both");
     says(&mut model, "c1", |health| health.samples.iter_mut().for_each(|one| one.finalized = last + 100));
     assert!(resumed(&model).is_some(), "it may catch up with the second");
+    says(&mut model, "c1", |health| {
+        let rises = health.samples.len() - 2;
+        health
+            .samples
+            .iter_mut()
+            .take(rises)
+            .enumerate()
+            .for_each(|(index, one)| one.finalized = index as u64);
+    });
+    assert_eq!(resumed(&model), None, "the second began to stand when the first went on");
 }
 
 #[test]
@@ -254,4 +264,23 @@ fn an_upgrade_is_said_to_be_through_when_it_is_and_not_before() {
         model.pass(600);
     }
     assert_eq!(words(&model), None);
+}
+
+#[test]
+fn a_node_that_has_its_step_and_rises_tells_that_those_without_one_are_sick_by_themselves() {
+    use crate::upgrade::chains::Chains;
+    let mut model = Model::new(&Shape::of((0..3).map(|_| (0, vec![Kind::Sentry])).collect()));
+    model.pass(600);
+    says(&mut model, "c0", |health| {
+        finalises_nothing(health);
+        health.samples.back_mut().unwrap().finalized += 1;
+    });
+    says(&mut model, "c1", finalises_nothing);
+    let now = model.now;
+    edit(&mut model, "c2", "r0", |view| view.step = Some(stepped_at(now)));
+    let chain = view(&model, "c0").chain.clone();
+    let resumed = |model: &Model| Chains::new(&model.fleet, &model.board, model.now).of(&chain).resumed;
+    assert_eq!(resumed(&model), None, "the chain went on all the while");
+    says(&mut model, "c2", finalises_nothing);
+    assert!(resumed(&model).is_some(), "nobody tells otherwise");
 }
