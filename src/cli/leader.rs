@@ -37,8 +37,8 @@ pub(super) enum Leader {
 }
 
 impl Leader {
-    /// Reads the Lease, by home's time; where its holder seems to have fallen silent, or to speak from times to come, again a few seconds
-    /// later.
+    /// Reads the Lease, by home's time; where its holder seems to have fallen silent, or to speak from times to come, again a
+    /// few seconds later.
     ///
     /// # Errors
     /// Where it cannot be read; in words.

@@ -319,7 +319,6 @@ impl<'a> Walk<'a> {
     /// Whether a reported version is of the line that the tag names: patches of a line report one and the same version.
     fn is_of_line(&mut self, reported: &'a Arc<str>) -> bool {
         let Some(wanted) = self.line else { return true };
-        // Most of a window share one text, which is not read again and again.
         if let Some((_, is)) = self.reported.filter(|(known, _)| *known == reported) {
             return is;
         }

@@ -7,8 +7,7 @@ mod failing;
 mod outside;
 mod restarts;
 
-use std::sync::Arc;
-
+use super::health::{finalises_nothing, long_after_its_step, says, two_sentries, two_validators};
 use super::model::{Model, NEW, Shape, code_of, one_canary, planned};
 use crate::fleet::{ClusterName, Count};
 use crate::observed::{ClusterState, NodeHealth, NodeView, ResourceView, Stuck, Tried};
@@ -24,28 +23,12 @@ pub(super) fn at(cluster: &str, name: &str) -> (ClusterName, ResourceId) {
 pub(super) fn edit(model: &mut Model, cluster: &str, name: &str, change: impl FnOnce(&mut ResourceView)) {
     model.edit(&ClusterName::from(cluster), &id(name), change);
 }
-pub(super) fn says(model: &mut Model, cluster: &str, change: impl Fn(&mut NodeHealth)) {
-    let view = Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from(cluster)).unwrap());
-    for health in Arc::make_mut(&mut view.health).values_mut() {
-        change(Arc::make_mut(health));
-    }
-}
-pub(super) fn finalises_nothing(health: &mut NodeHealth) {
-    let first = health.samples[0].finalized;
-    health.samples.iter_mut().for_each(|sample| sample.finalized = first);
-}
 pub(super) fn steps(plan: &Plan) -> Vec<String> {
     let steps = plan.actions.iter().filter(|one| matches!(one.write, Write::Step(_)));
     steps.map(|one| format!("{} {}", one.place.0, one.place.1.name)).collect()
 }
 pub(super) fn waits_for(plan: &Plan, code: Code) -> bool {
     plan.waits.iter().any(|wait| wait.code == code)
-}
-pub(super) fn two_sentries() -> Model {
-    Model::new(&Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])]))
-}
-pub(super) fn two_validators() -> Model {
-    Model::new(&Shape { width: 2, ..Shape::of(vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])]) })
 }
 pub(super) fn never_ran(view: &mut ResourceView) {
     view.ever_settled = false;

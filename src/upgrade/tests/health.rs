@@ -13,12 +13,12 @@ use crate::upgrade::{Action, Code, Plan, StageState, Step, Write};
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// A canary with a sentry and a production cluster with another; nobody touched yet.
-fn two_sentries() -> Model {
+pub(super) fn two_sentries() -> Model {
     Model::new(&Shape::of(vec![(0, vec![Kind::Sentry]), (1, vec![Kind::Sentry])]))
 }
 
 /// Two validators of one chain, which may go at once but for their budget.
-fn two_validators() -> Model {
+pub(super) fn two_validators() -> Model {
     Model::new(&Shape { width: 2, ..Shape::of(vec![(0, vec![Kind::Validator]), (0, vec![Kind::Validator])]) })
 }
 
@@ -34,16 +34,29 @@ fn canary_at_the_target() -> Model {
 }
 
 /// What a cluster's nodes say, from now on.
-fn says(model: &mut Model, cluster: &str, change: impl Fn(&mut NodeHealth)) {
+pub(super) fn says(model: &mut Model, cluster: &str, change: impl Fn(&mut NodeHealth)) {
     let view = Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from(cluster)).unwrap());
     for health in Arc::make_mut(&mut view.health).values_mut() {
         change(Arc::make_mut(health));
     }
 }
 
-fn finalises_nothing(health: &mut NodeHealth) {
+pub(super) fn finalises_nothing(health: &mut NodeHealth) {
     let first = health.samples[0].finalized;
     health.samples.iter_mut().for_each(|sample| sample.finalized = first);
+}
+
+/// A validator with its sentry, and long after they were given the version.
+pub(super) fn long_after_its_step() -> Model {
+    let mut model =
+        Model::new(&Shape::of(vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Sentry])]));
+    for _ in 0..8 {
+        let made = planned(&model);
+        model.act(&made);
+        model.pass(40);
+    }
+    model.pass(3_000);
+    model
 }
 
 fn failed(plan: &Plan) -> Option<&String> {
@@ -291,14 +304,7 @@ fn nothing_begins_on_a_chain_before_it_was_seen_to_move() {
 
 #[test]
 fn a_node_that_was_well_in_time_is_not_failed_because_another_one_cannot_be_asked() {
-    let mut model =
-        Model::new(&Shape::of(vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Sentry])]));
-    for _ in 0..8 {
-        let made = planned(&model);
-        model.act(&made);
-        model.pass(40);
-    }
-    model.pass(3_000);
+    let mut model = long_after_its_step();
     // One has answered just once since everybody looked away, the other not at all.
     let last = model.now;
     let view = Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c0")).unwrap());

@@ -88,14 +88,7 @@ fn a_pod_that_is_held_back_by_a_scheduling_gate_has_not_failed() {
 
 #[test]
 fn one_that_is_seen_well_for_too_short_again_is_not_failed_because_another_cannot_be_asked() {
-    let mut model =
-        Model::new(&Shape::of(vec![(0, vec![Kind::SentryAndValidator]), (1, vec![Kind::Sentry])]));
-    for _ in 0..8 {
-        let made = planned(&model);
-        model.act(&made);
-        model.pass(40);
-    }
-    model.pass(3_000);
+    let mut model = long_after_its_step();
     let last = model.now;
     let view = Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c0")).unwrap());
     for (index, known) in Arc::make_mut(&mut view.health).values_mut().enumerate() {

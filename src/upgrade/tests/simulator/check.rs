@@ -4,12 +4,14 @@
 //! "Any daemon" is what makes it a test of amnesia: a daemon that has forgotten something is held to it all the same.
 
 mod look;
+mod under_way;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use self::look::Look;
+use self::under_way::{has_reached, restarted_last};
 use super::daemon::Daemon;
 use super::world::{DEADLINE, DRIFT, STABLE, World, apply};
 use crate::fleet::{Cluster, ClusterName, Count, Unreachable, Upgrade};
