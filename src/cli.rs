@@ -133,6 +133,11 @@ fn refuse(problems: &[Problem]) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// So many of a thing, in words.
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// The fleet that a command looks at. In a file, a kubeconfig that cannot be read is no reason not to reach the other clusters;
 /// a context that somebody names has to be there.
 fn load_to_look(sources: &Sources) -> Result<Fleet, Vec<Problem>> {

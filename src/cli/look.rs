@@ -20,7 +20,7 @@ use crate::home::record::remembered;
 use crate::leader::lease::Wish;
 use crate::observed::{Board, ClusterState};
 use crate::upgrade::waves::by_readiness;
-use crate::upgrade::{Ground, Plan, plan};
+use crate::upgrade::{Ground, HALTED, Plan, plan};
 
 /// What a cluster may take to be listed.
 const BOUND: Duration = Duration::from_secs(15);
@@ -116,7 +116,8 @@ impl Look {
         // Whether a node has been well for long enough, only a daemon that has watched it for so long can say.
         by_readiness(&mut fleet, &mut board, now);
         let theirs = as_told(&board, &leader);
-        let plan = plan(&fleet, &theirs, &Ground::default(), now);
+        let mut plan = plan(&fleet, &theirs, &Ground::default(), now);
+        as_halted(&mut plan, &self.fleet, &leader);
         let written = Arc::clone(&self.fleet);
         Instant { fleet, written, board, theirs, now, control, plan, leader, keepers }
     }
@@ -204,6 +205,23 @@ fn as_told(board: &Board, leader: &Leader) -> Board {
         }
     }
     board
+}
+
+/// What is halted for the daemon that leads is halted, however it looks from here: only that one asks the chain's nodes. What it
+/// says of another target or attempt says nothing of this one.
+fn as_halted(plan: &mut Plan, written: &Fleet, leader: &Leader) {
+    let unfinished = leader.says().and_then(|said| said.unfinished.as_ref());
+    let (Some(unfinished), Some(followed)) = (unfinished, leader.follows()) else { return };
+    for progress in plan.progress.iter_mut().filter(|progress| progress.halted.is_none()) {
+        let ours = written.upgrades.iter().find(|upgrade| upgrade.name == progress.upgrade);
+        let theirs = followed.iter().find(|theirs| theirs.name == progress.upgrade);
+        let is_same = ours.zip(theirs).is_some_and(|(ours, theirs)| {
+            ours.client_version == theirs.client_version && ours.attempt == theirs.attempt
+        });
+        let words = unfinished.get(&progress.upgrade).filter(|_| is_same);
+        let why = words.and_then(|words| words.strip_prefix(HALTED)?.strip_prefix(": "));
+        progress.halted = why.map(str::to_owned);
+    }
 }
 
 /// A cluster that this process stands by in is one that the daemon that leads has.

@@ -10,8 +10,8 @@ use super::choose::FleetArgs;
 use super::look::{Instant, Look};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
+use crate::upgrade::Wait;
 use crate::upgrade::waves::{Wave, waves};
-use crate::upgrade::{HALTED, Wait};
 
 /// There is something to do, or on its way.
 const SOMETHING: u8 = 3;
@@ -56,13 +56,20 @@ impl Format {
     }
 }
 
-#[allow(clippy::print_stdout)]
+#[allow(clippy::print_stdout, clippy::print_stderr)]
 pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     let mut fleet = match load(sources) {
         Ok(fleet) => fleet,
         Err(problems) => return super::refuse(&problems),
     };
     if let Some(target) = &args.target {
+        if fleet.upgrades.is_empty() {
+            eprintln!(
+                "error: --target {target}: there is no upgrade to take there, as no fleet file is given or it has none; give \
+                 --fleet FILE with the file that the daemon follows"
+            );
+            return ExitCode::from(2);
+        }
         fleet.upgrades.iter_mut().for_each(|upgrade| upgrade.client_version.clone_from(target));
     }
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
@@ -83,10 +90,10 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     if something { ExitCode::from(SOMETHING) } else { ExitCode::SUCCESS }
 }
 
-/// Upgrades that are halted for the daemon that leads, and why.
+/// Upgrades that are halted, and why.
 fn halted(seen: &Instant) -> impl Iterator<Item = (&String, &String)> {
-    let all = seen.leader.says().and_then(|said| said.unfinished.as_ref()).into_iter().flatten();
-    all.filter(|(_, words)| words.starts_with(HALTED))
+    let all = seen.plan.progress.iter();
+    all.filter_map(|progress| Some((&progress.upgrade, progress.halted.as_ref()?)))
 }
 
 fn as_value(seen: &Instant, waves: &[Wave]) -> Value {
@@ -117,8 +124,8 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
             let _ = writeln!(text, "Upgrade {} OWNS NO RESOURCE: {why}.", progress.upgrade);
         }
     }
-    for (name, words) in halted(seen) {
-        let _ = writeln!(text, "Upgrade {name}, for the daemon that leads: {words}");
+    for (name, why) in halted(seen) {
+        let _ = writeln!(text, "Upgrade {name} is HALTED: {why}");
     }
     for words in seen.leader.says().into_iter().flat_map(|said| &said.waits) {
         let _ = writeln!(text, "For the daemon that leads something waits: {words}");

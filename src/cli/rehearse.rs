@@ -13,6 +13,7 @@ mod rhythm;
 mod scene;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,8 +41,8 @@ use crate::upgrade::waves::{by_readiness, waves};
 
 use self::cast::{Cast, invented};
 use self::copied::chains;
-use self::played::Played;
-use self::report::{End, Report};
+use self::played::{Happened, Played};
+use self::report::{End, Report, happened, opening};
 use self::rhythm::{Rhythm, is_calm};
 use self::scene::{Scene, approved, before_the_curtain, simulated};
 
@@ -101,9 +102,9 @@ pub(super) fn run(args: &RehearseArgs) -> ExitCode {
         return ExitCode::from(2);
     }
     match prepared(args, &fleet).and_then(|(cast, complete)| play(args, &fleet, cast, complete)) {
-        Ok(report) => {
+        Ok((report, told)) => {
             if !args.output.print(&report.as_value()) {
-                print!("{}", report.as_text());
+                print!("{}", report.rest(told));
             }
             if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -126,8 +127,8 @@ fn prepared(args: &RehearseArgs, fleet: &Fleet) -> Result<(Cast, bool), String> 
     Ok(cast)
 }
 
-/// Plays on one thread, on which time passes only while everybody waits for it.
-fn play(args: &RehearseArgs, fleet: &Fleet, cast: Cast, complete: bool) -> Result<Report, String> {
+/// Plays on one thread, on which time passes only while everybody waits for it. Also says how many waves it told already.
+fn play(args: &RehearseArgs, fleet: &Fleet, cast: Cast, complete: bool) -> Result<(Report, usize), String> {
     let mut one_thread = tokio::runtime::Builder::new_current_thread();
     let runtime = one_thread.enable_all().start_paused(true).build().map_err(cannot_start)?;
     let played = runtime.block_on(rehearse(args, fleet, cast, complete));
@@ -145,7 +146,7 @@ async fn rehearse(
     written: &Fleet,
     cast: Cast,
     complete: bool,
-) -> Result<Report, kube::Error> {
+) -> Result<(Report, usize), kube::Error> {
     let resources = cast.parts.len();
     let rhythm = Rhythm::of(written);
     let clock = Clock::simulated(Timestamp::now(), PACE);
@@ -164,15 +165,16 @@ async fn rehearse(
     let on: Vec<&str> = chains(&play.scene.cast.parts).into_iter().collect();
     cause(&play.scene.clusters, &args.fail, &versions, &on, began);
     play.fleets.send_replace(Arc::new(fleet.clone()));
-    let mut played = Played::new(began);
-    let (end, last) = play.watch(&fleet, &mut played).await;
+    let (mut played, mut teller) = (Played::new(began), Teller::new(args.output));
+    teller.tell(&opening(fleet.clusters.len(), resources, &remarks));
+    let (end, last) = play.watch(&fleet, &mut played, |played| teller.waves(&played.waves(written))).await;
     let report = Report {
         clusters: fleet.clusters.len(),
         resources,
         remarks,
         faults: args.fail.iter().map(|(cluster, wanted)| format!("{cluster}={wanted}")).collect(),
         complete,
-        waves: played.waves(written),
+        waves: played.waves(written).into_iter().map(|happened| happened.wave).collect(),
         predicted,
         seconds: play.clock.now().duration_since(played.began()).as_secs(),
         end,
@@ -181,7 +183,40 @@ async fn rehearse(
     };
     // In a simulation nothing is lost by an end that takes too long.
     let _ = tokio::time::timeout(END_BOUND, play.daemon.stop()).await;
-    Ok(report)
+    Ok((report, teller.told))
+}
+
+/// Tells a person what happens while it happens: a rehearsal of a large fleet takes minutes. Nothing for a program, which
+/// gets all of it at the end.
+struct Teller {
+    to_a_person: bool,
+    /// So many waves have been told.
+    told: usize,
+}
+
+impl Teller {
+    fn new(output: Format) -> Self {
+        Self { to_a_person: output == Format::Text, told: 0 }
+    }
+
+    #[allow(clippy::print_stdout)]
+    fn tell(&self, text: &str) {
+        if self.to_a_person {
+            print!("{text}");
+            // A pipe is not written to at every line. That nobody reads any more is found at the end.
+            let _ = std::io::stdout().flush();
+        }
+    }
+
+    /// Those to which no step is added any more, in their order.
+    fn waves(&mut self, waves: &[Happened]) {
+        let whole = waves.iter().enumerate().skip(self.told).take_while(|(_, happened)| happened.is_whole);
+        let text: Vec<String> = whole.map(|(index, of)| happened(index, &of.wave)).collect();
+        if self.to_a_person && !text.is_empty() {
+            self.told += text.len();
+            self.tell(&text.concat());
+        }
+    }
 }
 
 /// What `plan` says of the fleet as it is now.
@@ -240,8 +275,13 @@ impl Play {
         }
     }
 
-    /// Lets it play until it ends.
-    async fn watch(&self, fleet: &Fleet, played: &mut Played) -> (End, Arc<Plan>) {
+    /// Lets it play until it ends; whenever something has happened, it is told.
+    async fn watch(
+        &self,
+        fleet: &Fleet,
+        played: &mut Played,
+        mut tell: impl FnMut(&Played),
+    ) -> (End, Arc<Plan>) {
         let (mut board, mut plans) = (self.daemon.board.clone(), self.daemon.plans.clone());
         let mut tick = tokio::time::interval(TICK);
         let began = played.began();
@@ -250,7 +290,9 @@ impl Play {
         loop {
             let (now_seen, plan) = (board.borrow_and_update().clone(), plans.borrow_and_update().clone());
             let now = self.clock.now();
-            played.see(&now_seen);
+            if played.see(&now_seen) {
+                tell(played);
+            }
             seen.note(&now_seen, &plan, now);
             let is_of_fleet = plan.progress.len() == fleet.upgrades.len();
             let still = now.duration_since(seen.moved);

@@ -7,6 +7,7 @@ mod view;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +120,12 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
         return Err(Error::Usage(what));
     }
     let clock = Clock::simulated(Timestamp::now(), args.speed);
-    let scene = Scene::set(args, &clock).await?;
+    // From the first moment on, so that the folder is removed whenever it is ended.
+    let mut end = std::pin::pin!(interrupted());
+    let scene = tokio::select! {
+        scene = Scene::set(args, &clock) => scene?,
+        interrupted = &mut end => return interrupted.map(|()| End::Interrupted).map_err(Error::Signal),
+    };
     telemetry::logs::to_file(&scene.path("daemon.log"))
         .map_err(|error| Error::Folder(scene.folder.clone(), error))?;
     let sources = Sources { file: Some(scene.path("fleet.yaml")), ..Sources::default() };
@@ -131,7 +137,7 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
     let mut view = View::new(std::io::stdout().is_terminal(), args.speed);
     view.say(&scene.introduction());
 
-    let ended = watch(&scene, &daemon, &clock, &mut view, args).await?;
+    let ended = watch(&scene, &daemon, &clock, &mut view, args, end.as_mut()).await?;
     match &ended {
         End::Done => view.say(&format!("SIMULATION: the upgrade to {} has come everywhere.", args.upgrade)),
         End::Cannot(why) => {
@@ -148,7 +154,7 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
     let stays = (args.keep || view.is_live()) && !matches!(ended, End::Interrupted);
     if stays {
         view.say("The fleet stays up to look around (the commands are above); Ctrl-C ends it.");
-        interrupted().await.map_err(Error::Signal)?;
+        end.await.map_err(Error::Signal)?;
     }
     if tokio::time::timeout(END_BOUND, daemon.stop()).await.is_err() {
         view.say("The daemon was still busy and is cut off; in a simulation nothing is lost by that.");
@@ -163,10 +169,10 @@ async fn watch(
     clock: &Clock,
     view: &mut View,
     args: &SandboxArgs,
+    mut end: Pin<&mut impl Future<Output = std::io::Result<()>>>,
 ) -> Result<End, Error> {
     let (mut board, mut plans) = (daemon.board.clone(), daemon.plans.clone());
     let mut tick = tokio::time::interval(Duration::from_millis(250));
-    let mut end = std::pin::pin!(interrupted());
     let mut upgrading = false;
     let mut moved = clock.now();
     loop {

@@ -19,7 +19,7 @@ use crate::fleet::file::Sources;
 use crate::home::followed::{self, differences};
 use crate::home::said::Said;
 use crate::observed::ClusterState;
-use crate::upgrade::{HALTED, Progress};
+use crate::upgrade::Progress;
 
 /// A picture is drawn again at most so often.
 const PACE: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ const PACE: Duration = Duration::from_secs(1);
 pub(super) struct StatusArgs {
     #[command(flatten)]
     pub(super) fleet: FleetArgs,
-    /// Stay, and show every change; Ctrl-C ends it.
+    /// Stay, and show every change; Ctrl-C ends it. For people: not with --output.
     #[arg(short, long, conflicts_with = "output")]
     watch: bool,
     /// Tell instead what was done to which node, when and on whose approval, as home keeps it; exit code 0, or 1 where home
@@ -258,7 +258,7 @@ fn headline(seen: &Instant, has_file: bool) -> String {
 /// chain's nodes.
 fn unfinished<'a>(seen: &'a Instant, progress: &Progress) -> Option<&'a String> {
     let theirs = seen.leader.says()?.unfinished.as_ref()?.get(&progress.upgrade)?;
-    (progress.is_complete() || theirs.starts_with(HALTED)).then_some(theirs)
+    progress.is_complete().then_some(theirs)
 }
 
 /// What keeps the daemon that leads from its work, as it says itself, beside what is marked at its clusters.

@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use kube::Client;
 
 use super::choose::FleetArgs;
+use super::counted;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::cluster::rights::{self, Missing};
 use crate::fleet::file::Sources;
@@ -64,10 +65,6 @@ pub(super) fn run(sources: &Sources, connect: bool) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn counted(count: usize, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// Asks every cluster and prints what it says, in the file's order.

@@ -21,6 +21,9 @@ const CONNECT_BOUND: Duration = Duration::from_secs(4);
 /// Building a client runs the exec plugin, which has a bound of its own, and reads files.
 const BUILD_BOUND: Duration = Duration::from_secs(30);
 
+/// How a failure of the exec plugin begins.
+const NO_CREDENTIALS: &str = "the exec plugin of the kubeconfig gives no credentials";
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,7 +40,7 @@ pub enum Error {
     #[error("no client could be made: {0}")]
     Build(#[source] kube::Error),
     /// The exec plugin gives no credentials.
-    #[error("the exec plugin of the kubeconfig gives no credentials: {0}")]
+    #[error("{NO_CREDENTIALS}: {0}")]
     Exec(#[from] exec::Error),
     /// The kubeconfig's proxy is no address of a proxy that is known; without its password.
     #[error(
@@ -67,7 +70,7 @@ impl Error {
     pub fn for_others(&self) -> String {
         match self {
             Self::Exec(error) => {
-                format!("the exec plugin of the kubeconfig gives no credentials: {}", error.for_others())
+                format!("{NO_CREDENTIALS}: {}", error.for_others())
             }
             Self::Build(_) => "no client could be made; why, is in the log of who tried".into(),
             other => other.to_string(),

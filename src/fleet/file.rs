@@ -79,17 +79,13 @@ pub(super) fn within(path: &str, outer: &str) -> bool {
 /// The text of a fleet file; otherwise what is wrong with it, and what to do.
 fn text_of(file: &Path) -> Result<String, (String, &'static str)> {
     let bytes = std::fs::read(file).map_err(|error| match error.kind() {
-        ErrorKind::IsADirectory => {
-            ("cannot be read: it is a directory".into(), "give the file in it with --fleet")
-        }
-        ErrorKind::NotFound => {
-            ("cannot be read: it is not there".into(), "give an existing file with --fleet")
-        }
+        ErrorKind::IsADirectory => ("cannot be read: it is a directory".into(), "name the fleet file in it"),
+        ErrorKind::NotFound => ("cannot be read: it is not there".into(), "name a fleet file that is there"),
         ErrorKind::PermissionDenied => {
             let what = format!("cannot be read by the user that polkafleet runs as ({error})");
             (what, "give that user the right to read it")
         }
-        _ => (format!("cannot be read ({error})"), "give a readable file with --fleet"),
+        _ => (format!("cannot be read ({error})"), "name a file that can be read"),
     })?;
     String::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);

@@ -225,7 +225,7 @@ impl Executor {
 /// Whether home knows all that it has to before a write: what runs there, and that this very step is about to be taken. The
 /// records may be of a Board that is older than this one; then a newer one is on its way. A mark restarts nothing, and needs
 /// none.
-fn is_told(action: &Action, board: &Board, home: &HomeView, announced: &Announcements) -> bool {
+pub(super) fn is_told(action: &Action, board: &Board, home: &HomeView, announced: &Announcements) -> bool {
     let cluster = &action.place.0;
     let both = board.clusters.get(cluster).zip(home.records.get(cluster));
     // An announcement of an earlier daemon may be on its way out of the record.
@@ -244,7 +244,7 @@ fn until_told(action: &Action) -> Wait {
     Wait { place: action.place.clone(), code: Code::RecordPending, words }
 }
 
-fn standings_of(made: &Plan) -> Standings {
+pub(super) fn standings_of(made: &Plan) -> Standings {
     let all = made.progress.iter().map(|progress| {
         let (target, attempt) = (progress.target.clone(), progress.attempt);
         (progress.upgrade.clone(), Stands { target, attempt, words: progress::in_words(progress) })

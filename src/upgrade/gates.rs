@@ -148,9 +148,11 @@ fn failures_of(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
     let tolerated = upgrade.max_failures.of(owned().count());
     (failed.len() > tolerated).then(|| {
         format!(
-            "{} failed, {tolerated} tolerated ({}); mend them, then raise the upgrade's attempt, or change its target",
+            "{} failed, {tolerated} tolerated ({}); mend them, then polkafleet retry {} (or raise its attempt in the fleet \
+             file), or change its target",
             failed.len(),
-            failed.join("; ")
+            failed.join("; "),
+            upgrade.name
         )
     })
 }

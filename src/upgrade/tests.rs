@@ -1,5 +1,6 @@
 //! Plans, carried out on a model of the clusters.
 
+mod announcing;
 mod bench;
 mod counting;
 mod deadlines;

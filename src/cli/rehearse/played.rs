@@ -22,9 +22,11 @@ struct Taken {
     settled: Option<Timestamp>,
 }
 
-/// A wave, while it is put together.
-struct Open {
-    wave: Wave,
+/// A wave, as it was put together.
+pub(super) struct Happened {
+    pub(super) wave: Wave,
+    /// Whether no step can join it any more: a resource of it is through.
+    pub(super) is_whole: bool,
     places: Vec<Place>,
 }
 
@@ -38,8 +40,9 @@ impl Played {
         self.began
     }
 
-    /// Looks at the fleet once more.
-    pub(super) fn see(&mut self, board: &Board) {
+    /// Looks at the fleet once more; whether a step was taken, or is through, that was not before.
+    pub(super) fn see(&mut self, board: &Board) -> bool {
+        let before = (self.taken.len(), self.settled());
         for (cluster, view) in &board.clusters {
             for (id, resource) in &view.resources {
                 let Some(step) = resource.step.as_ref().filter(|step| step.at >= self.began) else {
@@ -51,29 +54,36 @@ impl Played {
                 taken.settled = taken.settled.or(resource.settled_since.filter(|since| *since > step.at));
             }
         }
+        before != (self.taken.len(), self.settled())
+    }
+
+    fn settled(&self) -> usize {
+        self.taken.values().filter(|taken| taken.settled.is_some()).count()
     }
 
     /// The waves: a step begins another one when a resource of the last one of its stage was through before it.
-    pub(super) fn waves(&self, fleet: &Fleet) -> Vec<Wave> {
+    pub(super) fn waves(&self, fleet: &Fleet) -> Vec<Happened> {
         let mut steps: Vec<(&Place, &Taken)> = self.taken.iter().collect();
         let position = |place: &Place| fleet.clusters.iter().position(|cluster| cluster.name == place.0);
         steps.sort_by_key(|(place, taken)| (taken.step.at, position(place)));
-        let mut waves: Vec<Open> = vec![];
+        let mut waves: Vec<Happened> = vec![];
         for (place, taken) in steps {
             let (stage, needs_approval) = stage(fleet, place, &taken.step);
             let mut of_stage = waves.iter_mut().rev();
             let last = of_stage
-                .find(|open| open.wave.upgrade == taken.step.upgrade && open.wave.stage == stage)
-                .filter(|open| !open.places.iter().any(|place| self.was_through(place, taken.step.at)));
+                .find(|last| last.wave.upgrade == taken.step.upgrade && last.wave.stage == stage)
+                .filter(|last| !last.places.iter().any(|place| self.was_through(place, taken.step.at)));
             let step = WaveStep {
                 cluster: place.0.to_string(),
                 resource: place.1.to_string(),
                 from: taken.step.previous.clone(),
                 to: taken.step.target.clone(),
             };
-            if let Some(open) = last {
-                open.wave.steps.push(step);
-                open.places.push(place.clone());
+            let settled = taken.settled.is_some();
+            if let Some(last) = last {
+                last.wave.steps.push(step);
+                last.places.push(place.clone());
+                last.is_whole |= settled;
                 continue;
             }
             let wave = Wave {
@@ -83,9 +93,9 @@ impl Played {
                 needs_approval,
                 steps: vec![step],
             };
-            waves.push(Open { wave, places: vec![place.clone()] });
+            waves.push(Happened { wave, is_whole: settled, places: vec![place.clone()] });
         }
-        waves.into_iter().map(|open| open.wave).collect()
+        waves
     }
 
     fn was_through(&self, place: &Place, at: Timestamp) -> bool {

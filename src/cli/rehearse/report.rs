@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::played::are_the_same;
+use crate::cli::counted;
 use crate::cli::plan::{in_words, waiting, waits, wave_in_words};
 use crate::upgrade::Plan;
 use crate::upgrade::waves::Wave;
@@ -18,6 +19,22 @@ pub(super) enum End {
     Halted(String),
     /// Nothing moves any more.
     Stuck,
+}
+
+/// What is told before the first step: who plays, and what a person should know of how it was set up.
+pub(super) fn opening(clusters: usize, resources: usize, remarks: &[String]) -> String {
+    let clusters = counted(clusters, "simulated cluster");
+    let resources = counted(resources, "resource");
+    let mut text = format!("REHEARSAL: {clusters}, {resources}, no real one is changed\n");
+    for remark in remarks {
+        let _ = writeln!(text, "  {remark}");
+    }
+    text
+}
+
+/// A wave as it happened, by its index.
+pub(super) fn happened(index: usize, wave: &Wave) -> String {
+    wave_in_words(index + 1, wave, &format!("after {}", in_words(wave.after_seconds)))
 }
 
 /// All of it.
@@ -62,20 +79,14 @@ impl Report {
         })
     }
 
-    pub(super) fn as_text(&self) -> String {
-        let mut text = format!(
-            "REHEARSAL: {} simulated clusters, {} resources, no real one is changed\n",
-            self.clusters, self.resources
-        );
-        for remark in &self.remarks {
-            let _ = writeln!(text, "  {remark}");
-        }
+    /// What has not been told while it was played: the waves from the one of this index on, and how it ended.
+    pub(super) fn rest(&self, told: usize) -> String {
+        let mut text = String::new();
         if self.waves.is_empty() {
             text.push_str("No upgrade took a step.\n");
         }
-        for (number, wave) in self.waves.iter().enumerate() {
-            let when = format!("after {}", in_words(wave.after_seconds));
-            text.push_str(&wave_in_words(number + 1, wave, &when));
+        for (number, wave) in self.waves.iter().enumerate().skip(told) {
+            text.push_str(&happened(number, wave));
         }
         text.push_str(&self.ending());
         text.push_str(self.comparison());

@@ -10,6 +10,7 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use super::{Error, SandboxArgs, write};
+use crate::cli::counted;
 use crate::cli::play::{BACKSTAGE, cause, known, prepare};
 use crate::clock::Clock;
 use crate::observed::Board;
@@ -72,7 +73,7 @@ impl Scene {
         let kubeconfig = self.path("kubeconfig");
         let kubeconfig = kubeconfig.display();
         format!(
-            "SIMULATION: {} Kubernetes API servers in this process, no containers, no real chain. The daemon is the real \
+            "SIMULATION: {} in this process, no containers, no real chain. The daemon is the real \
              one.\nLook around meanwhile, with kubectl as usual (contexts: canary, production-1, …):\n  \
              export KUBECONFIG={kubeconfig}\n  \
              kubectl --context canary -n {NAMESPACE} get polkadots,pods\n  \
@@ -80,7 +81,7 @@ impl Scene {
              kubectl --context canary get --raw '/api/v1/namespaces/{NAMESPACE}/pods/validator-sset-0:9615/proxy/metrics'\n\
              Simulated time runs ahead of kubectl's clock: trust the ages of `get`, not those of `describe`.\n\
              The fleet file, which may be edited, and the daemon's log:\n  {}\n  {}",
-            self.fleet.clusters.len(),
+            counted(self.fleet.clusters.len(), "Kubernetes API server"),
             self.path("fleet.yaml").display(),
             self.path("daemon.log").display(),
         )

@@ -91,9 +91,13 @@ impl Checker<'_> {
                 return Some(Connection::InCluster);
             }
             (Some(context), false) => context,
-            (context, _) => {
+            (Some(context), true) => {
+                self.problem(at, Some(context), "is not used with inCluster: true", "remove one of them");
+                return None;
+            }
+            (None, false) => {
                 let remedy = "give either a context of the kubeconfig, or inCluster: true";
-                self.problem(at, context.as_deref(), "does not say how to reach the cluster", remedy);
+                self.problem(at, None, "does not say how to reach the cluster", remedy);
                 return None;
             }
         };

@@ -16,14 +16,14 @@ const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";
 
 /// An upgrade whose nodes have a few minutes; a few seconds in this world.
-fn impatient() -> Value {
+pub(super) fn impatient() -> Value {
     let mut fleet = upgrade(NEW, "0s");
     fleet["upgrades"][0]["progressDeadline"] = json!("10m");
     fleet["upgrades"][0]["stages"][1]["maxConcurrent"] = json!(1);
     fleet
 }
 
-fn cluster(member: &Member) -> &Cluster {
+pub(super) fn cluster(member: &Member) -> &Cluster {
     match &member.gate {
         Gate::Simulated(cluster) => cluster,
         Gate::Proxy { .. } => panic!("this suite is for the sandbox"),

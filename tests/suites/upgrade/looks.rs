@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
 
 use super::commands::{Ended, NEW, OLD, ask, guarded, run};
+use super::health::{cluster, impatient};
 use crate::support::between::Instead;
 use crate::support::daemon::command;
 use crate::support::in_both_worlds;
@@ -62,6 +64,8 @@ async fn home_alone_tells_that_an_upgrade_is_on_its_way_and_when_it_is_through(p
     world.write_fleet(2, &guarded());
     world.members[0].settles_at(NEW).await;
     let home = context(&world, 0);
+    let (code, said) = ask(&["plan", "--target", NEW], &home, &world).await;
+    assert_eq!((code, said.contains("give --fleet FILE")), (2, true), "{said}");
     says(
         &world,
         &["status"],
@@ -153,6 +157,28 @@ async fn a_chain_that_stands_still_is_told_by_the_commands_as_what_holds_the_upg
     says(&world, &["status"], &fleet, (3, &status)).await;
     says(&world, &["plan"], &fleet, (3, &[words])).await;
     says(&world, &["status"], &context(&world, 0), (3, &status)).await;
+}
+
+/// In the sandbox, whose chain tells what no Pod does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_halted_for_the_daemon_alone_is_halted_for_the_commands_until_the_target_is_another() {
+    let (world, _daemon) = World::settled(Place::Sandbox, 2, OLD).await;
+    cluster(&world.members[0]).set_faults(|faults| {
+        faults.versions.insert(NEW.into(), VersionFault::StallsFinality);
+    });
+    world.write_fleet(2, &impatient());
+    let fleet = ["--fleet".to_owned(), world.fleet_file().display().to_string()];
+    let remedy = "polkafleet retry polkadot";
+    says(&world, &["status"], &fleet, (3, &["HALTED: 1 failed, 0 tolerated", remedy])).await;
+    let is_halted = |value: &Value| {
+        value["progress"][0]["halted"].as_str().is_some_and(|why| why.contains("has finalised no block"))
+    };
+    as_json(&world, "status", &fleet, is_halted).await;
+    as_json(&world, "plan", &fleet, |plan| is_halted(plan) && plan["waves"] == json!([])).await;
+    let (code, said) = ask(&["plan", "--target", "stable2503-8", "-o", "json"], &fleet, &world).await;
+    let plan: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &plan["progress"][0]["halted"]), (3, &Value::Null), "{said}");
+    assert_ne!(plan["waves"], json!([]), "{said}");
 }
 
 /// In the sandbox: what is drawn has nothing to do with the clusters.

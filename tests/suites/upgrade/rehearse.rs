@@ -1,10 +1,12 @@
 //! `rehearse`: a person's fleet file on simulated clusters, before it is carried out on real ones.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
+use super::commands::Ended;
 use crate::support::daemon::command;
 use crate::support::in_both_worlds;
 use crate::support::world::{Place, World, sample, upgrade};
@@ -95,6 +97,26 @@ async fn the_example_is_rehearsed_in_seconds_without_its_kubeconfig() {
     assert_eq!((code, said.contains("PASSED in ")), (0, true), "{said}");
     assert!(said.contains("These are the waves that plan names."), "{said}");
     assert!(begun.elapsed() < crate::support::PATIENCE, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_told_while_it_happens() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = wide(folder.path());
+    let said = tokio::task::spawn_blocking(move || {
+        let mut playing = Ended(command().arg("rehearse").arg(file).stdout(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(playing.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut said: Vec<String> = vec![];
+        // The first wave is told before the soak of a day, and two more.
+        said.extend(lines.by_ref().take_while(|line| !line.starts_with("wave 1 ")));
+        drop(playing);
+        said.extend(lines);
+        said.join("\n")
+    })
+    .await
+    .unwrap();
+    assert!(said.starts_with("REHEARSAL: 5 simulated clusters, 5 resources,"), "{said}");
+    assert!(said.contains("  c0  ") && !said.contains("PASSED"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

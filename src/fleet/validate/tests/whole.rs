@@ -260,8 +260,8 @@ fn what_is_no_text_file_is_told_as_what_it_is() {
             Ok(_) => panic!("it was read"),
             Err(problem) => problem.to_string(),
         };
-    assert!(says(folder.path().into()).ends_with("is a directory; give the file in it with --fleet"));
-    assert!(says(folder.path().join("none")).ends_with("is not there; give an existing file with --fleet"));
+    assert!(says(folder.path().into()).ends_with("is a directory; name the fleet file in it"));
+    assert!(says(folder.path().join("none")).ends_with("is not there; name a fleet file that is there"));
     let latin = folder.path().join("latin.yaml");
     std::fs::write(&latin, b"version: 1\n# Z\xfcrich\n").unwrap();
     assert!(says(latin).contains("is not UTF-8 text, from line 2 on; save it as UTF-8"));

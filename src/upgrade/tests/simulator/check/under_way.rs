@@ -101,11 +101,13 @@ impl Look<'_> {
         !has_begun || active(other) > active(self.view)
     }
 
-    /// Whether it is sick at what its step gave it: then it is in flight again, also where it is edited as well.
+    /// Whether it is sick at what its step gave it: then it is in flight again, also where it is edited as well, or was given
+    /// up before its chain stood and has its time anew.
     pub(super) fn is_sick_at_its_step(&self) -> bool {
         let at_step = self.view.step.as_ref().is_some_and(|step| {
             let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.now;
-            self.view.client_version.as_ref() == Some(&step.target) && !late
+            let is_given_up = late && !self.world.stood_lately();
+            self.view.client_version.as_ref() == Some(&step.target) && !is_given_up
         });
         let is_sick = |(role, node): (&RoleView, &NodeView)| {
             self.ledger
