@@ -14,6 +14,7 @@ pub mod chart;
 pub mod execute;
 pub mod gates;
 mod overlay;
+mod passing;
 pub mod plan;
 mod prepull;
 mod progress;
@@ -21,6 +22,7 @@ mod rollback;
 pub mod rolls;
 pub mod standing;
 pub mod survey;
+pub mod waits;
 pub mod waves;
 mod write;
 
@@ -83,6 +85,8 @@ pub struct Action {
     pub resource_version: String,
     /// What.
     pub write: Write,
+    /// The step that a permission is given for, if it is.
+    pub step: Option<Step>,
 }
 
 /// What is written.
@@ -111,6 +115,8 @@ pub struct Wait {
     pub code: Code,
     /// The reason for a person: what it waits for and what to do.
     pub words: String,
+    /// When time alone changes it: a soak is over, a deadline has passed.
+    pub until: Option<Timestamp>,
 }
 
 /// Reasons to wait, in one word each.

@@ -11,6 +11,7 @@ use super::look::{Instant, Look};
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
 use crate::upgrade::Wait;
+use crate::upgrade::waits::ended_by;
 use crate::upgrade::waves::{Wave, waves};
 
 /// There is something to do, or on its way.
@@ -109,6 +110,7 @@ pub(super) fn waits(waits: &[Wait]) -> Value {
             let (cluster, id) = &wait.place;
             json!({
                 "cluster": cluster, "namespace": id.namespace, "name": id.name, "code": wait.code, "words": wait.words,
+                "until": wait.until, "endedBy": ended_by(wait.code),
             })
         })
         .collect()

@@ -241,7 +241,7 @@ pub(super) fn is_told(action: &Action, board: &Board, home: &HomeView, announced
 
 fn until_told(action: &Action) -> Wait {
     let words = format!("home is being told of it first, in the record of cluster {}", action.place.0);
-    Wait { place: action.place.clone(), code: Code::RecordPending, words }
+    Wait { place: action.place.clone(), code: Code::RecordPending, words, until: None }
 }
 
 pub(super) fn standings_of(made: &Plan) -> Standings {

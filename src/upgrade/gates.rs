@@ -2,11 +2,11 @@
 //!
 //! Every gate guards one or more of the design's invariants (section 5); leaving one out must break it.
 
-use crate::fleet::{Cluster, Stage, Unreachable, Upgrade};
+use crate::fleet::{Cluster, Stage, Upgrade};
 
 use super::standing::{Standing, has_validator};
 use super::survey::{Survey, Surveyed};
-use super::{Code, Place};
+use super::{Code, Place, passing};
 
 /// A veto: the reason in one word and in words.
 pub type Veto = (Code, String);
@@ -165,7 +165,7 @@ fn order(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
         return Ok(());
     }
     for earlier in 0..candidate.stage {
-        if let Err(why) = passed(survey, upgrade, earlier) {
+        if let Err(why) = passing::passed(survey, upgrade, earlier) {
             return Err((
                 Code::EarlierStage,
                 format!("stage {} has not passed: {why}", upgrade.stages[earlier].name),
@@ -173,92 +173,6 @@ fn order(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
         }
     }
     Ok(())
-}
-
-/// Whether a stage has passed, or why not.
-///
-/// At least one resource in it has soaked, and so have all others in scope, except failed ones (the budget for those
-/// is another gate's) and, under `skip`, those in unreachable clusters. A step of this plan makes none pass, nor takes
-/// one's passing away: so it is found out once.
-pub fn passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<(), String> {
-    let (known, key) = (&survey.known.passed, (upgrade.name.clone(), stage));
-    if let Some(passed) = known.borrow().get(&key) {
-        return passed.clone();
-    }
-    let passed = has_passed(survey, upgrade, stage);
-    known.borrow_mut().insert(key, passed.clone());
-    passed
-}
-
-fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<(), String> {
-    let rules = &upgrade.stages[stage];
-    let mut soaked = 0;
-    for cluster in survey.fleet.clusters.iter().filter(|cluster| is_in_stage(upgrade, cluster, stage)) {
-        if cluster.paused || cluster.lost {
-            continue;
-        }
-        if !survey.is_ready(cluster) {
-            // What has not been asked yet, or is on its way to us, is not out of reach: it may be in the middle of this.
-            if upgrade.unreachable == Unreachable::Skip && survey.is_out_of_reach(cluster) {
-                continue;
-            }
-            return Err(format!("cluster {} is {}", cluster.name, survey.state_of(cluster)));
-        }
-        for (resource, standing) in survey.owned(upgrade, cluster) {
-            // What is ahead, or has failed, may be at the target when the answer is known, and has to be watched there.
-            let id = &resource.view.id;
-            if resource.view.ever_settled && survey.may_be_set(&(cluster.name.clone(), id.clone())) {
-                return Err(format!(
-                    "whether {} {id} has got another version is not known yet",
-                    cluster.name
-                ));
-            }
-            match soak(survey, upgrade, stage, standing) {
-                Soak::Done if has_nodes(resource) => soaked += 1,
-                // Done without a node: nothing ran there that could have failed.
-                Soak::Done | Soak::Excluded => {}
-                Soak::Waiting(_) if !resource.view.ever_settled => {}
-                Soak::Waiting(why) => return Err(format!("{} {} {why}", cluster.name, resource.view.id)),
-            }
-        }
-    }
-    if soaked > 0 || rules.optional {
-        return Ok(());
-    }
-    Err("it has no resource that has soaked; label its clusters and resources, or set optional: true".into())
-}
-
-fn has_nodes(resource: &Surveyed<'_>) -> bool {
-    resource.view.roles.iter().any(|role| !role.nodes.is_empty())
-}
-
-enum Soak {
-    Done,
-    Excluded,
-    Waiting(String),
-}
-
-fn soak(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize, standing: &Standing) -> Soak {
-    match standing {
-        Standing::Ahead => Soak::Done,
-        Standing::Healthy(since) => {
-            let until = *since
-                + if upgrade.is_expedited() {
-                    jiff::SignedDuration::ZERO
-                } else {
-                    upgrade.stages[stage].soak
-                };
-            if until <= survey.now { Soak::Done } else { Soak::Waiting(format!("soaks until {until:.0}")) }
-        }
-        Standing::Out(..) | Standing::Failed(_) => Soak::Excluded,
-        Standing::InFlight { .. } => Soak::Waiting("is not healthy at the target yet".into()),
-        Standing::NotStarted => Soak::Waiting("has not got the target yet".into()),
-    }
-}
-
-/// Whether the cluster belongs to that stage: the first that selects it.
-pub fn is_in_stage(upgrade: &Upgrade, cluster: &Cluster, stage: usize) -> bool {
-    upgrade.stage_of(cluster) == Some(stage)
 }
 
 fn is_approved(upgrade: &Upgrade, stage: &Stage) -> bool {
@@ -298,8 +212,12 @@ fn width_and_nodes(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(),
     let upgrade = candidate.upgrade;
     let cluster = candidate.resource.cluster;
     let stage = &upgrade.stages[candidate.stage];
-    let in_stage =
-        survey.fleet.clusters.iter().filter(|other| is_in_stage(upgrade, other, candidate.stage)).count();
+    let in_stage = survey
+        .fleet
+        .clusters
+        .iter()
+        .filter(|other| passing::is_in_stage(upgrade, other, candidate.stage))
+        .count();
     let allowed = stage.max_concurrent.of(in_stage).max(1);
     let taken = survey.slots_taken(upgrade, candidate.stage, cluster);
     // Outside order and width: a node that was never healthy is not part of the rollout.

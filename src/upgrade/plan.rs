@@ -14,7 +14,7 @@ use super::rollback;
 use super::rolls::{self, Next};
 use super::standing::{EPHEMERAL_KEYSTORE, Standing, to_note};
 use super::survey::{Owner, Survey, Surveyed};
-use super::{Action, Code, Ground, Place, Plan, Wait, Write};
+use super::{Action, Code, Ground, Place, Plan, Write, waits};
 
 /// Plans once. Everything that it needs to know is in its arguments; it never looks at the clock.
 pub fn plan(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Plan {
@@ -39,6 +39,7 @@ pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, 
         roll_back(&survey, &mut plan);
         note_health(&survey, &mut plan);
     }
+    waits::one_each(&mut plan.waits);
     plan.progress = fleet.upgrades.iter().map(|upgrade| progress::of(&survey, upgrade)).collect();
     plan.wake = wake(&survey);
     plan
@@ -57,7 +58,7 @@ fn home_is_unseen(fleet: &Fleet, board: &Board) -> Option<Veto> {
 fn hold_all(survey: &Survey<'_>, code: Code, words: &str, plan: &mut Plan) {
     for (place, resource) in &survey.resources {
         if resource.view.roll_pending() || candidate(resource).is_some() {
-            plan.waits.push(Wait { place: place.clone(), code, words: words.to_owned() });
+            waits::note(survey, plan, place.clone(), (code, words.to_owned()));
         }
     }
 }
@@ -111,7 +112,7 @@ fn grant_rolls(survey: &mut Survey<'_>, plan: &mut Plan) {
                 survey.note_roll(&place, grant.mends);
                 plan.actions.push(action(place, &resource, Write::Grant(grant)));
             }
-            Err((code, words)) => plan.waits.push(Wait { place, code, words }),
+            Err(veto) => waits::note(survey, plan, place, veto),
         }
     }
 }
@@ -202,13 +203,15 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
     for place in places {
         let Some(resource) = survey.resources.get(&place).cloned() else { continue };
         let Some((upgrade, stage)) = candidate(&resource) else {
-            plan.waits.extend(excluded(survey, &place, &resource));
+            if let Some(veto) = excluded(survey, &resource) {
+                waits::note(survey, plan, place, veto);
+            }
             continue;
         };
         let Some(stage) = stage else {
             let words =
                 format!("cluster {} is in no stage of upgrade {}", resource.cluster.name, upgrade.name);
-            plan.waits.push(Wait { place, code: Code::NoStage, words });
+            waits::note(survey, plan, place, (Code::NoStage, words));
             continue;
         };
         let candidate = Candidate { place: place.clone(), resource: resource.clone(), upgrade, stage };
@@ -233,7 +236,7 @@ fn take_steps(gates: &[Gate], survey: &mut Survey<'_>, plan: &mut Plan) {
                 plan.actions.retain(|action| action.place != place);
                 plan.actions.push(action(place, &resource, Write::Step(step)));
             }
-            Err((code, words)) => plan.waits.push(Wait { place, code, words }),
+            Err(veto) => waits::note(survey, plan, place, veto),
         }
     }
 }
@@ -283,8 +286,8 @@ fn candidate<'a>(resource: &Surveyed<'a>) -> Option<(&'a Upgrade, Option<usize>)
 }
 
 /// Why a resource that is not at its upgrade's target is not a candidate.
-fn excluded(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Option<Wait> {
-    let (code, words) = match &resource.owner.as_ref()?.standing {
+fn excluded(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Option<Veto> {
+    Some(match &resource.owner.as_ref()?.standing {
         Standing::Out(code, words) => (*code, words.clone()),
         Standing::Ahead => (Code::Ahead, "it runs a newer version than the target; left as it is".into()),
         Standing::Failed(why) => (Code::Failed, why.clone()),
@@ -296,8 +299,7 @@ fn excluded(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Opti
             }
         }
         _ => return None,
-    };
-    Some(Wait { place: place.clone(), code, words })
+    })
 }
 
 /// A write whose answer is not known may still arrive; another one on top of it could undo it.
@@ -324,8 +326,20 @@ fn action(place: Place, resource: &Surveyed<'_>, write: Write) -> Action {
         place,
         uid: resource.view.uid.clone(),
         resource_version: resource.view.resource_version.clone(),
+        step: resource
+            .view
+            .step
+            .clone()
+            .filter(|_| is_for_step(resource) && matches!(write, Write::Grant(_))),
         write,
     }
+}
+
+/// Whether what restarts does so for the step of an upgrade, and not for a later edit.
+fn is_for_step(resource: &Surveyed<'_>) -> bool {
+    let standing = resource.owner.as_ref().map(|owner| &owner.standing);
+    let is_reached = resource.view.reached >= resource.view.step.as_ref().map(|step| step.at);
+    matches!(standing, Some(Standing::InFlight { deadline: Some(_) } | Standing::Failed(_))) && !is_reached
 }
 
 /// The order within a cluster.

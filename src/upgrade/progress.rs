@@ -8,7 +8,7 @@ use crate::fleet::Upgrade;
 
 use super::standing::Standing;
 use super::survey::{Survey, Surveyed};
-use super::{HALTED, Progress, StageProgress, StageState, gates};
+use super::{HALTED, Progress, StageProgress, StageState, gates, passing};
 
 /// How far an upgrade is, stage by stage.
 pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
@@ -16,7 +16,7 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
     let halted = gates::halted(survey, upgrade);
     let stages = (0..upgrade.stages.len())
         .map(|index| {
-            let passed = gates::passed(survey, upgrade, index).is_ok();
+            let passed = passing::passed(survey, upgrade, index).is_ok();
             let mut begun = false;
             let mut stage = StageProgress {
                 stage: upgrade.stages[index].name.clone(),
@@ -27,7 +27,7 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
                 total: 0,
             };
             for cluster in
-                survey.fleet.clusters.iter().filter(|cluster| gates::is_in_stage(upgrade, cluster, index))
+                survey.fleet.clusters.iter().filter(|cluster| passing::is_in_stage(upgrade, cluster, index))
             {
                 for (resource, standing) in survey.owned(upgrade, cluster) {
                     count(&mut stage, standing);
@@ -111,7 +111,7 @@ fn owns_nothing(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
 /// Whether a stage that has to have a resource has none, as far as is known of its clusters: all there is to know.
 fn is_seen_empty(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> bool {
     let mut members =
-        survey.fleet.clusters.iter().filter(|cluster| gates::is_in_stage(upgrade, cluster, stage));
+        survey.fleet.clusters.iter().filter(|cluster| passing::is_in_stage(upgrade, cluster, stage));
     !upgrade.stages[stage].optional
         && members.all(|cluster| cluster.paused || cluster.lost || survey.is_ready(cluster))
 }

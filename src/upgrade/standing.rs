@@ -54,7 +54,9 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain
         return Standing::Out(Code::Held, format!("it is held: {reason}; remove spec.hold to let it go on"));
     }
     let step = resource.step.as_ref().filter(|step| step.upgrade == upgrade.name && step.target == target);
+    // What never ran has no keys to lose.
     if !resource.keystore_kept
+        && resource.has_run()
         && !upgrade.allow_ephemeral
         && resource.client_version.as_deref() != Some(target)
     {
@@ -68,7 +70,9 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain
     if let Some(why) = step.and_then(|step| rollback::taken(step, version)) {
         return Standing::Failed(why);
     }
-    if step.is_some() {
+    let order = order(target, version, resource, chart);
+    // Whoever goes on beyond the target takes nothing back.
+    if step.is_some() && (order != Order::Older || upgrade.allow_downgrade) {
         return Standing::Out(
             Code::Contested,
             format!(
@@ -77,7 +81,7 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain
             ),
         );
     }
-    match order(target, version, resource, chart) {
+    match order {
         Order::Newer => Standing::NotStarted,
         _ if upgrade.allow_downgrade => Standing::NotStarted,
         Order::Older | Order::Same => Standing::Ahead,

@@ -64,6 +64,8 @@ pub struct Known {
     pub halted: RefCell<BTreeMap<String, Option<String>>>,
     /// By upgrade and stage.
     pub passed: RefCell<BTreeMap<(String, usize), Result<(), String>>>,
+    /// By upgrade and stage.
+    pub soaks: RefCell<BTreeMap<(String, usize), Option<Timestamp>>>,
 }
 
 /// The whole fleet at one instant.
@@ -116,6 +118,12 @@ impl<'a> Survey<'a> {
     /// Whether the cluster's state is known and current.
     pub fn is_ready(&self, cluster: &Cluster) -> bool {
         self.view(cluster).is_some_and(|view| view.state == ClusterState::Ready)
+    }
+
+    /// Whether the cluster answers, does not know our kind of resource, and nothing is remembered of it: so it has none.
+    pub fn is_without_resources(&self, cluster: &Cluster) -> bool {
+        self.view(cluster)
+            .is_some_and(|view| matches!(view.state, ClusterState::NoCrd(_)) && view.resources.is_empty())
     }
 
     /// Whether it was tried in vain to see the cluster as it is; not where that is only being begun.
@@ -181,7 +189,8 @@ impl<'a> Survey<'a> {
         self.fleet
             .clusters
             .iter()
-            .find(|cluster| !cluster.lost && !self.view(cluster).is_some_and(|view| view.seen))
+            .filter(|cluster| !cluster.lost && !self.is_without_resources(cluster))
+            .find(|cluster| !self.view(cluster).is_some_and(|view| view.seen))
     }
 
     /// Notes that a resource will move by this plan.

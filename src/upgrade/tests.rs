@@ -15,3 +15,4 @@ mod rules;
 mod simulator;
 mod takeover;
 mod telling;
+mod waiting;

@@ -140,15 +140,21 @@ fn span(action: &Action) -> Span {
             traces::under_upgrade(&span, &step.upgrade, &step.target, step.attempt);
             span
         }
-        Write::Grant(grant) => info_span!(
-            parent: None,
-            "grant roll",
-            k8s.cluster.name = %cluster,
-            k8s.namespace.name = id.namespace,
-            polkadot.name = id.name,
-            role = %grant.role,
-            ordinal = grant.ordinal,
-        ),
+        Write::Grant(grant) => {
+            let span = info_span!(
+                parent: None,
+                "grant roll",
+                k8s.cluster.name = %cluster,
+                k8s.namespace.name = id.namespace,
+                polkadot.name = id.name,
+                role = %grant.role,
+                ordinal = grant.ordinal,
+            );
+            if let Some(step) = &action.step {
+                traces::under_upgrade(&span, &step.upgrade, &step.target, step.attempt);
+            }
+            span
+        }
         Write::Health(_) => {
             info_span!(parent: None, "note health", k8s.cluster.name = %cluster, polkadot.name = id.name)
         }

@@ -89,7 +89,7 @@ fn a_permission_needs_no_announcement_and_an_epoch_not_even_a_record() {
 #[test]
 fn of_what_waits_the_lease_tells_what_only_the_daemon_sees_and_what_needs_a_person_each_once() {
     let place = about_place();
-    let wait = |code, words: &str| Wait { place: place.clone(), code, words: words.into() };
+    let wait = |code, words: &str| Wait { place: place.clone(), code, words: words.into(), until: None };
     let told = [
         wait(Code::ChainStalled, "the chain stands"),
         wait(Code::ChainStalled, "the chain stands"),

@@ -31,7 +31,13 @@ fn place(model: &Model) -> Place {
 
 fn begun(model: &Model, write: Write) -> Overlays {
     let mut overlays = Overlays::default();
-    overlays.begin(&Action { place: place(model), uid: "u".into(), resource_version: "1".into(), write });
+    overlays.begin(&Action {
+        place: place(model),
+        uid: "u".into(),
+        resource_version: "1".into(),
+        write,
+        step: None,
+    });
     overlays
 }
 
@@ -158,7 +164,7 @@ fn a_step_is_announced_as_it_was_first_until_the_view_shows_it_or_it_was_refused
     let (mut model, now) = (one_canary(), Instant::now());
     let action = |model: &Model| {
         let write = Write::Step(step(model));
-        Action { place: place(model), uid: "u".into(), resource_version: "1".into(), write }
+        Action { place: place(model), uid: "u".into(), resource_version: "1".into(), write, step: None }
     };
     let planned = |model: &Model| Plan { actions: vec![action(model)], ..Plan::default() };
     let (cluster, first) = (place(&model).0, step(&model));
