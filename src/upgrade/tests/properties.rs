@@ -42,9 +42,12 @@ impl Model {
         let begun = in_flight(self);
         let steps: Vec<_> =
             plan.actions.iter().filter(|action| matches!(action.write, Write::Step(_))).collect();
+        // The time counts from the last restart; who only waits for a turn has not failed.
         let failed = self.views().any(|(_, view)| {
-            view.step.as_ref().is_some_and(|step| step.at + SignedDuration::from_secs(1800) <= self.now)
-                && !self.is_done(view, STABLE)
+            let restarted = view.grant.as_ref().map(|grant| grant.at);
+            let from = view.step.as_ref().map(|step| restarted.map_or(step.at, |at| at.max(step.at)));
+            let is_down = view.roles.iter().any(|role| role.nodes[0].ready_since.is_none());
+            is_down && from.is_some_and(|from| from + SignedDuration::from_secs(1800) <= self.now)
         });
         if failed && !steps.is_empty() {
             broken.push("I6");

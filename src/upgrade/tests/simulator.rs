@@ -30,7 +30,7 @@ use crate::upgrade::{Place, Write};
 /// Ticks of a minute that the rest of every upgrade may take once everything is mended…
 const LONGEST: usize = 3_000;
 /// …or so many for each resource, where they go one after the other.
-const LONGEST_EACH: usize = 40;
+const LONGEST_EACH: usize = 60;
 
 /// One run.
 struct Simulation {
@@ -100,11 +100,12 @@ impl Simulation {
             (cluster.paused, cluster.lost) = (false, false);
         }
         for upgrade in &mut self.world.fleet.upgrades {
-            (upgrade.paused, upgrade.max_failures) = (false, Count::Number(0));
+            (upgrade.paused, upgrade.max_failures, upgrade.expedite) = (false, Count::Number(0), None);
             // What somebody set back to before what it runs needs a person, or a version beyond both.
             upgrade.client_version = version(FIRST + 100);
             for stage in &mut upgrade.stages {
-                stage.approved_version = Some(upgrade.client_version.clone());
+                // Without a resource it would never pass, rightly.
+                (stage.optional, stage.approved_version) = (true, Some(upgrade.client_version.clone()));
             }
         }
         for place in self.world.places() {

@@ -235,6 +235,11 @@ impl Ledger {
     }
 }
 
+/// Whether its present target is urgent: no soak, no approval.
+fn is_expedited(upgrade: &Upgrade) -> bool {
+    upgrade.expedite.as_ref().is_some_and(|urgent| urgent.version == upgrade.client_version)
+}
+
 fn has_step(view: &ResourceView, upgrade: &Upgrade) -> bool {
     view.step.as_ref().is_some_and(|step| step.upgrade == upgrade.name)
 }

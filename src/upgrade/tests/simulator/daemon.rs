@@ -31,8 +31,6 @@ pub(super) struct Request {
 pub(super) struct Home {
     pub(super) records: BTreeMap<ClusterName, Remembered>,
     pub(super) epoch: i64,
-    /// Marks are not asked for: a mutation, to show what they are for.
-    pub(super) never_marks: bool,
 }
 
 /// One daemon, and those before it as far as they still have writes under way.
@@ -162,7 +160,7 @@ impl Daemon {
                 .cloned()
                 .collect(),
             unrecorded: unrecorded.into_iter().collect(),
-            epoch: if home.never_marks { 0 } else { home.epoch },
+            epoch: home.epoch,
             ..Ground::default()
         };
         let board = remembered(&self.board, &world.fleet, &home.records);

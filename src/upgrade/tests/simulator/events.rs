@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::Simulation;
 use super::world::{DRIFT, FIRST, Fault, Shape, version};
+use crate::fleet::Expedite;
 use crate::observed::Tried;
 use crate::polkadot::{Kind, Role};
 use crate::upgrade::Place;
@@ -65,6 +66,8 @@ pub(super) enum UpgradeEvent {
     Backwards,
     Attempt,
     Approve(u16),
+    /// Its present target is urgent, or is not any more.
+    Expedite(bool),
 }
 
 #[derive(Clone, Debug)]
@@ -80,7 +83,8 @@ pub(super) enum ResourceEvent {
 
 fn shapes() -> impl Strategy<Value = Shape> {
     let kind = prop_oneof![Just(Kind::Sentry), Just(Kind::Validator), Just(Kind::SentryAndValidator)];
-    let cluster = (0..3_usize, prop::collection::vec((kind, 1..3_u8), 1..4));
+    let sentries = prop_oneof![12 => 1..3_u8, 1 => 3..7_u8];
+    let cluster = (0..3_usize, prop::collection::vec((kind, sentries), 1..4));
     let clusters = prop_oneof![
         480 => prop::collection::vec(cluster.clone(), 1..6),
         40 => prop::collection::vec(cluster.clone(), 6..24),
@@ -97,10 +101,10 @@ fn shapes() -> impl Strategy<Value = Shape> {
         any::<bool>(),
         prop::collection::vec(5..240_i64, 1..6),
         any::<bool>(),
-        (any::<bool>(), prop::bool::weighted(0.2)),
+        (any::<bool>(), prop::bool::weighted(0.2), any::<bool>(), prop::bool::weighted(0.3)),
     )
         .prop_map(|(mut clusters, stages, nodes, budget, max_failures, skip, delays, two, rest)| {
-            let (prepull, clocks) = rest;
+            let (prepull, clocks, optional, percent) = rest;
             // Hundreds of clusters one by one would take a day of the fleet's time, and minutes of ours.
             let share = u32::try_from(clusters.len() / 8).unwrap();
             let (stages, budget) = (wider(stages, share), u32::max(budget, share));
@@ -108,7 +112,20 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 *stage %= stages.len();
             }
             clusters[0].0 = 0;
-            Shape { clusters, stages, nodes, budget, max_failures, skip, delays, two, prepull, clocks }
+            Shape {
+                clusters,
+                stages,
+                nodes,
+                budget,
+                max_failures,
+                skip,
+                delays,
+                two,
+                prepull,
+                optional,
+                percent,
+                clocks,
+            }
         })
 }
 
@@ -132,6 +149,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(UpgradeEvent::Backwards),
         2 => Just(UpgradeEvent::Attempt),
         6 => any::<u16>().prop_map(UpgradeEvent::Approve),
+        1 => any::<bool>().prop_map(UpgradeEvent::Expedite),
     ];
     let resource = prop_oneof![
         2 => Just(ResourceEvent::Revert),
@@ -263,6 +281,10 @@ impl Simulation {
                 upgrade.client_version = version(before.max(FIRST - 1));
             }
             UpgradeEvent::Attempt => upgrade.attempt += 1,
+            UpgradeEvent::Expedite(is_urgent) => {
+                let (version, reason) = (upgrade.client_version.clone(), "a hole".to_owned());
+                upgrade.expedite = is_urgent.then_some(Expedite { version, reason });
+            }
             UpgradeEvent::Approve(stage) => {
                 let (target, count) = (upgrade.client_version.clone(), upgrade.stages.len());
                 upgrade.stages[usize::from(*stage) % count].approved_version = Some(target);

@@ -48,8 +48,12 @@ impl Look<'_> {
         let asked = nodes(self.view).any(|(_, node)| is_ready(node));
         expect(!is_deaf || !asked, "a step unasked: its nodes cannot be asked");
         expect(!upgrade.paused, "I11: a step of a paused upgrade");
+        let is_wanted = step.target == upgrade.client_version && step.attempt == upgrade.attempt;
+        expect(is_wanted, "I9: a step to a target that is not wanted any more");
         expect(
-            !rules.approval_required || rules.approved_version.as_ref() == Some(&upgrade.client_version),
+            !rules.approval_required
+                || is_expedited(upgrade)
+                || rules.approved_version.as_ref() == Some(&upgrade.client_version),
             "I11: a step without approval",
         );
         expect(
@@ -57,8 +61,8 @@ impl Look<'_> {
             "I7: a step to an older version",
         );
         expect(
-            // What has the version already restarts no pod by it.
-            self.view.keystore_kept || upgrade.allow_ephemeral || current == step.target,
+            // What has the version already restarts no pod by it, and what never ran has no keys.
+            self.view.keystore_kept || upgrade.allow_ephemeral || current == step.target || !self.has_run(),
             "I15: a validator would lose its session keys",
         );
         if self.has_run() {
@@ -261,8 +265,18 @@ impl Look<'_> {
 
     fn earlier_passed(&self, upgrade: &Upgrade, stage: usize) -> bool {
         (0..stage).all(|earlier| {
-            let soak = STABLE + upgrade.stages[earlier].soak.as_secs();
-            self.clusters_in(upgrade, earlier).all(|cluster| {
+            let rules = &upgrade.stages[earlier];
+            let soak = STABLE + if is_expedited(upgrade) { 0 } else { rules.soak.as_secs() };
+            let is_ahead = |view: &ResourceView| {
+                let version = view.client_version.as_deref().unwrap_or_default();
+                order(version, &upgrade.client_version) == Order::Newer
+            };
+            let has_soaked = || {
+                let mut all =
+                    self.clusters_in(upgrade, earlier).flat_map(|cluster| self.owned(upgrade, &cluster.name));
+                all.any(|(place, view)| is_ahead(view) || self.ledger.is_done(place, view, soak, self.now))
+            };
+            let is_passed = self.clusters_in(upgrade, earlier).all(|cluster| {
                 if cluster.paused || cluster.lost {
                     return true;
                 }
@@ -273,7 +287,8 @@ impl Look<'_> {
                 self.owned(upgrade, &cluster.name).all(|(place, view)| {
                     self.is_excluded(view, upgrade) || self.ledger.is_done(place, view, soak, self.now)
                 })
-            })
+            });
+            is_passed && (rules.optional || has_soaked())
         })
     }
 

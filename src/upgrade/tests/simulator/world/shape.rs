@@ -40,6 +40,10 @@ pub(in super::super) struct Shape {
     pub(in super::super) two: bool,
     /// Whether a version is tried before a pod restarts for it.
     pub(in super::super) prepull: bool,
+    /// Whether a stage without a resource that has soaked passes.
+    pub(in super::super) optional: bool,
+    /// Whether widths are shares of their stage: a third of it for each.
+    pub(in super::super) percent: bool,
     /// Whether the daemon's clock is set now and then: then nothing can be said to the second.
     pub(in super::super) clocks: bool,
 }
@@ -53,8 +57,12 @@ pub(in super::super) fn fleet(shape: &Shape) -> Fleet {
         .map(|(index, (width, soak, approval))| Stage {
             name: format!("s{index}"),
             clusters: selector("stage", index.to_string()),
-            optional: true,
-            max_concurrent: Count::Number(*width),
+            optional: shape.optional,
+            max_concurrent: if shape.percent {
+                Count::Percent((34 * width).min(100))
+            } else {
+                Count::Number(*width)
+            },
             soak: SignedDuration::from_secs(*soak),
             approval_required: *approval,
             approved_version: None,
