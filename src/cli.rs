@@ -13,6 +13,7 @@ mod rehearse;
 mod run;
 mod sandbox;
 mod status;
+mod terminal;
 mod time;
 mod validate;
 

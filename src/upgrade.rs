@@ -192,6 +192,7 @@ pub const HALTED: &str = "HALTED";
 
 /// How far an upgrade has come.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// The upgrade.
     pub upgrade: String,
@@ -217,6 +218,7 @@ impl Progress {
 
 /// How far a stage has come, in resources.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StageProgress {
     /// The stage.
     pub stage: String,

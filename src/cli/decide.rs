@@ -10,6 +10,7 @@ use kube::{Api, Client};
 
 use super::choose::FleetArgs;
 use super::leader::Leader;
+use super::terminal::laid_out;
 use super::time::Ahead;
 use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::fleet::Fleet;
@@ -93,7 +94,7 @@ pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode
     });
     let code = match done {
         Ok(said) => {
-            println!("{said}");
+            println!("{}", laid_out(&said));
             ExitCode::SUCCESS
         }
         Err(Refused::Failed(why)) => {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::leader::Leader;
 use super::plan::Format;
+use super::terminal::laid_out;
 use super::time::Ahead;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::fleet::{ClusterName, Fleet};
@@ -60,9 +61,9 @@ fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, out
     // For programs an empty list is a list.
     if !output.print(&as_value(&history.entries)) {
         match (upgrade, silent) {
-            (_, Some(name)) if unknown.is_none() => print!("{}", nothing_yet(name)),
+            (_, Some(name)) if unknown.is_none() => print!("{}", laid_out(&nothing_yet(name))),
             (Some(_), _) if history.entries.is_empty() => {}
-            _ => print!("{}", as_text(fleet, &history.entries)),
+            _ => print!("{}", laid_out(&as_text(fleet, &history.entries))),
         }
     }
     if let Some(name) = unknown {

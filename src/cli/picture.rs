@@ -6,7 +6,7 @@ use crate::observed::{Board, ClusterView, NodeView};
 use crate::upgrade::{Plan, StageProgress};
 
 /// The width of a progress bar.
-const BAR: usize = 30;
+const BAR: usize = 20;
 
 /// A node: what it runs, and how it does.
 pub(super) fn node(node: &NodeView) -> String {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::choose::FleetArgs;
 use super::look::{Instant, Look};
+use super::terminal::laid_out;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
 use crate::upgrade::Wait;
@@ -79,7 +80,7 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     // The daemon knows more of health than this command: what is halted for it has no wave to come.
     waves.retain(|wave| !halted(&seen).any(|(name, _)| *name == wave.upgrade));
     if !args.output.print(&as_value(&seen, &waves)) {
-        print!("{}", as_text(&seen, &waves));
+        print!("{}", laid_out(&as_text(&seen, &waves)));
     }
     super::end(runtime);
     let unfinished = seen.plan.progress.iter().any(|progress| !progress.is_complete());

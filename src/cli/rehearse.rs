@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use super::picture::facts;
 use super::plan::Format;
 use super::play::{cause, fault, fault_help, known, troubles};
+use super::terminal::laid_out;
 use crate::clock::Clock;
 use crate::cluster::limits::Limits;
 use crate::daemon::Daemon;
@@ -104,7 +105,7 @@ pub(super) fn run(args: &RehearseArgs) -> ExitCode {
     match prepared(args, &fleet).and_then(|(cast, complete)| play(args, &fleet, cast, complete)) {
         Ok((report, told)) => {
             if !args.output.print(&report.as_value()) {
-                print!("{}", report.rest(told));
+                print!("{}", laid_out(&report.rest(told)));
             }
             if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -202,7 +203,7 @@ impl Teller {
     #[allow(clippy::print_stdout)]
     fn tell(&self, text: &str) {
         if self.to_a_person {
-            print!("{text}");
+            print!("{}", laid_out(text));
             // A pipe is not written to at every line. That nobody reads any more is found at the end.
             let _ = std::io::stdout().flush();
         }

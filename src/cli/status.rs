@@ -14,11 +14,12 @@ use super::leader::Leader;
 use super::look::{Instant, Look};
 use super::picture;
 use super::plan::{Format, waiting, waits};
+use super::terminal::laid_out;
 use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::home::followed::{self, differences};
 use crate::home::said::Said;
-use crate::observed::ClusterState;
+use crate::observed::{ClusterState, NodeView, ResourceView, RoleView};
 use crate::upgrade::Progress;
 
 /// A picture is drawn again at most so often.
@@ -75,7 +76,7 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         last
     });
     if !args.watch && !args.output.print(&as_value(&ended)) {
-        print!("{}", as_text(&ended, has_file));
+        print!("{}", laid_out(&as_text(&ended, has_file)));
     }
     super::end(runtime);
     if is_well(&ended) { ExitCode::SUCCESS } else { ExitCode::from(3) }
@@ -90,7 +91,7 @@ async fn watch(look: &mut Look, last: &mut Instant, sources: &Sources) {
         let text = as_text(last, has_file);
         if text != drawn {
             // From the top of an empty screen.
-            print!("\x1b[H\x1b[J{text}");
+            print!("\x1b[H\x1b[J{}", laid_out(&text));
             drawn = text;
         }
         look.changed().await;
@@ -136,13 +137,14 @@ fn as_value(seen: &Instant) -> Value {
         .iter()
         .map(|cluster| {
             let view = seen.board.clusters.get(&cluster.name);
-            let resources = view.map(|view| view.resources.values().map(|one| &**one).collect::<Vec<_>>());
+            let resources: Vec<Value> =
+                view.iter().flat_map(|view| view.resources.values()).map(|one| resource(one)).collect();
             json!({
                 "name": cluster.name,
                 "state": view.map_or_else(|| "connecting".into(), |view| view.state.to_string()),
                 "forDaemon": away(seen, &cluster.name),
                 "paused": cluster.paused, "lost": cluster.lost,
-                "resources": resources.unwrap_or_default(),
+                "resources": resources,
             })
         })
         .collect();
@@ -161,6 +163,26 @@ fn as_value(seen: &Instant) -> Value {
         "clusters": clusters,
         "waits": waits(&seen.plan.waits),
         "decisions": seen.control,
+    })
+}
+
+/// A resource and its nodes, for programs.
+fn resource(view: &ResourceView) -> Value {
+    let node = |role: &RoleView, node: &NodeView| {
+        json!({
+            "pod": node.pod, "role": role.role, "version": node.version, "readySince": node.ready_since,
+            "stuck": node.stuck.as_ref().map(ToString::to_string), "restartPending": node.is_outdated(&role.hash),
+        })
+    };
+    let nodes: Vec<Value> =
+        view.roles.iter().flat_map(|role| role.nodes.iter().map(move |one| node(role, one))).collect();
+    json!({
+        "namespace": view.id.namespace, "name": view.id.name, "kind": view.kind, "chain": view.chain,
+        "clientVersion": view.client_version, "settledSince": view.settled_since, "held": view.held,
+        "trouble": view.trouble, "restartPending": view.roll_pending(), "nodes": nodes,
+        "step": view.step.as_ref().map(|step| {
+            json!({"upgrade": step.upgrade, "target": step.target, "attempt": step.attempt, "at": step.at})
+        }),
     })
 }
 

@@ -20,6 +20,7 @@ const LONGEST: usize = 10_000;
 
 /// Resources that get their version at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Wave {
     /// The upgrade.
     pub upgrade: String,
@@ -35,6 +36,7 @@ pub struct Wave {
 
 /// One resource of a wave.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct WaveStep {
     /// The cluster.
     pub cluster: String,

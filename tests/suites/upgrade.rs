@@ -7,6 +7,7 @@ mod history;
 mod invariants;
 mod kills;
 mod looks;
+mod outputs;
 mod prepull;
 mod rehearse;
 mod simulation;

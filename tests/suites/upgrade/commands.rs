@@ -101,7 +101,7 @@ async fn plan_names_the_waves_to_come_and_changes_nothing(place: Place) {
                 .iter()
                 .map(|step| step["cluster"].as_str().unwrap())
                 .collect();
-            (wave["stage"].as_str().unwrap(), wave["needs_approval"] == true, clusters)
+            (wave["stage"].as_str().unwrap(), wave["needsApproval"] == true, clusters)
         })
         .collect();
     assert_eq!(

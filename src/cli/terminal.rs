@@ -1,0 +1,54 @@
+//! How text is put on a terminal: at its width, words whole, the rest of a line set in under its beginning. What goes into a
+//! pipe or a file stays one line for each thing, for grep.
+
+use std::io::IsTerminal as _;
+
+use textwrap::{Options, WordSplitter};
+
+/// How much further the rest of a line is set in than its beginning.
+const FURTHER: usize = 4;
+
+/// A text as it is to be printed to standard output.
+pub(super) fn laid_out(text: &str) -> String {
+    if std::io::stdout().is_terminal() { wrapped(text, textwrap::termwidth()) } else { text.to_owned() }
+}
+
+/// The text with no line longer than so many columns, as far as its words allow.
+fn wrapped(text: &str, columns: usize) -> String {
+    let mut all = String::new();
+    for line in text.split_inclusive('\n') {
+        let (words, end) = line.strip_suffix('\n').map_or((line, ""), |words| (words, "\n"));
+        let own = words.len() - words.trim_start_matches(' ').len();
+        let indent = " ".repeat((own + FURTHER).min(columns / 2));
+        let options = Options::new(columns)
+            .subsequent_indent(&indent)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .break_words(false);
+        all.push_str(&textwrap::wrap(words, options).join("\n"));
+        all.push_str(end);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_goes_on_under_its_beginning_and_no_word_is_torn() {
+        let text = "Waiting or left out now:\n  eu-1  polkadot/polkadot  EarlierStage: stage canary has not passed: eu-canary \
+                    polkadot/polkadot soaks until 2026-11-27T12:00:00Z\nend\n";
+        let expected = "Waiting or left out now:\n  eu-1  polkadot/polkadot  EarlierStage: stage canary has not passed:\n      \
+                        eu-canary polkadot/polkadot soaks until 2026-11-27T12:00:00Z\nend\n";
+        assert_eq!(wrapped(text, 80), expected);
+    }
+
+    #[test]
+    fn what_fits_stays_as_it_is_and_a_word_that_is_too_long_stays_whole() {
+        let fits = "  canary         [####################] passed, 1 of 1 healthy\n";
+        assert_eq!(wrapped(fits, 80), fits);
+        let name = "x".repeat(100);
+        assert_eq!(wrapped(&format!("a {name} b"), 80), format!("a\n    {name}\n    b"));
+        assert_eq!(wrapped("", 80), "");
+    }
+}
