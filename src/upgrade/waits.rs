@@ -15,13 +15,13 @@ pub(super) fn note(survey: &Survey<'_>, plan: &mut Plan, place: Place, (code, wo
     plan.waits.push(Wait { place, code, words, until });
 }
 
-/// Leaves one reason for each resource: of two, what only a person can end, else what is nearer: a restart that is pending
-/// comes before a step that is to come.
+/// Leaves one reason for each resource: of a restart that is pending and a step that is to come, why the restart waits, which
+/// is nearer, unless only a person can let the step come.
 pub(super) fn one_each(waits: &mut Vec<Wait>) {
     let mut first = BTreeMap::<Place, usize>::new();
     for index in 0..waits.len() {
         let known = *first.entry(waits[index].place.clone()).or_insert(index);
-        if waits[index].code.needs_a_person() && !waits[known].code.needs_a_person() {
+        if waits[index].code.needs_a_person() {
             waits.swap(known, index);
         }
     }

@@ -20,7 +20,7 @@ fn documented(command: &str) -> Vec<Vec<String>> {
         let (head, rest) = match line.strip_prefix("          ") {
             Some(rest) => ("", rest),
             // A heading of several commands has a line of its own.
-            None if line.contains(", ") && !line.contains('.') => (line, ""),
+            None if !line.contains("  ") => (line, ""),
             None => line.split_once(' ').unwrap_or((line, "")),
         };
         if !head.is_empty() {
