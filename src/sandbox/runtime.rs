@@ -65,6 +65,11 @@ impl Runtime {
         self.faults = faults;
     }
 
+    /// The Secrets that pods which start from now on may mount, by namespace and name.
+    pub fn set_secrets(&mut self, secrets: BTreeMap<(String, String), Value>) {
+        self.secrets = secrets;
+    }
+
     /// Asks a pod's chain node from outside the pod; `None`: nobody listens there.
     pub fn ask(
         &self,

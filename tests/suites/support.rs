@@ -1,10 +1,12 @@
 //! What the suites share: real control planes ([`planes`]) and simulated ones, a namespace of one's own in each of them
-//! ([`world`]), what was asked of each ([`requests`]), the daemon ([`daemon`]), a proxy that can fail ([`proxy`]), what
-//! answers for a simulated cluster ([`between`]) and an OTLP receiver ([`collector`]).
+//! ([`world`]), chain nodes in the pods of real ones ([`nodes`]), what was asked of each ([`requests`]), the daemon
+//! ([`daemon`]), a proxy that can fail ([`proxy`]), what answers for a simulated cluster ([`between`]) and an OTLP receiver
+//! ([`collector`]).
 
 pub mod between;
 pub mod collector;
 pub mod daemon;
+pub mod nodes;
 pub mod planes;
 pub mod proxy;
 pub mod random;
@@ -31,13 +33,7 @@ pub async fn eventually<T>(what: &str, bound: Duration, mut condition: impl Asyn
 /// Makes tests of bodies that take a place: `real::…` on control planes, `sandbox::…` in the sandbox.
 macro_rules! in_both_worlds {
     ($($name:ident),* $(,)?) => {
-        mod real {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                let Some(planes) = crate::support::planes::shared() else { return };
-                super::$name(crate::support::world::Place::Real(planes)).await;
-            })*
-        }
+        crate::support::in_the_real_world!($($name),*);
         mod sandbox {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
@@ -47,6 +43,20 @@ macro_rules! in_both_worlds {
     };
 }
 pub(crate) use in_both_worlds;
+
+/// The same of bodies that only the control planes can do.
+macro_rules! in_the_real_world {
+    ($($name:ident),* $(,)?) => {
+        mod real {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let Some(planes) = crate::support::planes::shared() else { return };
+                super::$name(crate::support::world::Place::Real(planes)).await;
+            })*
+        }
+    };
+}
+pub(crate) use in_the_real_world;
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);

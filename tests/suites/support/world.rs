@@ -3,6 +3,8 @@
 //! On real control planes: one namespace, ServiceAccount and proxy per cluster, the rights of deploy/rbac.yaml, and the
 //! kubeconfig and fleet file that say so. Tests share the control planes and nothing else.
 //!
+//! Their pods run nothing, and an upgrade goes by readiness alone, but in a world [`World::with_nodes`].
+//!
 //! In the sandbox: clusters of the test's own, whose time runs faster. Everybody may do everything there: that the rights
 //! suffice is shown by the real half.
 
@@ -21,12 +23,15 @@ use polkafleet::polkadot::Polkadot;
 use serde_json::{Value, json};
 
 use polkafleet::clock::Clock;
+use polkafleet::sandbox::chain::Chain;
 use polkafleet::sandbox::cluster::Cluster;
 use polkafleet::sandbox::faults::ApiFault;
 use polkafleet::sandbox::fleet::Fleet;
+use polkafleet::sandbox::runtime::Chains;
 
 use super::between::{Between, Instead, Question};
 use super::daemon::Daemon;
+use super::nodes::{self, Nodes};
 use super::planes::Planes;
 use super::proxy::{Mode, Proxy};
 use super::{PATIENCE, eventually};
@@ -56,6 +61,8 @@ pub struct Member {
     /// Between the daemon and this cluster.
     pub gate: Gate,
     pub namespace: String,
+    /// What runs in its pods, where that is not up to the cluster, and if somebody asks for it.
+    pub nodes: Option<Nodes>,
 }
 
 /// What stands between the daemon and a cluster, and knows what went through.
@@ -87,8 +94,14 @@ pub struct World {
     /// Holds the kubeconfig, the fleet file and the daemon's log.
     pub folder: tempfile::TempDir,
     clock: Clock,
+    chains: Chains,
     simulated: Option<Fleet>,
 }
+
+/// The chain of the samples.
+const CHAIN: &str = "polkadot";
+/// The height of a chain that a node has caught up with in a second.
+const LOW: u64 = 1_000;
 
 const SAMPLE: &str = include_str!("../../samples/sentry-and-validator.yaml");
 const MINIKUBE: &str = include_str!("../../samples/minikube.yaml");
@@ -127,7 +140,27 @@ impl World {
             }
         };
         std::fs::write(folder.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
-        Self { namespace, members, folder, clock, simulated }
+        let chains = simulated.as_ref().map(|fleet| fleet.chains.clone()).unwrap_or_default();
+        Self { namespace, members, folder, clock, chains, simulated }
+    }
+
+    /// A world whose nodes can be asked for their health, on real control planes, too; `None`, and loud words, where they
+    /// cannot. What an upgrade says of probes counts.
+    pub async fn with_nodes(place: Place, count: usize) -> Option<Self> {
+        if matches!(place, Place::Real(_)) && !nodes::can_listen() {
+            return None;
+        }
+        let mut world = Self::new(place, count).await;
+        if world.simulated.is_none() {
+            let now = world.now();
+            // Low enough for a node with nothing on its volume to be there at once: time is real.
+            world.chains.with(CHAIN, now, |chain| *chain = Chain::new(CHAIN, now, LOW));
+            for member in &mut world.members {
+                let (chains, clock) = (world.chains.clone(), world.clock.clone());
+                member.nodes = Some(Nodes::play(&member.admin, &world.namespace, chains, clock));
+            }
+        }
+        Some(world)
     }
 
     /// A world of `count` clusters with a settled resource in each, and their daemon.
@@ -196,16 +229,16 @@ impl World {
         Daemon::process(&self.fleet_file())
     }
 
-    /// The chain stands still, in every simulated cluster.
+    /// The chain stands still, in every cluster.
     pub fn stall_chain(&self) {
         let now = self.now();
-        self.simulated.as_ref().unwrap().chains.with("polkadot", now, |chain| chain.stall(now));
+        self.chains.with(CHAIN, now, |chain| chain.stall(now));
     }
 
     /// It moves again.
     pub fn resume_chain(&self) {
         let now = self.now();
-        self.simulated.as_ref().unwrap().chains.with("polkadot", now, |chain| chain.resume(now));
+        self.chains.with(CHAIN, now, |chain| chain.resume(now));
     }
 
     /// The time in this world.
@@ -246,8 +279,8 @@ impl World {
             "lease": {"duration": lease(self.simulated.is_some())},
         });
         fleet.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        if self.simulated.is_none() {
-            // The API servers of the control planes have no way to the pods, which are none.
+        if self.simulated.is_none() && self.members.iter().all(|member| member.nodes.is_none()) {
+            // Nobody listens in the pods, which are none.
             for upgrade in fleet.get_mut("upgrades").and_then(Value::as_array_mut).into_iter().flatten() {
                 upgrade["health"]["probe"] = json!("optional");
             }
@@ -352,6 +385,7 @@ async fn simulated(cluster: &Cluster, namespace: &str) -> Member {
         admin,
         gate: Gate::Simulated(cluster.clone()),
         namespace: namespace.to_owned(),
+        nodes: None,
     }
 }
 
@@ -383,7 +417,7 @@ async fn member(planes: &Planes, number: usize, namespace: &str) -> (Member, Vec
     ];
     let audit = folder.join("audit.log");
     let gate = Gate::Proxy { proxy, audit };
-    (Member { name, admin, gate, namespace: namespace.to_owned() }, entries)
+    (Member { name, admin, gate, namespace: namespace.to_owned(), nodes: None }, entries)
 }
 
 /// Puts the CRD and a namespace into a simulated cluster.
