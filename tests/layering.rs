@@ -80,6 +80,7 @@ const IO: &[&str] = &[
     "cluster/watches.rs",
     "cluster/worker.rs",
     "daemon.rs",
+    "fleet/kubeconfig.rs",
     "fleet/watch.rs",
     "fleet/watch/credentials.rs",
     "fleet/watch/folders.rs",

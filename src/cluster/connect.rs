@@ -30,6 +30,9 @@ pub enum Error {
     /// The kubeconfig cannot be read, or has no such context.
     #[error("the kubeconfig cannot be used: {}", kubeconfig::in_words(.0))]
     Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// Its context names a user that is not in it whole: it would be anonymous.
+    #[error("{0} Mend it: give the context its whole user, or none if the server asks for none")]
+    NoUser(String),
     /// Not running in a pod.
     #[error(
         "there are no in-cluster credentials ({0}); inCluster: true is for a daemon in a pod with a service account: run \
@@ -158,10 +161,11 @@ async fn config(connection: &Connection) -> Result<Config, Error> {
     let mut config = match connection {
         Connection::InCluster => Config::incluster()?,
         Connection::Kubeconfig { path, context } => {
-            let mut kubeconfig = match path.clone() {
-                Some(path) => off_threads(move || Kubeconfig::read_from(path)).await?,
-                None => off_threads(Kubeconfig::read).await?,
-            };
+            let path = path.clone();
+            let mut kubeconfig = off_threads(move || kubeconfig::read(path.as_deref())).await?;
+            if let Some(lacks) = kubeconfig::lack(&kubeconfig, context) {
+                return Err(Error::NoUser(lacks));
+            }
             let proxy = own_proxy(&mut kubeconfig, context)?;
             let options =
                 KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
@@ -217,6 +221,19 @@ fn build(mut config: Config, running: &exec::Running) -> Result<Connected, Error
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_context_whose_user_was_cut_off_makes_no_client_for_nobody() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "clusters: [{name: far, cluster: {server: 'https://far:6443'}}]\ncontexts: [{name: prod, context: {cluster: far, user: me}}]\n";
+        std::fs::write(file.path(), text).unwrap();
+        let connection =
+            Connection::Kubeconfig { path: Some(file.path().to_owned()), context: "prod".to_owned() };
+        let Err(refused) = config(&connection).await else { panic!("it would be anonymous") };
+        assert!(refused.to_string().contains("the user \"me\", which is not in it"), "{refused}");
+        std::fs::write(file.path(), text.replace(", user: me", "")).unwrap();
+        assert!(config(&connection).await.is_ok(), "a server may ask nobody who he is");
+    }
 
     #[test]
     fn what_a_plugin_says_is_for_its_own_log_and_for_nobody_else() {

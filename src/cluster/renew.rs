@@ -1,5 +1,6 @@
 //! Keeps the credentials of one session fresh: when its kubeconfig has changed, when they are about to expire, or when
-//! the cluster no longer accepts them, a new client is built, tried with one request, and put in the old one's place.
+//! the cluster no longer accepts them, a new client is built, tried with one request that is not answered to everybody, and
+//! put in the old one's place.
 //! If it fails, the old one stays.
 
 use std::sync::Arc;
@@ -7,6 +8,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::PostParams;
+use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
@@ -135,22 +139,66 @@ impl Renewal {
         }
     }
 
-    /// A new client that the cluster has answered; or why there is none, for the log and for others.
+    /// A new client by which the cluster knows us; or why there is none, for the log and for others.
     async fn fresh(&self) -> Result<Connected, (String, String)> {
         let connected = self.connect.connect(&self.connection).await;
         let connected = connected.map_err(|error| (error.to_string(), error.for_others()))?;
-        let at = connected.at(&self.connection);
-        let bound = self.connect.limits().heartbeat_answer;
-        let trouble = match tokio::time::timeout(bound, connected.client.apiserver_version()).await {
-            Ok(Ok(_)) => return Ok(connected),
-            Ok(Err(error)) => Trouble::of(&error),
-            Err(_) => Trouble::Hung(bound),
-        };
-        if matches!(trouble, Trouble::Forbidden(_)) {
+        // Another server is asked by its own session.
+        if connected.server != self.server {
             return Ok(connected);
         }
-        let words = trouble.state(&at, None).to_string();
+        let bound = self.connect.limits().heartbeat_answer;
+        let trouble = match who(&connected.client, bound).await {
+            Ok(Who::Somebody) => return Ok(connected),
+            // Where the old ones are of nobody as well, nobody is asked who he is.
+            Ok(Who::Nobody) if matches!(who(&self.exchange.inside(), bound).await, Ok(Who::Nobody)) => {
+                return Ok(connected);
+            }
+            Ok(Who::Nobody) => {
+                let words = format!(
+                    "the new ones are of nobody: {} takes us for system:anonymous; does the kubeconfig's user have \
+                     its token or its certificate?",
+                    connected.at(&self.connection)
+                );
+                return Err((words.clone(), words));
+            }
+            Err(trouble) => trouble,
+        };
+        let words = trouble.state(&connected.at(&self.connection), None).to_string();
         Err((words.clone(), words))
+    }
+}
+
+/// Who we are to a cluster.
+#[derive(Debug, PartialEq, Eq)]
+enum Who {
+    Somebody,
+    Nobody,
+}
+
+/// The name of whoever shows no credentials.
+const ANONYMOUS: &str = "system:anonymous";
+
+/// Asks a cluster who we are: unlike its version, that is not told to everybody.
+async fn who(client: &Client, bound: Duration) -> Result<Who, Trouble> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let asked = tokio::time::timeout(bound, async {
+        match reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await {
+            // Before Kubernetes 1.28 nobody could ask.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405) => {
+                client.apiserver_version().await.map(|_| None)
+            }
+            answered => answered.map(|review| review.status.and_then(|status| status.user_info?.username)),
+        }
+    });
+    match asked.await.map_err(|_| Trouble::Hung(bound))? {
+        Ok(name) => Ok(if name.as_deref() == Some(ANONYMOUS) { Who::Nobody } else { Who::Somebody }),
+        Err(error) => match Trouble::of(&error) {
+            // Whoever has no right to ask has been recognised before; its name is in the refusal.
+            Trouble::Forbidden(words) if words.contains(ANONYMOUS) => Ok(Who::Nobody),
+            Trouble::Forbidden(_) => Ok(Who::Somebody),
+            trouble => Err(trouble),
+        },
     }
 }
 

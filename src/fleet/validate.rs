@@ -5,10 +5,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use kube::config::Kubeconfig;
-
 use super::file::{self, Sources, Written, within};
-use super::kubeconfig;
+use super::kubeconfig::{self, Context};
 use super::problem::Problem;
 use super::raw::RawFleet;
 use super::shape;
@@ -20,14 +18,14 @@ mod quantities;
 mod upgrades;
 mod words;
 
-/// The names of the contexts in a kubeconfig (`None`: the usual one), or why it cannot be read.
-pub type Contexts<'a> = &'a dyn Fn(Option<&Path>) -> Result<Vec<String>, String>;
+/// The contexts in a kubeconfig (`None`: the usual one), or why it cannot be read.
+pub type Contexts<'a> = &'a dyn Fn(Option<&Path>) -> Result<Vec<Context>, String>;
 
 /// What loading found, and the files that it depends on.
 pub(super) struct Loaded {
     /// The fleet, or all that is wrong.
     pub(super) fleet: Result<Fleet, Vec<Problem>>,
-    /// The kubeconfigs that were asked for, and why if one cannot be read.
+    /// The kubeconfigs that were asked for, and why if one cannot be read, or has lost the user of a running connection.
     pub(super) kubeconfigs: BTreeMap<Option<PathBuf>, Result<(), String>>,
 }
 
@@ -41,15 +39,15 @@ pub fn load_alone(sources: &Sources) -> Result<Fleet, Vec<Problem>> {
     let folder = sources.file.as_deref().and_then(Path::parent);
     let written = file::read(sources).map_err(|problem| vec![problem])?;
     let clusters = written.value["clusters"].as_array().into_iter().flatten();
-    let named: Vec<String> =
-        clusters.filter_map(|cluster| cluster["context"].as_str().map(str::to_owned)).collect();
+    let named = clusters.filter_map(|cluster| cluster["context"].as_str());
+    let named: Vec<_> = named.map(|name| Context { name: name.to_owned(), lacks: None }).collect();
     validate(&written, folder, &|_| Ok(named.clone()), &[])
 }
 
 /// As [`load`], for those who follow the files too: the kubeconfigs of the `running` connections are read in any case,
 /// and one that cannot be read takes none of them away. Each kubeconfig is read once, however many clusters it is for.
 pub(super) fn load_all(sources: &Sources, running: &[Connection]) -> Loaded {
-    let read = RefCell::new(BTreeMap::<Option<PathBuf>, Result<Vec<String>, String>>::new());
+    let read = RefCell::new(BTreeMap::<Option<PathBuf>, Result<Vec<Context>, String>>::new());
     let once = |path: Option<&Path>| {
         read.borrow_mut().entry(path.map(Path::to_owned)).or_insert_with(|| contexts(path)).clone()
     };
@@ -62,16 +60,28 @@ pub(super) fn load_all(sources: &Sources, running: &[Connection]) -> Loaded {
     let fleet = file::read(sources)
         .map_err(|problem| vec![problem])
         .and_then(|written| validate(&written, folder, &once, running));
-    let kubeconfigs = read.into_inner().into_iter().map(|(path, read)| (path, read.map(drop))).collect();
-    Loaded { fleet, kubeconfigs }
+    let kubeconfigs = read.into_inner().into_iter();
+    let kubeconfigs = kubeconfigs.map(|(path, read)| {
+        let read = read.and_then(|contexts| whole(&contexts, path.as_ref(), running));
+        (path, read)
+    });
+    Loaded { fleet, kubeconfigs: kubeconfigs.collect() }
 }
 
 /// The contexts of a real kubeconfig.
-fn contexts(path: Option<&Path>) -> Result<Vec<String>, String> {
-    let kubeconfig = path
-        .map_or_else(Kubeconfig::read, Kubeconfig::read_from)
-        .map_err(|error| kubeconfig::in_words(&error))?;
-    Ok(kubeconfig.contexts.into_iter().map(|context| context.name).collect())
+fn contexts(path: Option<&Path>) -> Result<Vec<Context>, String> {
+    let read = kubeconfig::read(path).map_err(|error| kubeconfig::in_words(&error))?;
+    Ok(kubeconfig::contexts(&read))
+}
+
+/// A kubeconfig without the user of a connection that exists is as good as none: it takes nothing away.
+fn whole(contexts: &[Context], path: Option<&PathBuf>, running: &[Connection]) -> Result<(), String> {
+    let runs = |name: &String| {
+        let of = |one: &Connection| matches!(one, Connection::Kubeconfig { path: at, context } if at.as_ref() == path && context == name);
+        running.iter().any(of)
+    };
+    let lacking = contexts.iter().find_map(|context| context.lacks.as_ref().filter(|_| runs(&context.name)));
+    lacking.map_or(Ok(()), |lacks| Err(lacks.clone()))
 }
 
 /// What the only cluster of a fleet without a file is called.

@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 
 use super::words::{as_dns_label, is_bare_image, is_cidr, is_dns_label, is_label_key, is_label_value};
 use super::{Checker, expand_home};
+use crate::fleet::kubeconfig::Context;
 use crate::fleet::raw::{RawCluster, RawFleet, RawPorts, RawProbe};
 use crate::fleet::shape::suggestion;
 use crate::fleet::{Cluster, ClusterName, Connection, Ports, Probe, Settings};
@@ -112,20 +113,33 @@ impl Checker<'_> {
         let read = (self.contexts)(path.as_deref());
         let connection = Connection::Kubeconfig { path: path.clone(), context: context.clone() };
         match read {
-            Ok(known) if known.contains(context) => Some(connection),
-            Ok(known) => {
-                let has =
-                    if known.is_empty() { "no context; is it cut off?".into() } else { known.join(", ") };
-                let remedy = suggestion(context, &known, &format!("it has {has}"));
-                self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
-                None
-            }
+            Ok(known) => match known.iter().find(|one| one.name == *context) {
+                Some(found) => self.with_user(at, found, connection),
+                None => {
+                    let known: Vec<String> = known.into_iter().map(|context| context.name).collect();
+                    let has =
+                        if known.is_empty() { "no context; is it cut off?".into() } else { known.join(", ") };
+                    let remedy = suggestion(context, &known, &format!("it has {has}"));
+                    self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
+                    None
+                }
+            },
             Err(_) if self.running.contains(&connection) => Some(connection),
             Err(why) => {
                 self.unreadable(index, path.as_ref(), &why);
                 None
             }
         }
+    }
+
+    /// The connection, if its context has all of its user; one that exists does not need it to go on.
+    fn with_user(&mut self, at: String, found: &Context, connection: Connection) -> Option<Connection> {
+        if let Some(lacks) = found.lacks.as_ref().filter(|_| !self.running.contains(&connection)) {
+            let remedy = "give the context a user that is there whole, or none if the server asks for none";
+            self.problem(at, Some(&found.name), format!("cannot be used: {lacks}"), remedy);
+            return None;
+        }
+        Some(connection)
     }
 
     /// Told at the first cluster that needs it: hundreds may share one kubeconfig.

@@ -2,20 +2,21 @@
 
 use std::path::Path;
 
-use super::{Fleet, Sources, file, validate};
+use super::{Context, Fleet, Sources, file, validate};
 
 mod clusters;
 mod examples;
 mod upgrades;
 mod whole;
 
-fn fake_contexts(path: Option<&Path>) -> Result<Vec<String>, String> {
+fn fake_contexts(path: Option<&Path>) -> Result<Vec<Context>, String> {
     match path {
         Some(path) if path.ends_with("missing.yaml") => Err("no such file".into()),
         _ => Ok(["kind-eu-canary", "kind-eu-1", "kind-us-1", "minikube"]
             .map(String::from)
             .into_iter()
             .chain((1..=12).map(|number| format!("prod-{number}")))
+            .map(|name| Context { name, lacks: None })
             .collect()),
     }
 }

@@ -322,3 +322,29 @@ fn what_is_still_wrong_is_told_again_until_it_is_mended() {
         assert_eq!(log.count("still cannot be read"), 2);
     });
 }
+
+#[tokio::test]
+async fn a_kubeconfig_without_the_user_of_a_running_context_keeps_its_number_and_holds_up_no_other_edit() {
+    let mut world = World::new();
+    let number = world.credentials.borrow().clone();
+    let cut = "{contexts: [{name: a, context: {cluster: x, user: me}}, {name: b}, {name: c}]}";
+    fs::write(world.path("k"), cut).unwrap();
+    world.refuses(&["the user \"me\", which is not in it; is the file cut off?"]).await;
+    assert_eq!(*world.credentials.borrow(), number, "nobody takes new credentials from it");
+    world.write(&of(&["a", "b"]));
+    world.has(2).await;
+    fs::write(world.path("k"), KUBECONFIG).unwrap();
+    world.refuses(&[]).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_context_without_its_user_is_not_taken_in() {
+    let mut world = World::new();
+    let cut = "{contexts: [{name: a}, {name: b, context: {cluster: x, user: me}}]}";
+    fs::write(world.path("k"), cut).unwrap();
+    world.write(&of(&["a", "b"]));
+    world.refuses(&["cannot be used: context \"b\" of the kubeconfig names the user \"me\""]).await;
+    assert_eq!(world.fleet.borrow().clusters.len(), 1, "the last good fleet is in force");
+    world.end().await;
+}

@@ -244,6 +244,18 @@ async fn new_credentials_that_are_refused_take_nothing_away_and_are_told_in_the_
     tells(false).await;
 }
 
+/// A server tells its version to everybody: that is no sign that it knows us.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_of_nobody_do_not_take_the_place_of_good_ones() {
+    let Some(world) = world(|_, _| {}).await else { return };
+    let daemon = world.settles(2, VERSION).await;
+    edit(&world, |_, user| *user = json!({}));
+    says(&daemon, &["The credentials could not be renewed"]).await;
+    says(&daemon, &["takes us for system:anonymous"]).await;
+    is_looked_after(&world, &world.members[1]).await;
+    assert!(!daemon.said().contains("forbidden: "), "{}", daemon.said());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_where_nobody_listens_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -13,11 +13,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::support::daemon::Daemon;
+use super::workers::{VERSION, is_looked_after, says};
+use crate::support::daemon::{Daemon, command};
 use crate::support::world::{Member, Place, World};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 in_both_worlds! {
+    a_kubeconfig_that_has_lost_its_users_takes_nothing_away_and_no_daemon_starts_with_it,
     sighup_looks_at_once_and_tells_the_mistakes_again,
 }
 
@@ -266,4 +268,35 @@ async fn sighup_looks_at_once_and_tells_the_mistakes_again(place: Place) {
     let hung_up = Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
     assert!(hung_up.success());
     told(2).await;
+}
+
+/// As `kubectl` writes one, with its users last, and cut off there.
+async fn a_kubeconfig_that_has_lost_its_users_takes_nothing_away_and_no_daemon_starts_with_it(place: Place) {
+    let world = World::new(place, 2).await;
+    world.write_fleet(2, &json!({}));
+    world.fill(VERSION).await;
+    let daemon = world.process();
+    for member in &world.members {
+        member.settles_at(VERSION).await;
+    }
+    let path = world.folder.path().join("kubeconfig");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let mut cut: Value = serde_json::from_str(&whole).unwrap();
+    cut.as_object_mut().unwrap().remove("users");
+    std::fs::write(&path, cut.to_string()).unwrap();
+    says(&daemon, &["which is not in it; is the file cut off?"]).await;
+    tokio::time::sleep(world.quiet()).await;
+    for member in &world.members {
+        is_looked_after(&world, member).await;
+    }
+    assert!(!daemon.said().contains("New credentials are in use"), "{}", daemon.said());
+    let fresh = command().args(["validate", "--fleet"]).arg(world.fleet_file()).output().unwrap();
+    assert_eq!(fresh.status.code(), Some(2));
+    let told = String::from_utf8(fresh.stderr).unwrap();
+    assert!(told.contains("clusters[0].context") && told.contains("is the file cut off?"), "{told}");
+    std::fs::write(&path, whole).unwrap();
+    says(&daemon, &["The kubeconfig can be read again"]).await;
+    for member in &world.members {
+        is_looked_after(&world, member).await;
+    }
 }
