@@ -98,7 +98,6 @@ pub async fn keep(
     // Who cannot be told in time finds out when the Lease runs out.
     let _ = tokio::time::timeout(pause.min(RELEASE_BOUND), keeper.turn(Wish::Yield)).await;
     keeper.hold.set(State::Unknown);
-    *keeper.hold.sighting() = keeper.seen;
 }
 
 /// Waits for another word to say; for ever, where none is to come.
@@ -124,6 +123,14 @@ struct Keeper {
     keeping: Keeping,
     hold: Hold,
     seen: Option<Known>,
+}
+
+impl Drop for Keeper {
+    /// However it ends, also with the session of a member that has fallen ill: who keeps the Lease next goes on from here,
+    /// or a member that comes and goes would count its silent holder's time anew each time.
+    fn drop(&mut self) {
+        *self.hold.sighting() = self.seen.take();
+    }
 }
 
 impl Keeper {

@@ -61,19 +61,22 @@ fn anothers(uid: &str, renewed: i64) -> Lease {
     }
 }
 
-/// Keeps it for so long, and lets it go; returns whether it was ours then.
-async fn keeps_for(seconds: u64, lease: &watch::Sender<Lease>, hold: &Hold) -> bool {
-    let keeping = Keeping {
+fn keeping() -> Keeping {
+    Keeping {
         namespace: "n".into(),
         name: "l",
         me: "me".into(),
         duration: Duration::from_secs(15),
         words: ToString::to_string,
         says: None,
-    };
+    }
+}
+
+/// Keeps it for so long, and lets it go; returns whether it was ours then.
+async fn keeps_for(seconds: u64, lease: &watch::Sender<Lease>, hold: &Hold) -> bool {
     let (wish, stop) = (watch::Sender::new(Wish::Have), CancellationToken::new());
     let client = server(&lease.subscribe());
-    let keeper = tokio::spawn(keep(client, keeping, hold.clone(), wish.subscribe(), stop.clone()));
+    let keeper = tokio::spawn(keep(client, keeping(), hold.clone(), wish.subscribe(), stop.clone()));
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let is_ours = hold.is_held();
     stop.cancel();
@@ -97,4 +100,20 @@ async fn whoever_begins_anew_counts_anew_where_the_holder_has_spoken_or_the_leas
         assert!(!keeps_for(12, &lease, &hold).await, "he was heard of when it began anew");
         assert!(keeps_for(8, &lease, &hold).await, "after 15 s of silence since then");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keeper_that_is_broken_off_leaves_what_it_has_seen_to_the_next_one() {
+    let (lease, hold) = (watch::Sender::new(anothers("u", 1)), Hold::new("me"));
+    for _ in 0..3 {
+        let (wish, stop) = (watch::Sender::new(Wish::Have), CancellationToken::new());
+        let client = server(&lease.subscribe());
+        let keeper = keep(client, keeping(), hold.clone(), wish.subscribe(), stop);
+        // As a member that flaps: its session ends each time by trouble, long before the Lease has run out.
+        let _ = tokio::time::timeout(Duration::from_secs(6), keeper).await;
+        if hold.is_held() {
+            return;
+        }
+    }
+    panic!("its holder was silent for 18 s, and the Lease is one of 15: {:?}", hold.state());
 }
