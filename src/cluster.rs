@@ -204,6 +204,7 @@ impl Registry {
             no_client: Mutex::default(),
             kubeconfigs: self.kubeconfigs.clone(),
             establishing: Arc::clone(&self.establishing),
+            server: Mutex::default(),
         };
         let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);
         let before = self.leaving.remove(&cluster.name);

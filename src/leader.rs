@@ -134,6 +134,12 @@ impl Hold {
         }
     }
 
+    /// Begins anew, with nothing known: what was held is a Lease of another server. Nobody may be keeping it meanwhile.
+    pub fn forget(&self) {
+        self.set(State::Unknown);
+        *self.sighting() = None;
+    }
+
     /// Notes that a write has ended without an answer.
     fn note_doubt(&self) {
         *self.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

@@ -78,16 +78,16 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// Runs as long as the session; ends it when the kubeconfig leads to another API server.
-    pub(super) async fn keep_fresh(mut self) {
+    /// Runs as long as the session; returns the API server to which the kubeconfig leads when it is another one.
+    pub(super) async fn keep_fresh(mut self) -> String {
         loop {
             let why = tokio::select! {
                 () = self.kubeconfig.changed() => "the kubeconfig has changed",
                 () = self.unauthorized.notified() => "the cluster does not accept the old ones",
                 () = expiry(self.valid_until) => "the old ones expire",
             };
-            if !self.renew(why).await {
-                return;
+            if let Some(server) = self.renew(why).await {
+                return server;
             }
             // What was said of the old ones does not count against the new ones.
             tokio::time::sleep(self.connect.limits().in_doubt).await;
@@ -95,8 +95,8 @@ impl Renewal {
         }
     }
 
-    /// Tries until it has worked; returns whether it is the same server.
-    async fn renew(&mut self, why: &str) -> bool {
+    /// Tries until it has worked; returns the server if it is another one.
+    async fn renew(&mut self, why: &str) -> Option<String> {
         let limits = self.connect.limits();
         let mut attempt = 0;
         let mut last_words = String::new();
@@ -105,7 +105,7 @@ impl Renewal {
                 Ok(connected) if connected.server != self.server => {
                     let server = connected.server;
                     warn!(cluster = %self.name, server, "The kubeconfig leads to another API server; connecting anew.");
-                    return false;
+                    return Some(server);
                 }
                 Ok(connected) => {
                     info!(cluster = %self.name, why, "New credentials are in use.");
@@ -114,7 +114,7 @@ impl Renewal {
                     self.at.send_replace(connected.at(&self.connection));
                     self.exchange.exchange(connected.client);
                     self.renewed.send_modify(|count| *count += 1);
-                    return true;
+                    return None;
                 }
                 Err((words, for_others)) => {
                     if words != last_words {

@@ -47,6 +47,8 @@ pub(super) enum Trouble {
     Answers(u16, String),
     /// There is no client to ask it with; why, and what to do.
     NoClient(String),
+    /// The kubeconfig has come to lead to this API server.
+    Moved(String),
     /// Anything else, in the words of whoever noticed.
     Other(String),
 }
@@ -147,6 +149,10 @@ impl Trouble {
             ),
             // The place first: its words end with a remedy on this machine, and "at …" after that would name the wrong one.
             Self::NoClient(why) => format!("{at}: {why}"),
+            Self::Moved(server) => format!(
+                "the kubeconfig leads to another API server now, {server}, and no longer to {at}; it is connected to by \
+                 itself: if that is not meant, correct the kubeconfig"
+            ),
             Self::Other(why) => format!("{why}, at {at}"),
             Self::Unauthorized(message) => unauthorized(message, at),
             Self::Forbidden(right) => format!("{right}, at {at}"),

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,8 @@ pub(super) struct Worker {
     pub(super) kubeconfigs: Contents,
     /// Leave to list a cluster for the first time.
     pub(super) establishing: Arc<Semaphore>,
+    /// The API server of the last session.
+    pub(super) server: Mutex<Option<String>>,
 }
 
 /// What a session needs to notice and to report.
@@ -82,6 +84,8 @@ struct Signs {
     reports: mpsc::Receiver<Report>,
     /// Rung when the cluster does not accept our credentials.
     unauthorized: Arc<Notify>,
+    /// Another API server, where the kubeconfig has come to lead to one.
+    elsewhere: oneshot::Receiver<String>,
     renewed: watch::Receiver<u64>,
     /// Lets watches that pause try again at once.
     retry: watch::Sender<u64>,
@@ -105,6 +109,15 @@ struct Tasks {
     lease: JoinSet<()>,
     /// Ends the task that keeps the Lease, which lets it go.
     let_go: CancellationToken,
+}
+
+impl Tasks {
+    /// Ends them all; when this returns, nothing of the session runs any more.
+    async fn end(mut self) {
+        self.watches.shutdown().await;
+        self.controllers.shutdown().await;
+        self.lease.shutdown().await;
+    }
 }
 
 /// Why a session ended, and where.
@@ -137,7 +150,7 @@ impl Worker {
                 while tasks.lease.join_next().await.is_some() {}
                 return;
             };
-            drop(tasks);
+            tasks.end().await;
             let since = self.last_answer();
             if since != answered {
                 answered = since;
@@ -180,6 +193,7 @@ impl Worker {
         let Connected { client, server, valid_until, .. } = connected;
         let limits = self.connect.limits();
         self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;
+        self.comes_to(&server);
         // Only now: a cluster that is dead takes nobody's place.
         let establishing = Arc::clone(&self.establishing).acquire_owned().await.ok();
         let exchange = Exchange::new(client);
@@ -197,6 +211,7 @@ impl Worker {
         let (renewed, renewals) = watch::channel(0);
         let (ways, at) = watch::channel(at);
         let unauthorized = Arc::new(Notify::new());
+        let (leaves, elsewhere) = oneshot::channel();
         let renewal = Renewal {
             name: self.name.clone(),
             board: self.board.clone(),
@@ -210,7 +225,12 @@ impl Worker {
             unauthorized: Arc::clone(&unauthorized),
             renewed: renewed.clone(),
         };
-        tasks.watches.spawn(renewal.keep_fresh().in_current_span());
+        let renewing = async {
+            let _ = leaves.send(renewal.keep_fresh().await);
+            // The session ends by the word, and this with it.
+            std::future::pending().await
+        };
+        tasks.watches.spawn(renewing.in_current_span());
         let (report, reports) = mpsc::channel(16);
         let scopes: Vec<Scope> = cluster
             .scopes()
@@ -232,12 +252,22 @@ impl Worker {
             exchange,
             reports,
             unauthorized,
+            elsewhere,
             renewed: renewals,
             retry: renewed,
             establishing,
         };
         let ended = self.attend(&mut signs, &context, &caches, tasks).await;
         ended.map_err(|trouble| Ended { trouble, at: at.borrow().clone() })
+    }
+
+    /// A session with `server` begins: a Lease that was held on another one says nothing of this one.
+    fn comes_to(&self, server: &str) {
+        let mut last = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_deref().is_some_and(|last| last != server) {
+            self.hold.forget();
+        }
+        *last = Some(server.to_owned());
     }
 
     /// What asks the cluster's nodes for their health.
@@ -342,6 +372,7 @@ impl Worker {
                 () = tokio::time::sleep_until(established_by), if signs.establishing.is_some() => {
                     signs.establishing = None;
                 }
+                Ok(server) = &mut signs.elsewhere => return Err(Trouble::Moved(server)),
                 Ok(()) = renewals.changed() => heartbeat.reset_immediately(),
                 _ = heartbeat.tick() => match self.is_there(&signs.exchange.inside(), &limits).await {
                     Ok(()) => {

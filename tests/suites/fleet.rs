@@ -7,6 +7,7 @@ mod proxies;
 mod real_servers;
 mod records;
 mod reload;
+mod sessions;
 mod start;
 mod takeover;
 mod workers;

@@ -11,6 +11,7 @@ pub mod planes;
 pub mod proxy;
 pub mod random;
 mod requests;
+pub mod way;
 pub mod world;
 
 use std::time::Duration;
