@@ -225,7 +225,7 @@ impl Worker {
             unauthorized: Arc::clone(&unauthorized),
             renewed: renewed.clone(),
         };
-        let renewing = async {
+        let renewing = async move {
             let _ = leaves.send(renewal.keep_fresh().await);
             // The session ends by the word, and this with it.
             std::future::pending().await
