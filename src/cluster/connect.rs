@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::sync::Semaphore;
 
 use super::address::{is_torn, shown, shown_of};
 use super::exec;
@@ -20,6 +21,13 @@ use crate::fleet::kubeconfig;
 const CONNECT_BOUND: Duration = Duration::from_secs(4);
 /// Building a client runs the exec plugin, which has a bound of its own, and reads files.
 const BUILD_BOUND: Duration = Duration::from_secs(30);
+
+/// Exec plugins that are started at once: a hundred clusters whose credentials expire together do not start a hundred.
+const PLUGINS_AT_ONCE: usize = 8;
+/// A plugin that takes longer than this no longer counts among them: one that hangs takes nobody's place for long.
+const PLACE_BOUND: Duration = Duration::from_secs(3);
+/// Leave to start a plugin. There is one machine, however many fleets are looked after on it.
+static PLACES: Semaphore = Semaphore::const_new(PLUGINS_AT_ONCE);
 
 /// How a failure of the exec plugin begins.
 const NO_CREDENTIALS: &str = "the exec plugin of the kubeconfig gives no credentials";
@@ -142,6 +150,7 @@ impl Connect for Kubernetes {
     fn connect<'a>(&'a self, connection: &'a Connection) -> Connecting<'a> {
         Box::pin(async move {
             let config = config(connection).await?;
+            let place = if config.auth_info.exec.is_some() { PLACES.acquire().await.ok() } else { None };
             // Plugins and files, synchronously: off the async threads, and bounded.
             let running = exec::Running::default();
             let _ends_with_us = running.awaited();
@@ -152,7 +161,15 @@ impl Connect for Kubernetes {
                     build(config, &running)
                 }
             });
-            tokio::time::timeout(BUILD_BOUND, building).await.map_err(|_| Error::Hung)??
+            let mut built = std::pin::pin!(tokio::time::timeout(BUILD_BOUND, building));
+            let built = match tokio::time::timeout(PLACE_BOUND, &mut built).await {
+                Ok(built) => built,
+                Err(_) => {
+                    drop(place);
+                    built.await
+                }
+            };
+            built.map_err(|_| Error::Hung)??
         })
     }
 }

@@ -205,5 +205,26 @@ async fn who(client: &Client, bound: Duration) -> Result<Who, Trouble> {
 async fn expiry(valid_until: Option<Timestamp>) {
     let Some(valid_until) = valid_until else { return std::future::pending().await };
     let left = Duration::try_from(valid_until.duration_since(Timestamp::now())).unwrap_or_default();
-    tokio::time::sleep(left.saturating_sub(AHEAD).max(SHORTEST_LIFE)).await;
+    tokio::time::sleep(until_renewal(left, rand::random_range(0.0..=1.0))).await;
+}
+
+/// When to renew credentials that have so much left. The credentials of many clusters are often of one moment: `spread`, from
+/// 0 to 1, is drawn, so that they are not all renewed in one.
+fn until_renewal(left: Duration, spread: f64) -> Duration {
+    let earlier = AHEAD.min(left / 10).mul_f64(spread);
+    left.saturating_sub(AHEAD + earlier).max(SHORTEST_LIFE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_expire_together_are_not_renewed_together_and_none_of_them_late() {
+        let seconds = |left, spread| until_renewal(Duration::from_secs(left), spread).as_secs();
+        assert_eq!([seconds(3600, 0.0), seconds(3600, 0.5), seconds(3600, 1.0)], [3540, 3510, 3480]);
+        assert_eq!([seconds(900, 0.0), seconds(900, 1.0)], [840, 780]);
+        assert_eq!([seconds(100, 0.0), seconds(100, 1.0)], [40, 30], "a short life is not made much shorter");
+        assert_eq!([seconds(30, 0.0), seconds(0, 1.0)], [5, 5], "nor is there a circle without a pause");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod file;
 mod leases;
+mod plugins;
 mod probes;
 mod proxies;
 mod real_servers;
