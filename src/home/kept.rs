@@ -64,11 +64,14 @@ impl Kept {
     /// Watches; `rings` at every change. Never ends by itself.
     pub async fn watch(&self, rings: &Notify) {
         let config = watcher::Config::default().labels(KEPT);
-        let mut stream = std::pin::pin!(watcher(self.api.clone(), config).default_backoff());
+        // Before each list it says that it asks: nobody has answered yet, and that ends neither a failure nor its pauses.
+        let asks = |event: &_| std::future::ready(!matches!(event, Ok(watcher::Event::Init)));
+        let answers = watcher(self.api.clone(), config).filter(asks);
+        let mut stream = std::pin::pin!(answers.default_backoff());
         let mut listed = Known::default();
         while let Some(event) = stream.next().await {
             match event {
-                Ok(watcher::Event::Init) => listed = Known::default(),
+                Ok(watcher::Event::Init) => continue,
                 Ok(watcher::Event::InitApply(map)) => listed.see(&map),
                 Ok(watcher::Event::InitDone) => {
                     *self.lock() = Known { is_filled: true, ..std::mem::take(&mut listed) };
@@ -77,6 +80,8 @@ impl Kept {
                 Ok(watcher::Event::Delete(map)) => self.lock().forget(&map.name_any()),
                 Err(error) => {
                     debug!(%error, "Watching the home namespace failed; it is tried again.");
+                    // A list that broke off begins anew.
+                    listed = Known::default();
                     self.lock().failing.get_or_insert_with(Instant::now);
                     rings.notify_one();
                     continue;
@@ -273,4 +278,54 @@ fn read<T: DeserializeOwned>(map: &ConfigMap) -> Option<T> {
             |error| warn!(configmap = map.name_any(), %error, "What is kept in home cannot be read."),
         )
         .ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use kube::client::Body;
+
+    use super::*;
+
+    /// A home that answers its first list, ends the watch, and from then on refuses every list.
+    fn falls_ill(asked: &Arc<AtomicUsize>) -> Client {
+        let asked = Arc::clone(asked);
+        let answer = move |_: http::Request<Body>| {
+            let number = asked.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let (code, body) = match number {
+                    0 => (200, r#"{"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []}"#),
+                    1 => (200, r#"{"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired", "message": "gone"}}"#),
+                    _ => (503, r#"{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503, "message": "ill"}"#),
+                };
+                let body = Body::from(body.as_bytes().to_vec());
+                Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap())
+            }
+        };
+        Client::new(tower::service_fn(answer), "n")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_in_a_home_that_lists_no_more_grows_too_old_to_act_on() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (kept, rings) = (Kept::new(falls_ill(&asked), "n"), Notify::new());
+        let mut was_filled = false;
+        let looks = async {
+            let end = Instant::now() + GRACE * 10;
+            while Instant::now() < end {
+                rings.notified().await;
+                was_filled |= kept.is_filled();
+            }
+        };
+        tokio::select! {
+            () = kept.watch(&rings) => {}
+            () = looks => {}
+        }
+        assert!(was_filled);
+        assert!(!kept.is_filled(), "somebody may have paused an upgrade meanwhile");
+        // With the pauses of a back-off that only an answer resets.
+        assert!(asked.load(Ordering::SeqCst) < 25, "{asked:?}");
+    }
 }
