@@ -64,7 +64,15 @@ pub async fn keep(
     loop {
         let wanted = *wish.borrow_and_update();
         let bound = tokio::time::timeout(pause, keeper.turns(wanted));
-        let failed = match bound.await {
+        let ended = tokio::select! {
+            ended = bound => ended,
+            // Nor is an answer waited for that may never come.
+            () = stop.cancelled() => {
+                keeper.seen = keeper.seen.take().map(|seen| Known { is_current: false, ..seen });
+                break;
+            }
+        };
+        let failed = match ended {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(keeper.words(&error)),
             Err(_) => Some("no answer in time".to_owned()),

@@ -117,3 +117,19 @@ async fn a_keeper_that_is_broken_off_leaves_what_it_has_seen_to_the_next_one() {
     }
     panic!("its holder was silent for 18 s, and the Lease is one of 15: {:?}", hold.state());
 }
+
+/// Somebody waits for the end of the daemon, and kills it when that takes too long.
+#[tokio::test(start_paused = true)]
+async fn a_keeper_whose_server_hangs_ends_soon_after_it_is_told_to_however_long_its_lease_is() {
+    let hangs = tower::service_fn(|_: http::Request<Body>| {
+        std::future::pending::<Result<http::Response<Body>, kube::Error>>()
+    });
+    let (wish, stop) = (watch::Sender::new(Wish::Have), CancellationToken::new());
+    let keeping = Keeping { duration: Duration::from_secs(300), ..keeping() };
+    let keeper = keep(Client::new(hangs, "n"), keeping, Hold::new("me"), wish.subscribe(), stop.clone());
+    let keeper = tokio::spawn(keeper);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stop.cancel();
+    let ends = tokio::time::timeout(RELEASE_BOUND + Duration::from_secs(1), keeper).await;
+    ends.expect("it looks at the stop while a request is under way").unwrap();
+}

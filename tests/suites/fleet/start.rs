@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use crate::support::daemon::{Daemon, command};
 use crate::support::in_both_worlds;
 use crate::support::proxy::Mode;
-use crate::support::world::{Place, World, sample};
+use crate::support::world::{Place, World, sample, upgrade};
 use crate::support::{PATIENCE, eventually};
 
 in_both_worlds! {
+    a_daemon_whose_clusters_hang_ends_well_at_a_signal_within_its_bound,
     a_second_signal_ends_a_daemon_that_is_still_finishing,
     what_has_begun_is_finished_and_leases_are_let_go_at_a_signal,
 }
@@ -41,6 +42,30 @@ async fn a_second_signal_ends_a_daemon_that_is_still_finishing(place: Place) {
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let ended = eventually("the daemon ends", PATIENCE, async || child.try_wait().unwrap()).await;
     assert!(!ended.success(), "it says that not everything was finished");
+}
+
+async fn a_daemon_whose_clusters_hang_ends_well_at_a_signal_within_its_bound(place: Place) {
+    for signal in ["-TERM", "-INT"] {
+        let world = World::new(place, 2).await;
+        world.write_fleet(2, &json!({"lease": {"duration": "5m"}}));
+        let mut daemon = world.process();
+        world.fill(VERSION).await;
+        for member in &world.members {
+            member.settles_at(VERSION).await;
+        }
+        // Something is in flight wherever that can be.
+        for member in &world.members {
+            member.edit_spec(json!({"sentry": {"replicas": 2}})).await;
+            member.gate.set(Mode::Hang);
+        }
+        // And the planner's Lease is to be written as well, for it says what is followed.
+        world.write_fleet(2, &upgrade("stable2503-7", "0s"));
+        says(&daemon, "The fleet file changed").await;
+        daemon.signal(signal);
+        let Daemon::Process { child, .. } = &mut daemon else { panic!() };
+        let ended = eventually("the daemon ends", PATIENCE, async || child.try_wait().unwrap()).await;
+        assert!(ended.success(), "{signal}: {ended}");
+    }
 }
 
 async fn what_has_begun_is_finished_and_leases_are_let_go_at_a_signal(place: Place) {
