@@ -50,6 +50,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How long a request that a daemon sent at its last moment may be under way.
+    #[must_use]
+    pub fn on_its_way(&self) -> Duration {
+        ANSWER_BOUND / self.lease_divisor
+    }
+
     /// The same, so many times shorter: for a cluster in the same process, which answers at once or not at all.
     #[must_use]
     pub fn divided_by(self, times: u32) -> Self {

@@ -151,7 +151,7 @@ impl Lead {
             let seen = self.board.borrow_and_update().clone();
             let recorded = records.compare(&kept, &current, &seen);
             let (view, again) = if kept.is_filled() {
-                view(&kept, recorded, &state, &skew.borrow_and_update())
+                view(&kept, recorded, &state, (&skew.borrow_and_update(), self.limits.on_its_way()))
             } else {
                 (views.borrow().without_steps("its records are being read"), None)
             };
@@ -208,7 +208,7 @@ fn view(
     kept: &Kept,
     recorded: BTreeSet<ClusterName>,
     state: &State,
-    skew: &Skew,
+    (skew, on_its_way): (&Skew, Duration),
 ) -> (HomeView, Option<Instant>) {
     let (records, control) = (kept.records(), kept.control());
     let mut view = HomeView { records, recorded, control, ..HomeView::default() };
@@ -219,7 +219,8 @@ fn view(
         State::Others(other) => Some(NoSteps::Standby(other.clone())),
         State::Ours(ours) => {
             view.epoch = ours.epoch;
-            let settled = ours.since + ours.patience;
+            // So long it may have taken the one before us to notice, and so long its last request may be under way.
+            let settled = ours.since + ours.patience + on_its_way;
             if ours.from_silent && Instant::now() < settled {
                 again = Some(settled);
                 Some(NoSteps::TakingOver)

@@ -7,6 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::PostParams;
+use polkafleet::home::NoSteps;
 use polkafleet::leader::fence::{fenced, is_not_held};
 use polkafleet::leader::keep::{Keeping, keep};
 use polkafleet::leader::lease::Wish;
@@ -218,6 +219,40 @@ async fn a_restarted_daemon_knows_from_home_what_a_member_that_is_down_runs(plac
     tokio::time::sleep(world.quiet() * 2).await;
     assert_eq!(home.get().await.spec.client_version.as_deref(), Some(VERSION));
     down.gate.set(Mode::Pass);
+    for member in &world.members {
+        member.settles_at("stable2503-7").await;
+    }
+}
+
+/// In the sandbox, where a Lease and the bound of a request count a tenth, and the daemon can be looked into.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_silent_daemon_no_step_is_taken_for_its_lease_and_the_bound_of_a_request() {
+    let (lease, request) = (Duration::from_millis(800), Duration::from_millis(1500));
+    let (world, first, second) = two_daemons(Place::Sandbox, false).await;
+    let Daemon::Inside { daemon: inside, .. } = &second else { panic!() };
+    let home = inside.home.clone();
+    world.write_fleet(2, &upgrade("stable2503-7", "0s"));
+    first.kill();
+    let mut before = std::time::Instant::now();
+    let (mut waits, mut leads) = (false, None);
+    let started = std::time::Instant::now();
+    while leads.is_none() {
+        assert!(started.elapsed() < PATIENCE, "{:?}", home.borrow().no_steps);
+        let now = std::time::Instant::now();
+        let no_steps = home.borrow().no_steps.clone();
+        match no_steps {
+            Some(NoSteps::TakingOver) => waits = true,
+            None => leads = Some(now),
+            // It was not the one that leads yet.
+            Some(_) if !waits => before = now,
+            Some(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(waits, "it takes over");
+    // The Lease counts from when it was asked for, a little before it was ours.
+    let (waited, asked) = (leads.unwrap() - before, Duration::from_millis(200));
+    assert!(waited + asked >= lease + request, "{waited:?}");
     for member in &world.members {
         member.settles_at("stable2503-7").await;
     }
