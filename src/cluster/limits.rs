@@ -4,8 +4,10 @@ use std::time::Duration;
 
 /// Requests of one cluster under way at once, so that a busy cluster cannot take the whole machine.
 pub(super) const REQUESTS_IN_FLIGHT: usize = 32;
-/// From request to the head of the answer; kube itself waits for ever.
+/// From request to the head of the answer, and from one part of it to the next; kube itself waits for ever.
 pub(super) const ANSWER_BOUND: Duration = Duration::from_secs(15);
+/// From the head of an answer to its end: five hundred large objects on a slow line take their time.
+pub(super) const BODY_BOUND: Duration = Duration::from_secs(120);
 
 /// The limits of one cluster's connection; as a default, those of production.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,14 +7,17 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
-use tower::Service;
+use tokio::time::{Instant, Sleep};
 use tower::limit::{ConcurrencyLimitLayer, RateLimitLayer};
 use tower::timeout::TimeoutLayer;
+use tower::timeout::error::Elapsed;
+use tower::{BoxError, Service};
 
-use super::limits::{ANSWER_BOUND, Limits, REQUESTS_IN_FLIGHT};
+use super::limits::{ANSWER_BOUND, BODY_BOUND, Limits, REQUESTS_IN_FLIGHT};
 
 /// The way to a cluster; its clones share what is inside.
 #[derive(Clone)]
@@ -53,9 +56,9 @@ impl Exchange {
 }
 
 impl Service<Request<Body>> for Exchange {
-    type Response = Response<Body>;
+    type Response = Response<Bounded>;
     type Error = kube::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, kube::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Bounded>, kube::Error>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
         // Each client queues for itself, when it is called.
@@ -64,7 +67,56 @@ impl Service<Request<Body>> for Exchange {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let client = self.inside();
-        Box::pin(async move { client.send(request).await })
+        // A watch is silent for as long as nothing happens, and has an end of its own.
+        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        Box::pin(async move {
+            let answer = client.send(request).await?;
+            Ok(answer.map(|body| Bounded::new(body, !is_watch)))
+        })
+    }
+}
+
+/// The body of an answer, whose parts are waited for as long as its head was: the layer around a client sees the head only,
+/// and a list that broke off in its middle would be waited for for ever.
+pub(super) struct Bounded {
+    body: Body,
+    /// Until the next part, and until the end; none of a watch.
+    bounds: Option<(Pin<Box<Sleep>>, Pin<Box<Sleep>>)>,
+}
+
+impl Bounded {
+    fn new(body: Body, is_bounded: bool) -> Self {
+        let sleep = |bound| Box::pin(tokio::time::sleep(bound));
+        Self { body, bounds: is_bounded.then(|| (sleep(ANSWER_BOUND), sleep(BODY_BOUND))) }
+    }
+}
+
+impl http_body::Body for Bounded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        let Self { body, bounds } = &mut *self;
+        let part = Pin::new(body).poll_frame(context);
+        let Some((next, end)) = bounds else { return part.map_err(Into::into) };
+        if end.as_mut().poll(context).is_ready() || (part.is_pending() && next.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Some(Err(Elapsed::new().into())));
+        }
+        if part.is_ready() {
+            next.as_mut().reset(Instant::now() + ANSWER_BOUND);
+        }
+        part.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -48,3 +48,36 @@ async fn work_has_a_pace_and_a_heartbeat_does_not_wait_behind_it() {
     assert!(work >= Duration::from_secs(2), "{work:?}");
     assert!(heartbeat < work, "{heartbeat:?}");
 }
+
+/// A server whose answers begin with a part every so many seconds, and never end.
+fn trickles(pause: Duration) -> Client {
+    let service = tower::service_fn(move |_: Request<Body>| async move {
+        let parts = futures::stream::unfold((), move |()| async move {
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(http_body::Frame::data(Bytes::from_static(b" "))), ()))
+        });
+        Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(parts)))
+    });
+    Client::new(service, "default")
+}
+
+/// What becomes of a request there, and when.
+async fn of_trickles(pause: u64, uri: &str) -> (Option<super::super::trouble::Trouble>, Duration) {
+    let client = Exchange::new(trickles(Duration::from_secs(pause))).client(&Limits::default());
+    let begun = tokio::time::Instant::now();
+    let asking = client.request_text(Request::get(uri).body(vec![]).unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(3600), asking).await.ok();
+    let trouble = ended.map(|answer| super::super::trouble::Trouble::of(&answer.unwrap_err()));
+    (trouble, begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_in_its_middle_is_waited_for_no_longer_than_for_its_head() {
+    let hung = Some(super::super::trouble::Trouble::Hung(ANSWER_BOUND));
+    let (trouble, after) = of_trickles(7200, "/api/v1/pods?limit=500").await;
+    assert_eq!((&trouble, after.as_secs()), (&hung, ANSWER_BOUND.as_secs()), "it stalls");
+    let (trouble, after) = of_trickles(10, "/api/v1/pods?limit=500").await;
+    assert_eq!((&trouble, after.as_secs()), (&hung, BODY_BOUND.as_secs()), "it trickles");
+    let (trouble, _) = of_trickles(120, "/api/v1/pods?watch=true&timeoutSeconds=290").await;
+    assert_eq!(trouble, None, "a watch may be silent");
+}
