@@ -1,6 +1,7 @@
 //! What is wrong with a cluster that cannot be looked after: from an error to a state, in words for whoever is woken by
 //! it. Each says what, where, and what to do. Pure.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
@@ -182,6 +183,16 @@ pub(super) fn not_installed(error: &kube::Error, at: &str) -> String {
         ),
         other => format!("{}; it is tried again", other.state(at, None)),
     }
+}
+
+/// That the worker of a cluster has crashed, from what its panic said.
+pub(super) fn crashed(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say why");
+    format!(
+        "the worker of this cluster has crashed in polkafleet itself ({said}) and is started again by itself; please report \
+         it, with what the log says of it"
+    )
 }
 
 /// Where a connection leads, as far as the kubeconfig's reader knows it.

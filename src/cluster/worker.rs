@@ -4,11 +4,12 @@
 //! the Board as those of an unreachable cluster, and the next session begins with fresh lists.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use futures::channel::mpsc;
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -18,14 +19,14 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, info, warn};
+use tracing::{Instrument as _, debug, error, info, warn};
 
 use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName};
 use crate::leader::fence::fenced;
 use crate::leader::keep::{Keeping, keep};
 use crate::leader::{Hold, MEMBER_LEASE, State};
-use crate::observed::ClusterState;
+use crate::observed::{ClusterState, Outage};
 use crate::polkadot::{self, FIELD_MANAGER, ResourceId};
 use crate::reconcile::observe::Caches;
 
@@ -128,8 +129,33 @@ struct Ended {
 }
 
 impl Worker {
-    /// Runs sessions until stopped.
+    /// Runs until stopped, whatever happens: a fault of ours in one cluster's worker is that cluster's alone, is told, and
+    /// begins it anew.
     pub(super) async fn run(self) {
+        let limits = self.connect.limits();
+        let mut attempt = 0;
+        loop {
+            let begun = Instant::now();
+            let Err(panic) = AssertUnwindSafe(self.sessions()).catch_unwind().await else { return };
+            self.clients.remove(&self.name);
+            let why = super::trouble::crashed(&*panic);
+            error!(cluster = %self.name, why, "The cluster's worker has crashed and is started again; please report this.");
+            let outage = Outage { since: self.last_answer(), why };
+            self.board.set_state(&self.name, &ClusterState::Unreachable(outage));
+            if begun.elapsed() > limits.longest_pause * 2 {
+                attempt = 0;
+            }
+            let pause = backoff(attempt, limits.first_pause, limits.longest_pause);
+            attempt += 1;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Runs sessions until stopped.
+    async fn sessions(&self) {
         let mut attempt = 0;
         let mut answered = None;
         let connection = self.cluster.borrow().connection.clone();

@@ -8,6 +8,7 @@ use polkafleet::clock::Clock;
 use polkafleet::cluster::limits::Limits;
 use polkafleet::fleet::ClusterName;
 use polkafleet::polkadot::Polkadot;
+use polkafleet::sandbox::faults::ApiFault;
 use polkafleet::sandbox::fleet::Fleet;
 use serde_json::json;
 
@@ -89,5 +90,36 @@ async fn with_another_api_server_nothing_is_written_before_its_lease_was_read() 
     });
     let writes: Vec<_> = writes.filter(|asked| !asked.uri.contains("/selfsubjectreviews")).collect();
     assert!(writes.is_empty(), "{writes:#?}");
+    workers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_crashes_is_told_so_and_started_again() {
+    let (fleet, folder) = clusters(&["one"]).await;
+    let one = fleet.clusters[0].clone();
+    let crashes = Arc::new(AtomicBool::new(false));
+    let leads = {
+        let crashes = Arc::clone(&crashes);
+        move |_: &_| {
+            assert!(!crashes.load(Ordering::SeqCst), "a fault of ours");
+            ("https://one".to_owned(), one.clone())
+        }
+    };
+    let workers = Workers::start(&folder.path().join("fleet.yaml"), Arc::new(Way::new(limits(), leads)), "me");
+    let ready = async || {
+        eventually("it is ready", PATIENCE, async || (workers.state("one") == "ready").then_some(())).await;
+    };
+    ready().await;
+    crashes.store(true, Ordering::SeqCst);
+    fleet.clusters[0].set_faults(|faults| faults.api = ApiFault::Unreachable);
+    eventually("the crash is told", PATIENCE, async || {
+        let state = workers.state("one");
+        let words = "has crashed in polkafleet itself (a fault of ours) and is started again by itself";
+        (state.starts_with("unreachable since") && state.contains(words)).then_some(())
+    })
+    .await;
+    crashes.store(false, Ordering::SeqCst);
+    fleet.clusters[0].set_faults(|faults| faults.api = ApiFault::None);
+    ready().await;
     workers.end().await;
 }
