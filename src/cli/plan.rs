@@ -11,9 +11,9 @@ use super::look::{Instant, Look};
 use super::terminal::laid_out;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
-use crate::upgrade::Wait;
 use crate::upgrade::waits::ended_by;
 use crate::upgrade::waves::{Wave, waves};
+use crate::upgrade::{Code, Wait};
 
 /// There is something to do, or on its way.
 const SOMETHING: u8 = 3;
@@ -164,7 +164,12 @@ pub(super) fn waiting(waits: &[Wait]) -> String {
         text.push_str("Waiting or left out now:\n");
     }
     for wait in waits {
-        let _ = writeln!(text, "  {}  {}  {:?}: {}", wait.place.0, wait.place.1, wait.code, wait.words);
+        let _ = write!(text, "  {}  {}  {:?}: {}", wait.place.0, wait.place.1, wait.code, wait.words);
+        // A soak's words tell its end.
+        if let Some(until) = wait.until.filter(|_| wait.code != Code::EarlierStage) {
+            let _ = write!(text, " (at {until:.0} its time is up)");
+        }
+        text.push('\n');
     }
     text
 }

@@ -102,7 +102,9 @@ impl http_body::Body for Bounded {
         let Self { body, bounds } = &mut *self;
         let part = Pin::new(body).poll_frame(context);
         let Some((next, end)) = bounds else { return part.map_err(Into::into) };
-        if end.as_mut().poll(context).is_ready() || (part.is_pending() && next.as_mut().poll(context).is_ready()) {
+        if end.as_mut().poll(context).is_ready()
+            || (part.is_pending() && next.as_mut().poll(context).is_ready())
+        {
             return Poll::Ready(Some(Err(Elapsed::new().into())));
         }
         if part.is_ready() {

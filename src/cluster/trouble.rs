@@ -188,7 +188,8 @@ pub(super) fn not_installed(error: &kube::Error, at: &str) -> String {
 /// That the worker of a cluster has crashed, from what its panic said.
 pub(super) fn crashed(panic: &(dyn Any + Send)) -> String {
     let said = panic.downcast_ref::<&str>().copied();
-    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say why");
+    let said =
+        said.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say why");
     format!(
         "the worker of this cluster has crashed in polkafleet itself ({said}) and is started again by itself; please report \
          it, with what the log says of it"

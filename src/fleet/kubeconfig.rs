@@ -14,8 +14,15 @@ use serde_yaml::Value;
 use super::watch::usual_kubeconfigs;
 
 /// The keys of a user's entry of which each is said with a value, or not at all.
-const SAID: [&str; 7] =
-    ["token", "tokenFile", "client-certificate", "client-certificate-data", "client-key", "client-key-data", "exec"];
+const SAID: [&str; 7] = [
+    "token",
+    "tokenFile",
+    "client-certificate",
+    "client-certificate-data",
+    "client-key",
+    "client-key-data",
+    "exec",
+];
 
 /// A context of a kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +75,9 @@ pub fn lack(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
         Some(Some(user)) if has_half(user) => "whose entry has half of its credentials",
         Some(Some(_)) => return None,
     };
-    Some(format!("context {context:?} of the kubeconfig names the user {user:?}, {what}; is the file cut off?"))
+    Some(format!(
+        "context {context:?} of the kubeconfig names the user {user:?}, {what}; is the file cut off?"
+    ))
 }
 
 /// Whether there is something in it to show to a server.

@@ -296,9 +296,18 @@ mod tests {
             let number = asked.fetch_add(1, Ordering::SeqCst);
             async move {
                 let (code, body) = match number {
-                    0 => (200, r#"{"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []}"#),
-                    1 => (200, r#"{"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired", "message": "gone"}}"#),
-                    _ => (503, r#"{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503, "message": "ill"}"#),
+                    0 => (
+                        200,
+                        r#"{"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []}"#,
+                    ),
+                    1 => (
+                        200,
+                        r#"{"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired", "message": "gone"}}"#,
+                    ),
+                    _ => (
+                        503,
+                        r#"{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503, "message": "ill"}"#,
+                    ),
                 };
                 let body = Body::from(body.as_bytes().to_vec());
                 Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap())

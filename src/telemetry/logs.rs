@@ -25,7 +25,9 @@ fn harmless<S>(filter: EnvFilter) -> impl Filter<S>
 where
     EnvFilter: Filter<S>,
 {
-    let is_in = |target: &str, all: &str| target.strip_prefix(all).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    let is_in = |target: &str, all: &str| {
+        target.strip_prefix(all).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
     filter.and(filter_fn(move |metadata| !NEVER.iter().any(|never| is_in(metadata.target(), never))))
 }
 

@@ -105,7 +105,8 @@ async fn a_worker_that_crashes_is_told_so_and_started_again() {
             ("https://one".to_owned(), one.clone())
         }
     };
-    let workers = Workers::start(&folder.path().join("fleet.yaml"), Arc::new(Way::new(limits(), leads)), "me");
+    let workers =
+        Workers::start(&folder.path().join("fleet.yaml"), Arc::new(Way::new(limits(), leads)), "me");
     let ready = async || {
         eventually("it is ready", PATIENCE, async || (workers.state("one") == "ready").then_some(())).await;
     };
