@@ -1,6 +1,6 @@
 //! The members of the fleet at run time: one worker per cluster, engaged and disengaged as the fleet changes.
 //!
-//! [`connect`] makes a client ([`exec`] runs its plugin), [`swap`] holds it within [`limits`], [`renew`] exchanges it, [`worker`] keeps one cluster watched and reconciled, [`watches`] fills
+//! [`connect`] makes a client ([`exec`] runs its plugin), [`swap`] holds it within [`limits`], [`servers`] knows whose is which, [`renew`] exchanges it, [`worker`] keeps one cluster watched and reconciled, [`watches`] fills
 //! its caches, [`trouble`] names what is wrong, [`rights`] is what a
 //! cluster must allow, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
 
@@ -13,6 +13,7 @@ mod probes;
 mod reconciler;
 mod renew;
 pub mod rights;
+mod servers;
 mod swap;
 pub mod trouble;
 mod watches;
@@ -36,6 +37,7 @@ use crate::leader::lease::Wish;
 
 use self::board::BoardWriter;
 use self::connect::Connect;
+use self::servers::Servers;
 
 pub use self::renew::Contents as Kubeconfigs;
 
@@ -75,6 +77,7 @@ pub struct Registry {
     leases: Leases,
     kubeconfigs: Kubeconfigs,
     establishing: Arc<Semaphore>,
+    servers: Servers,
     workers: BTreeMap<ClusterName, Engaged>,
     /// Workers that were told to stop and may still be finishing.
     leaving: BTreeMap<ClusterName, JoinHandle<()>>,
@@ -113,6 +116,7 @@ impl Registry {
             leases,
             kubeconfigs: watch::channel(BTreeMap::new()).1,
             establishing: Arc::new(Semaphore::new(ESTABLISHING)),
+            servers: Servers::default(),
             workers: BTreeMap::new(),
             leaving: BTreeMap::new(),
         }
@@ -205,6 +209,7 @@ impl Registry {
             kubeconfigs: self.kubeconfigs.clone(),
             establishing: Arc::clone(&self.establishing),
             server: Mutex::default(),
+            servers: self.servers.clone(),
         };
         let span = info_span!(target: "polkafleet::log", "cluster", name = %cluster.name);
         let before = self.leaving.remove(&cluster.name);

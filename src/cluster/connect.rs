@@ -229,7 +229,11 @@ fn own_proxy(kubeconfig: &mut Kubeconfig, context: &str) -> Result<Option<http::
 
 fn build(mut config: Config, running: &exec::Running) -> Result<Connected, Error> {
     let way = config.proxy_url.as_ref().map(shown);
-    let server = shown(&config.cluster_url) + config.cluster_url.path().trim_end_matches('/');
+    let mut server = shown(&config.cluster_url) + config.cluster_url.path().trim_end_matches('/');
+    // Behind one address there may be many, told apart by the name that is asked for.
+    if let Some(name) = &config.tls_server_name {
+        server = format!("{server} as {name}");
+    }
     let valid_until = exec::resolve(&mut config.auth_info, running)?;
     let client = ClientBuilder::try_from(config).map_err(Error::Build)?.build();
     Ok(Connected { client, server, way, valid_until })

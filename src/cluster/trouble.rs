@@ -50,6 +50,8 @@ pub(super) enum Trouble {
     NoClient(String),
     /// The kubeconfig has come to lead to this API server.
     Moved(String),
+    /// It is the cluster that this other one of the fleet file is.
+    Twice(String),
     /// Anything else, in the words of whoever noticed.
     Other(String),
 }
@@ -153,6 +155,10 @@ impl Trouble {
             Self::Moved(server) => format!(
                 "the kubeconfig leads to another API server now, {server}, and no longer to {at}; it is connected to by \
                  itself: if that is not meant, correct the kubeconfig"
+            ),
+            Self::Twice(other) => format!(
+                "nothing is done by this name: it leads to the same API server as cluster {other} of the fleet file, {at}; \
+                 remove one of the two entries, or correct the kubeconfig"
             ),
             Self::Other(why) => format!("{why}, at {at}"),
             Self::Unauthorized(message) => unauthorized(message, at),

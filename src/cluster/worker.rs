@@ -36,6 +36,7 @@ use super::limits::{ANSWER_BOUND, Limits};
 use super::probes::Probes;
 use super::reconciler::{self, Context};
 use super::renew::{Contents, Kubeconfig, Renewal};
+use super::servers::Servers;
 use super::swap::Exchange;
 use super::trouble::{self, Trouble};
 use super::watches::{self, Report, Scope};
@@ -75,6 +76,14 @@ pub(super) struct Worker {
     pub(super) establishing: Arc<Semaphore>,
     /// The API server of the last session.
     pub(super) server: Mutex<Option<String>>,
+    /// Those of all workers.
+    pub(super) servers: Servers,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.servers.leave(&self.name);
+    }
 }
 
 /// What a session needs to notice and to report.
@@ -216,7 +225,11 @@ impl Worker {
             Ended { trouble: Trouble::NoClient(error.for_others()), at: place }
         })?;
         let at = connected.at(&cluster.connection);
-        let Connected { client, server, valid_until, .. } = connected;
+        let Connected { client, server, way, valid_until } = connected;
+        self.servers.take(&server, way.as_deref(), &self.name).map_err(|other| Ended {
+            trouble: Trouble::Twice(other.to_string()),
+            at: at.clone(),
+        })?;
         let limits = self.connect.limits();
         self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;
         self.comes_to(&server);

@@ -80,6 +80,13 @@ pub fn lack(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
     ))
 }
 
+/// The files that a kubeconfig is read from, as the file system knows them: one file may have several names. Blocks.
+#[must_use]
+pub fn files(path: Option<&Path>) -> Vec<PathBuf> {
+    let named = path.map_or_else(usual_kubeconfigs, |path| vec![path.to_owned()]);
+    named.into_iter().map(|file| file.canonicalize().unwrap_or(file)).collect()
+}
+
 /// Whether there is something in it to show to a server.
 fn has_credentials(user: &AuthInfo) -> bool {
     let certificate = user.client_certificate.is_some() || user.client_certificate_data.is_some();

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::words::{as_dns_label, is_bare_image, is_cidr, is_dns_label, is_label_key, is_label_value};
 use super::{Checker, expand_home};
-use crate::fleet::kubeconfig::Context;
+use crate::fleet::kubeconfig::{self, Context};
 use crate::fleet::raw::{RawCluster, RawFleet, RawPorts, RawProbe};
 use crate::fleet::shape::suggestion;
 use crate::fleet::{Cluster, ClusterName, Connection, Ports, Probe, Settings};
@@ -158,7 +158,7 @@ impl Checker<'_> {
 
     /// One cluster under two names would have two workers, and count twice in every budget.
     fn once_in_the_fleet(&mut self, index: usize, connection: &Connection) {
-        if let Some((earlier, _)) = self.connections.iter().find(|(_, known)| known == connection) {
+        if let Some((earlier, _)) = self.connections.iter().find(|(_, known)| is_same(known, connection)) {
             let what = format!("is the same cluster as clusters[{earlier}]");
             let value = match connection {
                 Connection::Kubeconfig { context, .. } => Some(context.as_str()),
@@ -260,5 +260,15 @@ impl Checker<'_> {
             }
         }
         Ports { p2p: all[0].1, rpc: all[1].1, ws: all[2].1, metrics: all[3].1 }
+    }
+}
+
+/// Whether two connections are one, also where it is written in two ways.
+fn is_same(one: &Connection, other: &Connection) -> bool {
+    match (one, other) {
+        (Connection::Kubeconfig { path, context }, Connection::Kubeconfig { path: at, context: named }) => {
+            context == named && (path == at || kubeconfig::files(path.as_deref()) == kubeconfig::files(at.as_deref()))
+        }
+        _ => one == other,
     }
 }

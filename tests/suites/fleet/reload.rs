@@ -15,11 +15,12 @@ use serde_json::{Value, json};
 
 use super::workers::{VERSION, is_looked_after, says};
 use crate::support::daemon::{Daemon, command};
-use crate::support::world::{Member, Place, World};
+use crate::support::world::{Member, Place, World, sample};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 in_both_worlds! {
     a_kubeconfig_that_has_lost_its_users_takes_nothing_away_and_no_daemon_starts_with_it,
+    one_cluster_under_two_names_is_looked_after_by_one_of_them_and_told,
     sighup_looks_at_once_and_tells_the_mistakes_again,
 }
 
@@ -299,4 +300,26 @@ async fn a_kubeconfig_that_has_lost_its_users_takes_nothing_away_and_no_daemon_s
     for member in &world.members {
         is_looked_after(&world, member).await;
     }
+}
+
+async fn one_cluster_under_two_names_is_looked_after_by_one_of_them_and_told(place: Place) {
+    let world = World::new(place, 2).await;
+    let path = world.folder.path().join("kubeconfig");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let mut twice: Value = serde_json::from_str(&good).unwrap();
+    twice["contexts"][1]["context"] = twice["contexts"][0]["context"].clone();
+    std::fs::write(&path, twice.to_string()).unwrap();
+    world.write_fleet(2, &json!({}));
+    let daemon = world.process();
+    says(&daemon, &["nothing is done by this name: it leads to the same API server as cluster "]).await;
+    says(&daemon, &["remove one of the two entries"]).await;
+    let first = &world.members[0];
+    first.create(&sample(VERSION, 0x72)).await;
+    is_looked_after(&world, first).await;
+    assert_eq!(daemon.said().matches("\"state\":\"ready\"").count(), 1, "{}", daemon.said());
+    std::fs::write(&path, good).unwrap();
+    let second = &world.members[1];
+    second.create(&sample(VERSION, 0x73)).await;
+    second.settles_at(VERSION).await;
+    first.settles_at(VERSION).await;
 }

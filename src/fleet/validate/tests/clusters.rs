@@ -146,3 +146,28 @@ fn probes_are_overridden_key_by_key_and_must_leave_time() {
     exactly(&text("timeout: 0s", ""), &[], &["defaults.probe.timeout: \"0s\": would fail every probe"]);
     exactly(&text("timeout: soon", ""), &[], &["defaults.probe.timeout: \"soon\": is not a duration"]);
 }
+
+#[test]
+fn one_context_is_one_cluster_however_its_kubeconfig_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(folder.path().join("k"), folder.path().join("link")).unwrap();
+    std::fs::write(folder.path().join("k"), "").unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let usual = crate::fleet::watch::usual_kubeconfigs();
+    let usual = usual[0].display().to_string();
+    let two = |one: &str, other: &str| {
+        format!(
+            "{{version: 1, home: a, clusters: [{{name: a, context: minikube{one}}}, {{name: b, context: minikube{other}}}]}}"
+        )
+    };
+    let written = |path: &str| format!(", kubeconfig: '{path}'");
+    for (one, other) in [
+        (String::new(), String::new()),
+        (String::new(), written(&usual)),
+        (written(&at("k")), written(&at("link"))),
+        (written(&at("k")), written(&at("./k"))),
+    ] {
+        exactly(&two(&one, &other), &[], &["is the same cluster as clusters[0]"]);
+    }
+    assert!(check(&two("", &written(&at("k")))).is_ok());
+}
