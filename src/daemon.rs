@@ -45,6 +45,8 @@ pub struct Daemon {
     let_go: CancellationToken,
     /// The name by which other daemons know it: the holder of its Leases.
     pub name: String,
+    /// The fleet in force.
+    pub fleet: watch::Receiver<Arc<Fleet>>,
     /// What the workers see.
     pub board: watch::Receiver<Arc<Board>>,
     /// What the planner makes of it.
@@ -119,6 +121,7 @@ impl Daemon {
         let registry = Registry::new(connect, writer, Arc::clone(&clients), clock.clone(), leases)
             .with_kubeconfigs(kubeconfigs);
         tasks.spawn(vital("registry", died.clone(), registry.follow(followed.clone(), stop.clone())));
+        let fleet = followed.clone();
         let inputs = (followed, board.clone(), home.clone());
         let reach = Reach { clients, hold };
         tasks.spawn(vital(
@@ -127,7 +130,7 @@ impl Daemon {
             execute::run(inputs, reach, clock.clone(), (made, announcing, standing), stop.clone()),
         ));
         tasks.close();
-        Self { name: me, tasks, stop, died, lead: leading, let_go, board, plans, home }
+        Self { name: me, tasks, stop, died, lead: leading, let_go, fleet, board, plans, home }
     }
 
     /// Stops every part; returns when all have finished what was in flight.

@@ -283,21 +283,23 @@ async fn an_address_that_swallows_packets_is_named_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_right_is_named_and_its_return_is_noticed() {
+async fn a_missing_right_is_named_while_another_takes_twenty_changes_and_its_return_is_noticed() {
     let Some(planes) = planes::shared() else { return };
-    let world = World::new(Place::Real(planes), 1).await;
-    let member = &world.members[0];
-    world.write_fleet(1, &json!({}));
+    let world = World::new(Place::Real(planes), 2).await;
+    let [well, ill] = &world.members[..] else { panic!() };
+    world.write_fleet(2, &json!({}));
     world.fill(VERSION).await;
-    let bindings: Api<RoleBinding> = Api::namespaced(member.admin.clone(), &world.namespace);
+    let bindings: Api<RoleBinding> = Api::namespaced(ill.admin.clone(), &world.namespace);
     let mut binding = bindings.get("polkafleet").await.unwrap();
     bindings.delete("polkafleet", &DeleteParams::default()).await.unwrap();
     let daemon = world.daemon();
     says(&daemon, &["cannot list and watch"]).await;
     says(&daemon, &["see deploy/rbac.yaml"]).await;
+    well.settles_at(VERSION).await;
+    twenty_changes(&world, well).await;
     binding.metadata.resource_version = None;
     bindings.create(&PostParams::default(), &binding).await.unwrap();
-    member.settles_at(VERSION).await;
+    ill.settles_at(VERSION).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

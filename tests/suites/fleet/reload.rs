@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use polkafleet::fleet::Fleet;
 use polkafleet::fleet::file::Sources;
 use polkafleet::fleet::validate::load;
 use polkafleet::observed::ClusterState;
@@ -43,10 +44,14 @@ fn workers(daemon: &Daemon) -> BTreeSet<String> {
     daemon.board.borrow().clusters.keys().map(ToString::to_string).collect()
 }
 
+/// A fresh load of the file.
+fn loaded(file: &Path) -> Fleet {
+    load(&Sources { file: Some(file.to_owned()), ..Sources::default() }).unwrap()
+}
+
 /// The clusters of a fresh load of the file.
 fn members(file: &Path) -> BTreeSet<String> {
-    let fleet = load(&Sources { file: Some(file.to_owned()), ..Sources::default() }).unwrap();
-    fleet.clusters.iter().map(|cluster| cluster.name.to_string()).collect()
+    loaded(file).clusters.iter().map(|cluster| cluster.name.to_string()).collect()
 }
 
 /// A world, its daemon, and a person who edits the fleet file at random.
@@ -168,6 +173,13 @@ impl Editor {
         let expected = members(&self.last_good());
         eventually(&format!("edit {}, {style:?}: {expected:?}", self.edits), PATIENCE, async || {
             (workers(&self.daemon) == expected).then_some(())
+        })
+        .await;
+        // With all that it says of them, as a fresh start would take it.
+        let fresh = loaded(&self.last_good());
+        let Daemon::Inside { daemon, .. } = &self.daemon else { panic!() };
+        eventually(&format!("edit {}, {style:?}: {fresh:?}", self.edits), PATIENCE, async || {
+            (**daemon.fleet.borrow() == fresh).then_some(())
         })
         .await;
     }

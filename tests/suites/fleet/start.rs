@@ -6,6 +6,7 @@ use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
+use super::workers::twenty_changes;
 use crate::support::daemon::{Daemon, command};
 use crate::support::in_both_worlds;
 use crate::support::proxy::Mode;
@@ -129,6 +130,7 @@ async fn the_crd_is_installed_where_the_fleet_file_says_so_and_nowhere_else() {
     world.members[0].settles_at(VERSION).await;
     assert!(world.members[1].polkadots().get_opt("polkadot-cr").await.is_err());
     says(&daemon, "the Polkadot CRD is not installed; kubectl apply --server-side -f deploy/crd.yaml").await;
+    twenty_changes(&world, &world.members[0]).await;
 }
 
 /// In the sandbox: a plugin is the same everywhere.
