@@ -30,8 +30,8 @@ impl Look<'_> {
                 let has_version = node.version == view.client_version;
                 node.ready_since.is_some() && !(has_version && self.seems_sick(place, role.role, node))
             } else {
-                let told = self.ledger.nodes.get(&(place.clone(), role.role, node.ordinal));
-                told.is_some_and(|told| !told.is_sick)
+                self.ledger.nodes.contains_key(&(place.clone(), role.role, node.ordinal))
+                    && !self.seems_sick(place, role.role, node)
                     && self.ledger.is_well(place, role.role, node, STABLE, self.now)
             }
         };
