@@ -13,7 +13,12 @@ pub(super) struct Servers(Arc<Mutex<BTreeMap<String, ClusterName>>>);
 impl Servers {
     /// Takes a server, by its address and the way there, for a cluster, which leaves the one that it had; whose it is if it
     /// is another one's. What is no address says nothing of where it leads.
-    pub(super) fn take(&self, server: &str, way: Option<&str>, cluster: &ClusterName) -> Result<(), ClusterName> {
+    pub(super) fn take(
+        &self,
+        server: &str,
+        way: Option<&str>,
+        cluster: &ClusterName,
+    ) -> Result<(), ClusterName> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, taken| taken != cluster);
         if !server.contains("://") {

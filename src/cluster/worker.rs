@@ -226,10 +226,9 @@ impl Worker {
         })?;
         let at = connected.at(&cluster.connection);
         let Connected { client, server, way, valid_until } = connected;
-        self.servers.take(&server, way.as_deref(), &self.name).map_err(|other| Ended {
-            trouble: Trouble::Twice(other.to_string()),
-            at: at.clone(),
-        })?;
+        self.servers
+            .take(&server, way.as_deref(), &self.name)
+            .map_err(|other| Ended { trouble: Trouble::Twice(other.to_string()), at: at.clone() })?;
         let limits = self.connect.limits();
         self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;
         self.comes_to(&server);

@@ -267,7 +267,8 @@ impl Checker<'_> {
 fn is_same(one: &Connection, other: &Connection) -> bool {
     match (one, other) {
         (Connection::Kubeconfig { path, context }, Connection::Kubeconfig { path: at, context: named }) => {
-            context == named && (path == at || kubeconfig::files(path.as_deref()) == kubeconfig::files(at.as_deref()))
+            context == named
+                && (path == at || kubeconfig::files(path.as_deref()) == kubeconfig::files(at.as_deref()))
         }
         _ => one == other,
     }

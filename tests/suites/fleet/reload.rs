@@ -21,6 +21,7 @@ use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 in_both_worlds! {
     a_kubeconfig_that_has_lost_its_users_takes_nothing_away_and_no_daemon_starts_with_it,
+    another_api_server_in_the_kubeconfig_is_told_and_looked_after_instead,
     one_cluster_under_two_names_is_looked_after_by_one_of_them_and_told,
     sighup_looks_at_once_and_tells_the_mistakes_again,
 }
@@ -325,6 +326,7 @@ async fn one_cluster_under_two_names_is_looked_after_by_one_of_them_and_told(pla
     let daemon = world.process();
     says(&daemon, &["nothing is done by this name: it leads to the same API server as cluster "]).await;
     says(&daemon, &["remove one of the two entries"]).await;
+    says(&daemon, &["\"state\":\"ready\""]).await;
     let first = &world.members[0];
     first.create(&sample(VERSION, 0x72)).await;
     is_looked_after(&world, first).await;
@@ -332,6 +334,22 @@ async fn one_cluster_under_two_names_is_looked_after_by_one_of_them_and_told(pla
     std::fs::write(&path, good).unwrap();
     let second = &world.members[1];
     second.create(&sample(VERSION, 0x73)).await;
-    second.settles_at(VERSION).await;
-    first.settles_at(VERSION).await;
+    is_looked_after(&world, second).await;
+    is_looked_after(&world, first).await;
+}
+
+async fn another_api_server_in_the_kubeconfig_is_told_and_looked_after_instead(place: Place) {
+    let world = World::new(place, 2).await;
+    world.write_fleet(1, &json!({}));
+    let daemon = world.process();
+    says(&daemon, &["\"state\":\"ready\""]).await;
+    let path = world.folder.path().join("kubeconfig");
+    let mut moved: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    moved["contexts"][0]["context"] = moved["contexts"][1]["context"].clone();
+    std::fs::write(&path, moved.to_string()).unwrap();
+    says(&daemon, &["the kubeconfig leads to another API server now, http"]).await;
+    let other = &world.members[1];
+    other.create(&sample(VERSION, 0x74)).await;
+    is_looked_after(&world, other).await;
+    assert!(!daemon.said().contains("early end"), "{}", daemon.said());
 }
