@@ -10,6 +10,7 @@ mod model;
 mod overlay;
 mod prepull;
 mod properties;
+mod quantities;
 mod rollback;
 mod rules;
 mod simulator;
