@@ -11,3 +11,4 @@ mod outputs;
 mod prepull;
 mod rehearse;
 mod simulation;
+pub(crate) mod written;
