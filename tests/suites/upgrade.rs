@@ -10,5 +10,6 @@ mod looks;
 mod outputs;
 mod prepull;
 mod rehearse;
+mod sandbox_command;
 mod simulation;
 pub(crate) mod written;
