@@ -19,6 +19,7 @@ in_both_worlds! {
     i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt,
     a_wrong_name_is_told_with_those_that_there_are,
     a_decision_is_about_what_the_daemon_follows_and_not_about_another_edition_of_the_file,
+    what_is_printed_as_yaml_is_what_is_printed_as_json,
 }
 
 pub(super) const OLD: &str = "stable2503-6";
@@ -268,6 +269,29 @@ async fn a_decision_is_about_what_the_daemon_follows_and_not_about_another_editi
     let (code, said) = ask(&["approve", "polkadot", "production"], &of_context, &world).await;
     assert_eq!((code, said.contains("approved stable2503-7")), (0, true), "{said}");
     world.members[1].settles_at(NEW).await;
+}
+
+async fn what_is_printed_as_yaml_is_what_is_printed_as_json(place: Place) {
+    let (world, _daemon) = World::settled(place, 2, OLD).await;
+    world.write_fleet(2, &guarded());
+    world.members[0].settles_at(NEW).await;
+    // Each with what it has to tell by now.
+    for (line, told) in
+        [(&["plan"][..], "waves"), (&["status"], "waits"), (&["status", "--history"], "history")]
+    {
+        let printed = async |format: &str| run(&world, &[line, &["-o", format]].concat()).await;
+        let mut last = (Value::Null, Value::Null);
+        // What it tells may change between the two.
+        eventually(&format!("{line:?} prints both alike"), PATIENCE, async || {
+            let ((code, json), (same, yaml)) = (printed("json").await, printed("yaml").await);
+            assert!(serde_json::from_str::<Value>(&yaml).is_err(), "{line:?} prints no YAML: {yaml}");
+            last = (serde_json::from_str(&json).unwrap(), serde_yaml::from_str(&yaml).unwrap());
+            let (json, yaml) = &last;
+            let is_told = json[told].as_array().is_some_and(|all| !all.is_empty());
+            (code == same && json == yaml && is_told).then_some(())
+        })
+        .await;
+    }
 }
 
 /// Runs a command on another fleet than the world's file says.

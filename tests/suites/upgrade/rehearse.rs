@@ -91,6 +91,30 @@ async fn an_undisturbed_rehearsal_has_the_waves_that_plan_names_and_gives_the_ap
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_in_yaml_is_the_one_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = wide(folder.path());
+    let ((code, json), (same, yaml)) =
+        tokio::join!(rehearse(&file, &["-o", "json"]), rehearse(&file, &["-o", "yaml"]));
+    assert_eq!((code, same), (0, 0), "{json} {yaml}");
+    assert!(serde_json::from_str::<Value>(&yaml).is_err(), "it is no YAML: {yaml}");
+    let read: [Value; 2] = [serde_json::from_str(&json).unwrap(), serde_yaml::from_str(&yaml).unwrap()];
+    // How long it takes is not the same twice.
+    let [json, yaml] = read.map(|mut report| {
+        assert!(report["seconds"].is_i64());
+        report["seconds"] = Value::Null;
+        for waves in ["waves", "predicted"] {
+            for wave in report[waves].as_array_mut().unwrap() {
+                assert!(wave["after_seconds"].is_i64());
+                wave["after_seconds"] = Value::Null;
+            }
+        }
+        report
+    });
+    assert_eq!(json, yaml);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_example_is_rehearsed_in_seconds_without_its_kubeconfig() {
     let begun = std::time::Instant::now();
     let (code, said) = rehearse(&example(), &[]).await;
