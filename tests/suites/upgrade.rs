@@ -6,6 +6,7 @@ mod health;
 mod history;
 mod invariants;
 mod kills;
+mod limits;
 mod looks;
 mod outputs;
 mod prepull;

@@ -1,6 +1,6 @@
 //! The design's invariants of upgrades on whole clusters, a test for each that no other suite shows under its number:
-//! I1 and I10 (order, amnesia), I3 and I4 (a setting), I5 and I8 are in `main_job`, I7 in `resource`, I11
-//! in `commands`, I14 in `prepull`. I13, that everything ends, is the end of each of them.
+//! I1 and I10 (order, amnesia), I3 and I4 (a setting), I5 and I8 are in `main_job`, I2, I3 and I9 in `limits`, I5, I8 and I13
+//! in `members`, I7 in `resource`, I11 in `commands`, I14 in `prepull`. I13, that everything ends, is the end of each of them.
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -13,8 +13,6 @@ use crate::support::world::{Gate, Member, Place, World, key, sample, upgrade};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 in_both_worlds! {
-    i02_i09_clusters_of_a_stage_go_one_by_one_and_to_the_target_of_now,
-    i03_of_two_resources_in_a_cluster_one_rolls_at_a_time,
     i04_validators_go_one_by_one_where_the_stage_would_let_more,
     i06_after_a_failure_nothing_new_starts_until_somebody_changes_the_target,
     i12_a_version_that_somebody_sets_back_is_not_set_again_before_another_attempt,
@@ -23,12 +21,11 @@ in_both_worlds! {
 
 const OLD: &str = "stable2503-6";
 const NEW: &str = "stable2503-7";
-const NEWER: &str = "stable2503-8";
 /// A release without an image, as there are; the control planes' kubelets know it.
 const MISSING: &str = "stable2512-99";
 
 /// An upgrade to `target` of all clusters at once but for `changes` in its stage.
-fn to(target: &str, changes: &Value) -> Value {
+pub(super) fn to(target: &str, changes: &Value) -> Value {
     let mut fleet = upgrade(target, "0s");
     let mut stage = json!({"name": "all", "clusters": {}, "maxConcurrent": 3});
     json_patch::merge(&mut stage, changes);
@@ -36,19 +33,19 @@ fn to(target: &str, changes: &Value) -> Value {
     fleet
 }
 
-fn step(polkadot: &Polkadot) -> Option<Step> {
+pub(super) fn step(polkadot: &Polkadot) -> Option<Step> {
     read(polkadot.annotations(), STEP_ANNOTATION)
 }
 
 /// From the step to when all of it had come up.
-fn rolled(polkadot: &Polkadot) -> (Timestamp, Timestamp) {
+pub(super) fn rolled(polkadot: &Polkadot) -> (Timestamp, Timestamp) {
     let Reached { version, at } = polkadot.status.as_ref().unwrap().reached.clone().unwrap();
     assert_eq!(Some(version), polkadot.spec.client_version);
     (step(polkadot).unwrap().at, at.0)
 }
 
 /// That no two of them were rolled at the same time.
-fn one_by_one(all: impl IntoIterator<Item = Polkadot>) {
+pub(super) fn one_by_one(all: impl IntoIterator<Item = Polkadot>) {
     let mut times: Vec<_> = all.into_iter().map(|one| rolled(&one)).collect();
     times.sort();
     for two in times.windows(2) {
@@ -64,47 +61,11 @@ async fn all_at(world: &World, version: &str) -> Vec<Polkadot> {
     all
 }
 
-async fn is_set(member: &Member, version: &str) {
+pub(super) async fn is_set(member: &Member, version: &str) {
     eventually(&format!("{} is given {version}", member.name), PATIENCE, async || {
         (member.get().await.spec.client_version.as_deref() == Some(version)).then_some(())
     })
     .await;
-}
-
-async fn i02_i09_clusters_of_a_stage_go_one_by_one_and_to_the_target_of_now(place: Place) {
-    let (world, _daemon) = World::settled(place, 3, OLD).await;
-    let one = json!({"maxConcurrent": 1});
-    let mut first = to(NEW, &one);
-    // The next cluster's turn comes only after the target is another.
-    first["upgrades"][0]["health"]["stableFor"] = json!("20m");
-    world.write_fleet(3, &first);
-    is_set(&world.members[0], NEW).await;
-    world.write_fleet(3, &to(NEWER, &one));
-    let all = all_at(&world, NEWER).await;
-    for other in &all[1..] {
-        assert_eq!(step(other).unwrap().previous.as_deref(), Some(OLD), "nobody else begins with {NEW}");
-    }
-    one_by_one(all);
-}
-
-async fn i03_of_two_resources_in_a_cluster_one_rolls_at_a_time(place: Place) {
-    let (world, _daemon) = World::settled(place, 1, OLD).await;
-    let member = &world.members[0];
-    let mut second = sample(OLD, key(7));
-    second.metadata.name = Some("second".into());
-    second.spec.name_prefix = Some("second".into());
-    member.create(&second).await;
-    let settles = async |version: &str| {
-        eventually(&format!("the second settles at {version}"), PATIENCE, async || {
-            let second = member.polkadots().get("second").await.unwrap();
-            let settled = second.status.as_ref()?.settled.as_ref()?;
-            (settled.version == version && settled.interrupted.is_none()).then_some(second)
-        })
-        .await
-    };
-    settles(OLD).await;
-    world.write_fleet(1, &to(NEW, &json!({})));
-    one_by_one([member.settles_at(NEW).await, settles(NEW).await]);
 }
 
 async fn i04_validators_go_one_by_one_where_the_stage_would_let_more(place: Place) {

@@ -45,7 +45,7 @@ async fn as_json(world: &World, command: &str, fleet: &[String], is_right: impl 
 }
 
 /// What was said last, told when it was waited for in vain.
-struct Last(String);
+pub(super) struct Last(pub(super) String);
 
 impl Drop for Last {
     fn drop(&mut self) {
