@@ -8,6 +8,7 @@ mod invariants;
 mod kills;
 mod limits;
 mod looks;
+mod members;
 mod outputs;
 mod prepull;
 mod rehearse;
