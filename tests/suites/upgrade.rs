@@ -2,6 +2,7 @@
 
 mod clocks;
 pub(crate) mod commands;
+mod failures;
 mod health;
 mod history;
 mod invariants;

@@ -1,0 +1,107 @@
+//! What fails as soon as waiting cannot help: a version that crashes, a pod that fits on no machine. That an image which is
+//! not there does, too, is in `prepull` and `invariants`; what only the chain tells is in `health`.
+
+use jiff::SignedDuration;
+use polkafleet::polkadot::record::{STEP_ANNOTATION, Step, read};
+use polkafleet::sandbox::faults::VersionFault;
+use serde_json::{Value, json};
+
+use super::commands::{OLD, run};
+use super::invariants::to;
+use crate::support::world::{Gate, Member, Place, World, upgrade};
+use crate::support::{PATIENCE, eventually, in_both_worlds};
+
+in_both_worlds!(i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_one_mends_it,);
+
+/// A release that ends as soon as it is started; the control planes' kubelets know it.
+const CRASHING: &str = "stable2512-98";
+const MENDED: &str = "stable2603-1";
+
+/// One cluster at a time, and no trial: a pod that is tried before would not let it come so far.
+fn untried(target: &str) -> Value {
+    let mut fleet = to(target, &json!({"maxConcurrent": 1}));
+    fleet["upgrades"][0]["prepull"] = json!(false);
+    fleet["upgrades"][0]["progressDeadline"] = json!("1d");
+    fleet
+}
+
+async fn image(member: &Member, pod: &str) -> String {
+    member.pods().await.remove(pod).unwrap().spec.unwrap().containers[0].image.clone().unwrap()
+}
+
+/// Waits until the upgrade is halted by the first cluster's sentry, as `status` and `plan` say.
+async fn is_halted(world: &World, why: &str) {
+    for command in ["status", "plan"] {
+        eventually(&format!("{command} says that it is halted"), PATIENCE, async || {
+            let (code, said) = run(world, &[command]).await;
+            let parts = ["HALTED", "1 failed, 0 tolerated", "cluster-1", "sentry-sset-0 cannot start: ", why];
+            (code == 3 && parts.iter().all(|part| said.contains(part))).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_one_mends_it(place: Place) {
+    let (world, _daemon) = World::settled(place, 2, OLD).await;
+    for member in &world.members {
+        if let Gate::Simulated(cluster) = &member.gate {
+            cluster.set_faults(|faults| {
+                faults.versions.insert(CRASHING.into(), VersionFault::CrashLoop);
+            });
+        }
+    }
+    world.write_fleet(2, &untried(CRASHING));
+    let first = &world.members[0];
+    // Long before the deadline, which is a day.
+    let note = first.event("Failed").await;
+    assert!(note.contains("sentry-sset-0 cannot start: CrashLoopBackOff"), "{note}");
+    is_halted(&world, "CrashLoopBackOff").await;
+    tokio::time::sleep(world.quiet()).await;
+    // It has run, so nothing is taken back by itself; and nobody else is touched.
+    assert_eq!(first.get().await.spec.client_version.as_deref(), Some(CRASHING));
+    assert!(image(first, "sentry-sset-0").await.ends_with(CRASHING));
+    assert!(image(first, "validator-sset-0").await.ends_with(OLD));
+    assert_eq!(world.members[1].get().await.spec.client_version.as_deref(), Some(OLD));
+    // The pod is not Ready and would block its StatefulSet for ever.
+    world.write_fleet(2, &untried(MENDED));
+    for member in &world.members {
+        member.settles_at(MENDED).await;
+    }
+    let step: Step =
+        read(world.members[1].get().await.metadata.annotations.as_ref().unwrap(), STEP_ANNOTATION).unwrap();
+    assert_eq!(step.previous.as_deref(), Some(OLD), "it was never given what crashes");
+}
+
+/// In the sandbox: a machine may be added for five minutes, which on real control planes are five minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn i06_a_pod_that_fits_on_no_machine_fails_after_the_time_that_adding_one_may_take() {
+    let (world, _daemon) = World::settled(Place::Sandbox, 2, OLD).await;
+    let first = &world.members[0];
+    // Both at once: what the resource asks for is the step's first restart.
+    first.edit_spec(json!({"hold": "for both at once"})).await;
+    first.condition("polkadot-cr", "Held").await;
+    first.edit_spec(json!({"sentry": {"nodeSelector": {"disk": "of-no-machine"}}})).await;
+    let mut fleet = upgrade("stable2503-7", "0s");
+    fleet["upgrades"][0]["prepull"] = json!(false);
+    fleet["upgrades"][0]["progressDeadline"] = json!("1d");
+    world.write_fleet(2, &fleet);
+    eventually("the step waits", PATIENCE, async || {
+        run(&world, &["status"]).await.1.contains("Held").then_some(())
+    })
+    .await;
+    first.edit_spec(json!({"hold": null})).await;
+    let note = first.event("Failed").await;
+    let now = world.now();
+    assert!(note.contains("sentry-sset-0 cannot start: Unschedulable"), "{note}");
+    let step: Step = read(first.get().await.metadata.annotations.as_ref().unwrap(), STEP_ANNOTATION).unwrap();
+    assert!(now >= step.at + SignedDuration::from_mins(5), "{now} {step:?}");
+    is_halted(&world, "Unschedulable").await;
+    tokio::time::sleep(world.quiet()).await;
+    assert!(image(first, "validator-sset-0").await.ends_with(OLD));
+    assert_eq!(world.members[1].get().await.spec.client_version.as_deref(), Some(OLD));
+    // It fits again, and the upgrade goes on by itself.
+    first.edit_spec(json!({"sentry": {"nodeSelector": null}})).await;
+    for member in &world.members {
+        member.settles_at("stable2503-7").await;
+    }
+}
