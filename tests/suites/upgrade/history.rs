@@ -1,5 +1,7 @@
 //! `status --history`: what was done to which node, when, and on whose approval.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -8,6 +10,7 @@ use polkafleet::polkadot::{Polkadot, Step, record};
 use serde_json::{Value, json};
 
 use super::commands::{NEW, OLD, guarded, run};
+use super::limits::settled;
 use crate::support::in_both_worlds;
 use crate::support::proxy::Mode;
 use crate::support::world::{Place, World, upgrade};
@@ -17,6 +20,7 @@ in_both_worlds! {
     every_step_of_an_approved_upgrade_is_told_once_whichever_daemon_saw_it,
     a_history_that_cannot_be_read_is_an_error_that_says_what_to_do,
     the_waves_of_plan_are_those_that_were_carried_out,
+    the_clusters_of_one_wave_go_together_and_the_waves_follow_each_other,
 }
 
 /// What is told, by cluster: what was done, for which attempt of which upgrade, and who approved it.
@@ -120,38 +124,50 @@ async fn a_history_that_cannot_be_read_is_an_error_that_says_what_to_do(place: P
     }
 }
 
-/// By what home tells, and on real control planes by their audit logs.
-async fn the_waves_of_plan_are_those_that_were_carried_out(place: Place) {
-    let (world, mut daemon) = World::settled(place, 3, OLD).await;
-    // Nobody carries it out while it is planned.
-    assert!(daemon.terminate().await);
-    world.write_fleet(3, &upgrade(NEW, "0s"));
-    let (code, said) = run(&world, &["plan", "-o", "json"]).await;
+/// The clusters of each wave that `plan` names, in order.
+async fn planned(world: &World) -> Vec<Vec<String>> {
+    let (code, said) = run(world, &["plan", "-o", "json"]).await;
     assert_eq!(code, 3, "{said}");
     let plan: Value = serde_json::from_str(&said).unwrap();
     let clusters = |wave: &Value| -> Vec<String> {
         let steps = wave["steps"].as_array().unwrap().iter();
         steps.map(|step| step["cluster"].as_str().unwrap().to_owned()).collect()
     };
-    let waves: Vec<Vec<String>> = plan["waves"].as_array().unwrap().iter().map(clusters).collect();
+    plan["waves"].as_array().unwrap().iter().map(clusters).collect()
+}
+
+/// Of each cluster, when it got a step and permissions to restart, as soon as home tells of so many in all.
+async fn done(world: &World, count: usize) -> BTreeMap<String, Vec<Timestamp>> {
+    let done = ["step", "restartAllowed"];
+    let history = eventually("all is told", PATIENCE, async || {
+        let mut history = told(world, &[]).await;
+        history.retain(|entry| done.iter().any(|what| entry["what"] == *what));
+        (history.len() == count).then_some(history)
+    })
+    .await;
+    let mut by_cluster = BTreeMap::<String, Vec<Timestamp>>::new();
+    for entry in history {
+        let at = entry["at"].as_str().unwrap().parse().unwrap();
+        by_cluster.entry(entry["cluster"].as_str().unwrap().to_owned()).or_default().push(at);
+    }
+    by_cluster
+}
+
+/// By what home tells, and on real control planes by their audit logs.
+async fn the_waves_of_plan_are_those_that_were_carried_out(place: Place) {
+    let (world, mut daemon) = World::settled(place, 3, OLD).await;
+    // Nobody carries it out while it is planned.
+    assert!(daemon.terminate().await);
+    world.write_fleet(3, &upgrade(NEW, "0s"));
+    let waves = planned(&world).await;
     assert_eq!(waves.concat().len(), 3, "{waves:?}");
     let _daemon = world.daemon();
     for member in &world.members {
         member.settles_at(NEW).await;
     }
     // A step and two restarts each.
-    let done = ["step", "restartAllowed"];
-    let history = eventually("all is told", PATIENCE, async || {
-        let mut history = told(&world, &[]).await;
-        history.retain(|entry| done.iter().any(|what| entry["what"] == *what));
-        (history.len() == 9).then_some(history)
-    })
-    .await;
-    let by_home = |cluster: &str| -> Vec<Timestamp> {
-        let of_it = history.iter().filter(|entry| entry["cluster"] == cluster);
-        of_it.map(|entry| entry["at"].as_str().unwrap().parse().unwrap()).collect()
-    };
-    is_in_order(&waves, by_home);
+    let by_home = done(&world, 9).await;
+    is_in_order(&waves, |cluster| by_home[cluster].clone());
     is_in_order(&waves, |cluster| {
         let member = world.members.iter().find(|member| member.name == cluster).unwrap();
         member.planner_write_times()
@@ -166,4 +182,53 @@ fn is_in_order(waves: &[Vec<String>], writes: impl Fn(&str) -> Vec<Timestamp>) {
         let (last, first) = (before.iter().max(), after.iter().min());
         assert!(last < first || (last.is_none() && first.is_none()), "{before:?} and then {after:?}");
     }
+}
+
+/// Sentries only, so that the stage's width is all that keeps them from going together.
+async fn the_clusters_of_one_wave_go_together_and_the_waves_follow_each_other(place: Place) {
+    let (world, mut daemon) = settled(place, 4, 2).await;
+    assert!(daemon.terminate().await);
+    let mut fleet = upgrade(NEW, "0s");
+    fleet["upgrades"][0]["stages"][1]["maxConcurrent"] = json!(2);
+    let last = json!({"name": "last", "clusters": {"matchLabels": {"stage": "last"}}});
+    fleet["upgrades"][0]["stages"].as_array_mut().unwrap().push(last);
+    let text = std::fs::read_to_string(world.fleet_file()).unwrap();
+    fleet["clusters"] = serde_yaml::from_str::<Value>(&text).unwrap()["clusters"].clone();
+    // Not in the order of their names.
+    fleet["clusters"][1]["labels"]["stage"] = json!("last");
+    world.write_fleet(4, &fleet);
+    let waves = planned(&world).await;
+    assert_eq!(waves, [vec!["cluster-1"], vec!["cluster-3", "cluster-4"], vec!["cluster-2"]]);
+    let _daemon = world.daemon();
+    for member in &world.members {
+        member.settles_at(NEW).await;
+    }
+    let by_home = done(&world, 12).await;
+    assert_eq!(grouped(&by_home), waves, "{by_home:#?}");
+    if matches!(place, Place::Real(_)) {
+        let times = world.members.iter().map(|member| (member.name.clone(), member.planner_write_times()));
+        let by_audit = times.collect();
+        assert_eq!(grouped(&by_audit), waves, "{by_audit:#?}");
+    }
+}
+
+/// The clusters that were written to in the same time, in the order of these times.
+fn grouped(writes: &BTreeMap<String, Vec<Timestamp>>) -> Vec<Vec<String>> {
+    let mut spans: Vec<_> = writes
+        .iter()
+        .map(|(cluster, times)| (*times.iter().min().unwrap(), *times.iter().max().unwrap(), cluster.clone()))
+        .collect();
+    spans.sort();
+    let mut waves: Vec<(Timestamp, Vec<String>)> = vec![];
+    for (from, until, cluster) in spans {
+        match waves.last_mut().filter(|(last, _)| from <= *last) {
+            Some((last, wave)) => {
+                *last = until.max(*last);
+                wave.push(cluster);
+                wave.sort();
+            }
+            None => waves.push((until, vec![cluster])),
+        }
+    }
+    waves.into_iter().map(|(_, wave)| wave).collect()
 }
