@@ -1,6 +1,6 @@
 //! The members of the fleet at run time: one worker per cluster, engaged and disengaged as the fleet changes.
 //!
-//! [`connect`] makes a client ([`exec`] runs its plugin), [`swap`] holds it within [`limits`], [`servers`] knows whose is which, [`renew`] exchanges it, [`worker`] keeps one cluster watched and reconciled, [`watches`] fills
+//! [`connect`] makes a client ([`exec`] runs its plugin), [`swap`] holds it within [`limits`], [`servers`] knows whose is which, [`renew`] exchanges it, [`worker`] keeps one cluster watched and reconciled ([`supervise`] starts it again), [`watches`] fills
 //! its caches, [`trouble`] names what is wrong, [`rights`] is what a
 //! cluster must allow, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
 
@@ -14,6 +14,7 @@ mod reconciler;
 mod renew;
 pub mod rights;
 mod servers;
+mod supervise;
 mod swap;
 pub mod trouble;
 mod watches;

@@ -162,12 +162,11 @@ impl Connect for Kubernetes {
                 }
             });
             let mut built = std::pin::pin!(tokio::time::timeout(BUILD_BOUND, building));
-            let built = match tokio::time::timeout(PLACE_BOUND, &mut built).await {
-                Ok(built) => built,
-                Err(_) => {
-                    drop(place);
-                    built.await
-                }
+            let built = if let Ok(built) = tokio::time::timeout(PLACE_BOUND, &mut built).await {
+                built
+            } else {
+                drop(place);
+                built.await
             };
             built.map_err(|_| Error::Hung)??
         })

@@ -25,13 +25,11 @@ impl Servers {
             return Ok(());
         }
         let key = format!("{server} {}", way.unwrap_or_default());
-        match all.get(&key) {
-            Some(other) => Err(other.clone()),
-            None => {
-                all.insert(key, cluster.clone());
-                Ok(())
-            }
+        if let Some(other) = all.get(&key) {
+            return Err(other.clone());
         }
+        all.insert(key, cluster.clone());
+        Ok(())
     }
 
     /// The cluster leaves the fleet, or begins anew.

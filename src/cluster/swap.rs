@@ -81,13 +81,19 @@ impl Service<Request<Body>> for Exchange {
 pub(super) struct Bounded {
     body: Body,
     /// Until the next part, and until the end; none of a watch.
-    bounds: Option<(Pin<Box<Sleep>>, Pin<Box<Sleep>>)>,
+    bounds: Option<Bounds>,
+}
+
+struct Bounds {
+    next: Pin<Box<Sleep>>,
+    end: Pin<Box<Sleep>>,
 }
 
 impl Bounded {
     fn new(body: Body, is_bounded: bool) -> Self {
         let sleep = |bound| Box::pin(tokio::time::sleep(bound));
-        Self { body, bounds: is_bounded.then(|| (sleep(ANSWER_BOUND), sleep(BODY_BOUND))) }
+        let bounds = || Bounds { next: sleep(ANSWER_BOUND), end: sleep(BODY_BOUND) };
+        Self { body, bounds: is_bounded.then(bounds) }
     }
 }
 
@@ -101,7 +107,7 @@ impl http_body::Body for Bounded {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
         let Self { body, bounds } = &mut *self;
         let part = Pin::new(body).poll_frame(context);
-        let Some((next, end)) = bounds else { return part.map_err(Into::into) };
+        let Some(Bounds { next, end }) = bounds else { return part.map_err(Into::into) };
         if end.as_mut().poll(context).is_ready()
             || (part.is_pending() && next.as_mut().poll(context).is_ready())
         {

@@ -4,13 +4,12 @@
 //! the Board as those of an unreachable cluster, and the next session begins with fresh lists.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use futures::channel::mpsc;
-use futures::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
@@ -19,14 +18,14 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, error, info, warn};
+use tracing::{Instrument as _, debug, info, warn};
 
 use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName};
 use crate::leader::fence::fenced;
 use crate::leader::keep::{Keeping, keep};
 use crate::leader::{Hold, MEMBER_LEASE, State};
-use crate::observed::{ClusterState, Outage};
+use crate::observed::ClusterState;
 use crate::polkadot::{self, FIELD_MANAGER, ResourceId};
 use crate::reconcile::observe::Caches;
 
@@ -138,33 +137,8 @@ struct Ended {
 }
 
 impl Worker {
-    /// Runs until stopped, whatever happens: a fault of ours in one cluster's worker is that cluster's alone, is told, and
-    /// begins it anew.
-    pub(super) async fn run(self) {
-        let limits = self.connect.limits();
-        let mut attempt = 0;
-        loop {
-            let begun = Instant::now();
-            let Err(panic) = AssertUnwindSafe(self.sessions()).catch_unwind().await else { return };
-            self.clients.remove(&self.name);
-            let why = super::trouble::crashed(&*panic);
-            error!(cluster = %self.name, why, "The cluster's worker has crashed and is started again; please report this.");
-            let outage = Outage { since: self.last_answer(), why };
-            self.board.set_state(&self.name, &ClusterState::Unreachable(outage));
-            if begun.elapsed() > limits.longest_pause * 2 {
-                attempt = 0;
-            }
-            let pause = backoff(attempt, limits.first_pause, limits.longest_pause);
-            attempt += 1;
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.stop.cancelled() => return,
-            }
-        }
-    }
-
     /// Runs sessions until stopped.
-    async fn sessions(&self) {
+    pub(super) async fn sessions(&self) {
         let mut attempt = 0;
         let mut answered = None;
         let connection = self.cluster.borrow().connection.clone();
@@ -213,25 +187,29 @@ impl Worker {
         }
     }
 
+    /// A client of a cluster that answers and is nobody else's, and where that is, for people.
+    async fn connected(&self, cluster: &Cluster) -> Result<(Connected, String), Ended> {
+        let connected = self.connect.connect(&cluster.connection).await.map_err(|error| {
+            self.tell_no_client(&error);
+            let trouble = Trouble::NoClient(error.for_others());
+            Ended { trouble, at: trouble::place(&cluster.connection) }
+        })?;
+        let at = connected.at(&cluster.connection);
+        let ended = |trouble| Ended { trouble, at: at.clone() };
+        let taken = self.servers.take(&connected.server, connected.way.as_deref(), &self.name);
+        taken.map_err(|other| ended(Trouble::Twice(other.to_string())))?;
+        self.is_there(&connected.client, &self.connect.limits()).await.map_err(ended)?;
+        self.comes_to(&connected.server);
+        Ok((connected, at))
+    }
+
     /// From a client to the end of the cluster's answers.
     async fn session(&self, tasks: &mut Tasks) -> Result<(), Ended> {
         let cluster = self.cluster.borrow().clone();
-        let place = trouble::place(&cluster.connection);
         // Before it is read, so that no change is missed.
         let kubeconfig = Kubeconfig::of(&cluster.connection, self.kubeconfigs.clone());
-        let connected = self.connect.connect(&cluster.connection).await;
-        let connected = connected.map_err(|error| {
-            self.tell_no_client(&error);
-            Ended { trouble: Trouble::NoClient(error.for_others()), at: place }
-        })?;
-        let at = connected.at(&cluster.connection);
-        let Connected { client, server, way, valid_until } = connected;
-        self.servers
-            .take(&server, way.as_deref(), &self.name)
-            .map_err(|other| Ended { trouble: Trouble::Twice(other.to_string()), at: at.clone() })?;
+        let (Connected { client, server, valid_until, .. }, at) = self.connected(&cluster).await?;
         let limits = self.connect.limits();
-        self.is_there(&client, &limits).await.map_err(|trouble| Ended { trouble, at: at.clone() })?;
-        self.comes_to(&server);
         // Only now: a cluster that is dead takes nobody's place.
         let establishing = Arc::clone(&self.establishing).acquire_owned().await.ok();
         let exchange = Exchange::new(client);
@@ -266,7 +244,7 @@ impl Worker {
         let renewing = async move {
             let _ = leaves.send(renewal.keep_fresh().await);
             // The session ends by the word, and this with it.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tasks.watches.spawn(renewing.in_current_span());
         let (report, reports) = mpsc::channel(16);
@@ -529,7 +507,7 @@ impl Worker {
         trouble.map_or(Ok(()), Err)
     }
 
-    fn last_answer(&self) -> Option<Timestamp> {
+    pub(super) fn last_answer(&self) -> Option<Timestamp> {
         *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

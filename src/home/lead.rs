@@ -30,9 +30,6 @@ use super::said::{Beside, Said, Standings};
 use super::skew::{Skew, follow_clock, no_steps_by_clock};
 use super::{HomeView, NoSteps};
 
-/// What records that are being written may take at the end.
-const LAST_WRITES_BOUND: Duration = Duration::from_secs(2);
-
 /// What leading needs.
 pub struct Lead {
     /// The fleet, as it changes.
@@ -184,11 +181,7 @@ impl Lead {
                 _ = skew.changed() => {}
             }
         }
-        let written = async { while records.writes.join_next().await.is_some() {} };
-        // A home that hangs must not cost the daemon its orderly end; what a write comes to, the next daemon reads.
-        if tokio::time::timeout(LAST_WRITES_BOUND, written).await.is_err() {
-            records.writes.shutdown().await;
-        }
+        records.end().await;
         let_go.cancel();
         let _ = keeper.await;
     }

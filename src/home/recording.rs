@@ -19,6 +19,9 @@ use super::{ANSWER_BOUND, HomeView};
 /// A record that could not be written is tried again after this time.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
+/// What records that are being written may take at the end.
+const LAST_WRITES_BOUND: Duration = Duration::from_secs(2);
+
 /// The records: one write at a time for each member.
 #[derive(Default)]
 pub struct Records {
@@ -115,6 +118,14 @@ impl Records {
         self.under_way.remove(&name);
         if !well {
             self.retry.insert(name, Instant::now() + AFTER_FAILURE);
+        }
+    }
+    /// Waits for what is being written. A home that hangs must not cost the daemon its orderly end: what a write comes to
+    /// then, the next daemon reads.
+    pub async fn end(mut self) {
+        let written = async { while self.writes.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WRITES_BOUND, written).await.is_err() {
+            self.writes.shutdown().await;
         }
     }
 }

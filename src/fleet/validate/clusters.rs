@@ -113,17 +113,17 @@ impl Checker<'_> {
         let read = (self.contexts)(path.as_deref());
         let connection = Connection::Kubeconfig { path: path.clone(), context: context.clone() };
         match read {
-            Ok(known) => match known.iter().find(|one| one.name == *context) {
-                Some(found) => self.with_user(at, found, connection),
-                None => {
-                    let known: Vec<String> = known.into_iter().map(|context| context.name).collect();
-                    let has =
-                        if known.is_empty() { "no context; is it cut off?".into() } else { known.join(", ") };
-                    let remedy = suggestion(context, &known, &format!("it has {has}"));
-                    self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
-                    None
+            Ok(known) => {
+                if let Some(found) = known.iter().find(|one| one.name == *context) {
+                    return self.with_user(at, found, connection);
                 }
-            },
+                let known: Vec<String> = known.into_iter().map(|context| context.name).collect();
+                let has =
+                    if known.is_empty() { "no context; is it cut off?".into() } else { known.join(", ") };
+                let remedy = suggestion(context, &known, &format!("it has {has}"));
+                self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
+                None
+            }
             Err(_) if self.running.contains(&connection) => Some(connection),
             Err(why) => {
                 self.unreadable(index, path.as_ref(), &why);

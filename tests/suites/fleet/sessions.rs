@@ -47,9 +47,12 @@ async fn with_another_api_server_nothing_is_written_before_its_lease_was_read() 
     let moved = Arc::new(AtomicBool::new(false));
     let leads = {
         let (moved, one, two) = (Arc::clone(&moved), one.clone(), two.clone());
-        move |_: &_| match moved.load(Ordering::SeqCst) {
-            false => ("https://one".to_owned(), one.clone()),
-            true => ("https://two".to_owned(), two.clone()),
+        move |_: &_| {
+            if moved.load(Ordering::SeqCst) {
+                ("https://two".to_owned(), two.clone())
+            } else {
+                ("https://one".to_owned(), one.clone())
+            }
         }
     };
     // The hold lasts for all of the test, and nobody can read the Lease of the other server.
