@@ -123,8 +123,10 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
     // From the first moment on, so that the folder is removed whenever it is ended.
     let mut end = std::pin::pin!(interrupted());
     let scene = tokio::select! {
-        scene = Scene::set(args, &clock) => scene?,
+        // It listens once it was asked: before the folder is made.
+        biased;
         interrupted = &mut end => return interrupted.map(|()| End::Interrupted).map_err(Error::Signal),
+        scene = Scene::set(args, &clock) => scene?,
     };
     telemetry::logs::to_file(&scene.path("daemon.log"))
         .map_err(|error| Error::Folder(scene.folder.clone(), error))?;
@@ -146,7 +148,7 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
                 view.say(&line);
             }
             if !(args.keep || view.is_live()) {
-                view.say("Run it again with --keep to look around, mend what failed and go on.");
+                view.say("Run it again with --keep to look around, mend what holds it up and go on.");
             }
         }
         End::Interrupted => view.say("SIMULATION: ended before the upgrade was."),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kube::core::SelectorExt as _;
 
-use crate::fleet::Upgrade;
+use crate::fleet::{Cluster, Upgrade};
 
 use super::standing::Standing;
 use super::survey::{Survey, Surveyed};
@@ -26,9 +26,9 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
                 failed: 0,
                 total: 0,
             };
-            for cluster in
-                survey.fleet.clusters.iter().filter(|cluster| passing::is_in_stage(upgrade, cluster, index))
-            {
+            let of_stage = |cluster: &&Cluster| passing::is_in_stage(upgrade, cluster, index);
+            // Of a lost cluster nobody expects anything.
+            for cluster in survey.fleet.clusters.iter().filter(of_stage).filter(|cluster| !cluster.lost) {
                 for (resource, standing) in survey.owned(upgrade, cluster) {
                     count(&mut stage, standing);
                     begun |= has_moved(resource, standing);

@@ -166,3 +166,11 @@ fn a_permission_is_in_the_trace_of_the_step_that_it_is_for_and_not_one_for_an_ed
     }
     assert_eq!(grants, [Some(NEW.to_owned()), None]);
 }
+
+#[test]
+fn a_lost_clusters_resources_are_in_no_stages_total() {
+    let mut model = Model::new(&Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]));
+    assert_eq!(planned(&model).progress[0].stages[0].total, 2);
+    model.fleet.clusters[1].lost = true;
+    assert_eq!(planned(&model).progress[0].stages[0].total, 1);
+}

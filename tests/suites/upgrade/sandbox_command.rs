@@ -89,7 +89,6 @@ async fn a_cluster_that_the_sandbox_does_not_have_is_told_and_nothing_is_played(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the folder may be made a moment before signals are listened for (src/cli/sandbox.rs, tokio::select! without biased)"]
 async fn a_sandbox_that_is_ended_right_after_its_start_leaves_no_folder_behind() {
     // Many clusters take their time to be set up.
     for clusters in ["1", "3", "40"].iter().cycle().take(12) {
