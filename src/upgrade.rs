@@ -203,7 +203,6 @@ pub struct Progress {
     /// Why nothing new starts, if so.
     pub halted: Option<String>,
     /// Why it has nothing to do, if no resource that is seen belongs to it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub owns_nothing: Option<String>,
     /// Its stages, in order.
     pub stages: Vec<StageProgress>,

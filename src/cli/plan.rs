@@ -166,7 +166,7 @@ pub(super) fn waiting(waits: &[Wait]) -> String {
     for wait in waits {
         let _ = write!(text, "  {}  {}  {:?}: {}", wait.place.0, wait.place.1, wait.code, wait.words);
         // A soak's words tell its end.
-        if let Some(until) = wait.until.filter(|_| wait.code != Code::EarlierStage) {
+        if let Some(until) = wait.until.filter(|_| matches!(wait.code, Code::NotHealthyYet | Code::Prepull)) {
             let _ = write!(text, " (at {until:.0} its time is up)");
         }
         text.push('\n');

@@ -143,11 +143,21 @@ impl Renewal {
     async fn fresh(&self) -> Result<Connected, (String, String)> {
         let connected = self.connect.connect(&self.connection).await;
         let connected = connected.map_err(|error| (error.to_string(), error.for_others()))?;
-        // Another server is asked by its own session.
-        if connected.server != self.server {
-            return Ok(connected);
-        }
         let bound = self.connect.limits().heartbeat_answer;
+        // Who we are to another server, its own session finds out; here, only that there is one.
+        if connected.server != self.server {
+            let asked = tokio::time::timeout(bound, connected.client.apiserver_version()).await;
+            let trouble = match asked {
+                Ok(Ok(_)) => return Ok(connected),
+                Ok(Err(error)) => Trouble::of(&error),
+                Err(_) => Trouble::Hung(bound),
+            };
+            if matches!(trouble, Trouble::Forbidden(_) | Trouble::Unauthorized(_)) {
+                return Ok(connected);
+            }
+            let words = trouble.state(&connected.at(&self.connection), None).to_string();
+            return Err((words.clone(), words));
+        }
         let trouble = match who(&connected.client, bound).await {
             Ok(Who::Somebody) => return Ok(connected),
             // Where the old ones are of nobody as well, nobody is asked who he is.

@@ -7,7 +7,7 @@ use futures::FutureExt as _;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::trouble::crashed;
+use super::trouble::{CRASHED, said};
 use super::worker::{Worker, backoff};
 use crate::observed::{ClusterState, Outage};
 
@@ -21,9 +21,9 @@ impl Worker {
             let begun = Instant::now();
             let Err(panic) = AssertUnwindSafe(self.sessions()).catch_unwind().await else { return };
             self.clients.remove(&self.name);
-            let why = crashed(&*panic);
+            let why = said(&*panic);
             error!(cluster = %self.name, why, "The cluster's worker has crashed and is started again; please report this.");
-            let outage = Outage { since: self.last_answer(), why };
+            let outage = Outage { since: self.last_answer(), why: CRASHED.into() };
             self.board.set_state(&self.name, &ClusterState::Unreachable(outage));
             if begun.elapsed() > limits.longest_pause * 2 {
                 attempt = 0;

@@ -71,7 +71,8 @@ impl Service<Request<Body>> for Exchange {
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         Box::pin(async move {
             let answer = client.send(request).await?;
-            Ok(answer.map(|body| Bounded::new(body, !is_watch)))
+            let is_endless = is_watch && answer.status().is_success();
+            Ok(answer.map(|body| Bounded::new(body, !is_endless)))
         })
     }
 }

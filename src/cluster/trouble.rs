@@ -191,15 +191,15 @@ pub(super) fn not_installed(error: &kube::Error, at: &str) -> String {
     }
 }
 
-/// That the worker of a cluster has crashed, from what its panic said.
-pub(super) fn crashed(panic: &(dyn Any + Send)) -> String {
+/// That the worker of a cluster has crashed, for everybody who sees how the cluster is: what a panic said may hold a part of
+/// an answer, and stays in this process's log.
+pub(super) const CRASHED: &str = "the worker of this cluster has crashed in polkafleet itself and is started again by itself; \
+    please report it, with what the daemon's log says of it";
+
+/// What a panic said.
+pub(super) fn said(panic: &(dyn Any + Send)) -> &str {
     let said = panic.downcast_ref::<&str>().copied();
-    let said =
-        said.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say why");
-    format!(
-        "the worker of this cluster has crashed in polkafleet itself ({said}) and is started again by itself; please report \
-         it, with what the log says of it"
-    )
+    said.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say why")
 }
 
 /// Where a connection leads, as far as the kubeconfig's reader knows it.

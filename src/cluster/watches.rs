@@ -3,6 +3,7 @@
 //! Each kind is watched by a task of its own with a back-off of its own, so that one failing watch delays no other.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{SinkExt as _, Stream, StreamExt as _, TryStreamExt as _};
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use super::limits::Limits;
+use super::limits::{ANSWER_BOUND, Limits};
 use super::worker::backoff;
 use crate::polkadot::{self, INSTANCE_LABEL, PREPULL_APP, Polkadot};
 use crate::reconcile::observe::Caches;
@@ -183,6 +184,9 @@ fn readable(event: watcher::Event<DynamicObject>) -> watcher::Event<Polkadot> {
     }
 }
 
+/// A request that fails does so within its bound; a watch that has not failed by then is there.
+const QUIET_BOUND: Duration = ANSWER_BOUND.saturating_add(Duration::from_secs(1));
+
 /// Passes on what one watch sees. A full queue holds the watch back; nothing is lost.
 async fn follow<K: Resource<DynamicType = ()>>(
     kind: &'static str,
@@ -193,8 +197,22 @@ async fn follow<K: Resource<DynamicType = ()>>(
     mut reports: mpsc::Sender<Report>,
 ) {
     let mut stream = std::pin::pin!(stream);
-    let mut works = false;
-    while let Some(event) = stream.next().await {
+    let (mut works, mut in_doubt) = (false, false);
+    loop {
+        let next = tokio::time::timeout(if in_doubt { QUIET_BOUND } else { Duration::MAX }, stream.next());
+        let event = match next.await {
+            Ok(Some(event)) => event,
+            Ok(None) => return,
+            // A watch that goes on after a failure says nothing before something happens: who fails again is sooner.
+            Err(_) => {
+                (works, in_doubt, pauses.failures) = (true, false, 0);
+                if reports.send(Report::Works(kind)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        in_doubt = event.is_err();
         let (report, touched) = match event {
             // It asks, and nobody has answered yet.
             Ok(watcher::Event::Init) => continue,
@@ -253,4 +271,35 @@ pub(super) async fn filled(caches: &Caches) -> Result<(), reflector::store::Writ
     caches.stateful_sets.wait_until_ready().await?;
     caches.pods.wait_until_ready().await?;
     caches.claims.wait_until_ready().await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use futures::stream;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use tokio::sync::watch;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_failed_once_and_goes_on_in_silence_works_again() {
+        let failed = Err(watcher::Error::WatchFailed(kube::Error::LinesCodecMaxLineLengthExceeded));
+        let events =
+            stream::iter([Ok(watcher::Event::<ConfigMap>::InitDone), failed]).chain(stream::pending());
+        let limits = Limits::default();
+        let (_keep, renewed) = watch::channel(0);
+        let pauses = Pauses { limits, failures: 0, renewed };
+        let ((touch, _touched), (reports, mut said)) = (mpsc::channel(1), mpsc::channel(16));
+        let following = tokio::spawn(follow("configmaps", events, pauses, |_| vec![], touch, reports));
+        let mut words = vec![];
+        while words.iter().filter(|word| **word == "works").count() < 2 {
+            words.push(match said.next().await.unwrap() {
+                Report::Failed(..) => "failed",
+                Report::Works(_) => "works",
+                Report::SetChanged => continue,
+            });
+        }
+        assert_eq!(words, ["works", "failed", "works"]);
+        following.abort();
+    }
 }

@@ -35,7 +35,7 @@ use super::limits::{ANSWER_BOUND, Limits};
 use super::probes::Probes;
 use super::reconciler::{self, Context};
 use super::renew::{Contents, Kubeconfig, Renewal};
-use super::servers::Servers;
+use super::servers::{Servers, is_same};
 use super::swap::Exchange;
 use super::trouble::{self, Trouble};
 use super::watches::{self, Report, Scope};
@@ -129,6 +129,15 @@ impl Tasks {
     }
 }
 
+/// With new credentials: of them nothing is known yet, and what was refused to the old ones says nothing.
+fn begin_anew(
+    failing: &mut BTreeMap<&'static str, (ClusterState, Instant)>,
+    heartbeat: &mut tokio::time::Interval,
+) {
+    failing.retain(|_, (state, _)| !matches!(state, ClusterState::Unauthorized(_)));
+    heartbeat.reset_immediately();
+}
+
 /// Why a session ended, and where.
 #[derive(Debug)]
 struct Ended {
@@ -196,9 +205,19 @@ impl Worker {
         })?;
         let at = connected.at(&cluster.connection);
         let ended = |trouble| Ended { trouble, at: at.clone() };
-        let taken = self.servers.take(&connected.server, connected.way.as_deref(), &self.name);
-        taken.map_err(|other| ended(Trouble::Twice(other.to_string())))?;
         self.is_there(&connected.client, &self.connect.limits()).await.map_err(ended)?;
+        // A lost cluster is in nobody's way: another one may have been built in its place.
+        let before = if cluster.lost {
+            vec![]
+        } else {
+            self.servers.come(&connected.server, connected.way.as_deref(), &self.name)
+        };
+        for other in before {
+            if is_same(&connected.client, &self.clients, &other, &self.lease.namespace).await {
+                self.servers.leave(&self.name);
+                return Err(ended(Trouble::Twice(other.to_string())));
+            }
+        }
         self.comes_to(&connected.server);
         Ok((connected, at))
     }
@@ -388,8 +407,8 @@ impl Worker {
                 () = tokio::time::sleep_until(established_by), if signs.establishing.is_some() => {
                     signs.establishing = None;
                 }
-                Ok(server) = &mut signs.elsewhere => return Err(Trouble::Moved(server)),
-                Ok(()) = renewals.changed() => heartbeat.reset_immediately(),
+                moved = &mut signs.elsewhere => return Err(moved.map_or_else(|_| crashed(None), Trouble::Moved)),
+                Ok(()) = renewals.changed() => begin_anew(&mut failing, &mut heartbeat),
                 _ = heartbeat.tick() => match self.is_there(&signs.exchange.inside(), &limits).await {
                     Ok(()) => {
                         missed = 0;

@@ -8,7 +8,8 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, ObjectMeta, PostParams};
-use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::runtime::utils::Backoff as _;
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -31,6 +32,8 @@ const DECISIONS: &str = "control";
 const RECORD_PREFIX: &str = "fleet-record-";
 /// After the watch has failed for so long, what is known is too old to act on.
 const GRACE: Duration = Duration::from_secs(20);
+/// A request that fails does so sooner (the client has a bound); a watch that has not failed by then is there.
+const QUIET_BOUND: Duration = Duration::from_secs(16);
 /// The entry that holds the JSON.
 const ENTRY: &str = "json";
 
@@ -64,13 +67,27 @@ impl Kept {
     /// Watches; `rings` at every change. Never ends by itself.
     pub async fn watch(&self, rings: &Notify) {
         let config = watcher::Config::default().labels(KEPT);
-        // Before each list it says that it asks: nobody has answered yet, and that ends neither a failure nor its pauses.
-        let asks = |event: &_| std::future::ready(!matches!(event, Ok(watcher::Event::Init)));
-        let answers = watcher(self.api.clone(), config).filter(asks);
-        let mut stream = std::pin::pin!(answers.default_backoff());
-        let mut listed = Known::default();
-        while let Some(event) = stream.next().await {
+        let mut stream = std::pin::pin!(watcher(self.api.clone(), config));
+        let mut pauses = watcher::DefaultBackoff::default();
+        let (mut listed, mut in_doubt) = (Known::default(), false);
+        loop {
+            let next =
+                tokio::time::timeout(if in_doubt { QUIET_BOUND } else { Duration::MAX }, stream.next());
+            let event = match next.await {
+                Ok(Some(event)) => event,
+                Ok(None) => return,
+                // A watch that goes on after a failure says nothing before something happens: who fails again is sooner.
+                Err(_) => {
+                    in_doubt = false;
+                    pauses.reset();
+                    self.lock().failing = None;
+                    rings.notify_one();
+                    continue;
+                }
+            };
+            in_doubt = event.is_err();
             match event {
+                // Before each list it says that it asks: nobody has answered yet.
                 Ok(watcher::Event::Init) => continue,
                 Ok(watcher::Event::InitApply(map)) => listed.see(&map),
                 Ok(watcher::Event::InitDone) => {
@@ -84,9 +101,11 @@ impl Kept {
                     listed = Known::default();
                     self.lock().failing.get_or_insert_with(Instant::now);
                     rings.notify_one();
+                    tokio::time::sleep(pauses.next().unwrap_or(GRACE)).await;
                     continue;
                 }
             }
+            pauses.reset();
             self.lock().failing = None;
             rings.notify_one();
         }
@@ -285,6 +304,7 @@ fn read<T: DeserializeOwned>(map: &ConfigMap) -> Option<T> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures::stream;
     use kube::client::Body;
 
     use super::*;
@@ -336,5 +356,45 @@ mod tests {
         assert!(!kept.is_filled(), "somebody may have paused an upgrade meanwhile");
         // With the pauses of a back-off that only an answer resets.
         assert!(asked.load(Ordering::SeqCst) < 25, "{asked:?}");
+    }
+
+    /// A home that answers its first list, refuses the first watch, and then watches in silence.
+    fn has_a_blip(asked: &Arc<AtomicUsize>) -> Client {
+        let asked = Arc::clone(asked);
+        let answer = move |_: http::Request<Body>| {
+            let number = asked.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let (code, text) = match number {
+                    0 => (
+                        200,
+                        r#"{"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []}"#,
+                    ),
+                    1 => (
+                        503,
+                        r#"{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503, "message": "ill"}"#,
+                    ),
+                    _ => (200, ""),
+                };
+                let part = http_body::Frame::data(bytes::Bytes::from_static(text.as_bytes()));
+                let part = stream::iter([Ok::<_, std::convert::Infallible>(part)]);
+                let rest = if text.is_empty() { stream::pending().boxed() } else { stream::empty().boxed() };
+                let body = http_body_util::StreamBody::new(part.chain(rest));
+                Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap())
+            }
+        };
+        Client::new(tower::service_fn(answer), "n")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_failed_once_and_goes_on_in_silence_is_trusted_again() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (kept, rings) = (Kept::new(has_a_blip(&asked), "n"), Notify::new());
+        let looks = tokio::time::sleep(GRACE * 3);
+        tokio::select! {
+            () = kept.watch(&rings) => {}
+            () = looks => {}
+        }
+        assert!(asked.load(Ordering::SeqCst) > 2, "it was asked again");
+        assert!(kept.is_filled(), "nothing has failed since");
     }
 }

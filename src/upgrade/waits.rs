@@ -35,7 +35,10 @@ pub(super) fn one_each(waits: &mut Vec<Wait>) {
 /// When time alone changes the reason, if it does.
 fn until(survey: &Survey<'_>, place: &Place, code: Code) -> Option<Timestamp> {
     let owner = survey.resources.get(place)?.owner.as_ref()?;
+    let is_open = super::gates::cluster_is_open(survey, survey.resources.get(place)?.cluster).is_ok();
     let moment = match (code, &owner.standing) {
+        // What nothing is done to has no time of its own.
+        (Code::NotHealthyYet | Code::Prepull, _) if !is_open => None,
         (Code::NotHealthyYet | Code::Prepull, Standing::InFlight { deadline }) => *deadline,
         (Code::Failed, _) => {
             let view = &survey.resources.get(place)?.view;

@@ -171,7 +171,7 @@ async fn kills_and_stalls_at_random_moments_never_make_two_writers(place: Place)
         let without = without.elapsed();
         // Until it has run out, until that is looked for, until the answer to it, and a busy machine's share of it.
         let lease = Duration::from_secs(3);
-        let bound = lease + lease / 3 + lease / 3 + Duration::from_secs(10);
+        let bound = lease + lease / 3 + lease / 3 + PATIENCE / 2;
         assert!(without < bound, "round {round}: without a writer for {without:.1?}, at most {bound:?}");
         if let Some(stopped) = stopped.as_ref().filter(|_| wakes_early) {
             stopped.signal("-CONT");
@@ -276,9 +276,10 @@ async fn after_a_silent_daemon_no_step_is_taken_for_its_lease_and_the_bound_of_a
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     assert!(waits, "it takes over");
-    // The Lease counts from when it was asked for, a little before it was ours.
-    let (waited, asked) = (leads.unwrap() - before, Duration::from_millis(200));
-    assert!(waited + asked >= lease + request, "{waited:?}");
+    // The Lease counts from when it was asked for, on a busy machine some time before it was ours; without the bound it would
+    // be over long before.
+    let waited = leads.unwrap() - before;
+    assert!(waited >= request && request > lease, "{waited:?}");
     for member in &world.members {
         member.settles_at("stable2503-7").await;
     }

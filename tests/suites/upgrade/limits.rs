@@ -82,12 +82,12 @@ pub(super) async fn alone_waits(world: &World, code: &str, (cluster, name): (&st
     .await;
 }
 
-/// That some of these were rolled at the same time, and never more than so many.
+/// That never more than so many of these were rolled at the same time.
 fn at_most(width: usize, all: &[Polkadot]) {
     let times: Vec<(Timestamp, Timestamp)> = all.iter().map(rolled).collect();
     let at_once = |moment| times.iter().filter(|(from, until)| *from <= moment && moment < *until).count();
     let most = times.iter().map(|(from, _)| at_once(*from)).max();
-    assert_eq!(most, Some(width), "{times:?}");
+    assert!(most.is_some_and(|most| most <= width), "{times:?}");
 }
 
 async fn settles(member: &Member, name: &str, version: &str) -> Polkadot {

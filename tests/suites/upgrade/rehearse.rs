@@ -105,8 +105,8 @@ async fn a_rehearsal_in_yaml_is_the_one_in_json() {
         report["seconds"] = Value::Null;
         for waves in ["waves", "predicted"] {
             for wave in report[waves].as_array_mut().unwrap() {
-                assert!(wave["after_seconds"].is_i64());
-                wave["after_seconds"] = Value::Null;
+                assert!(wave["afterSeconds"].is_i64());
+                wave["afterSeconds"] = Value::Null;
             }
         }
         report
