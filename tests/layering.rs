@@ -76,6 +76,7 @@ const IO: &[&str] = &[
     "cluster/reconciler.rs",
     "cluster/renew.rs",
     "cluster/rights.rs",
+    "cluster/servers.rs",
     "cluster/supervise.rs",
     "cluster/swap.rs",
     "cluster/watches.rs",

@@ -1,6 +1,6 @@
 //! Which workers have come to one API server: one cluster under two names would have two workers with one Lease between them,
 //! and count twice in every budget. One address alone says little: behind it there may be many clusters, told apart by who
-//! asks. So the Lease of the cluster is compared where two share an address.
+//! asks. So the Lease of the cluster is compared where two share an address: this is I/O.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
