@@ -38,8 +38,8 @@ mod tests {
     fn a_long_line_goes_on_under_its_beginning_and_no_word_is_torn() {
         let text = "Waiting or left out now:\n  eu-1  polkadot/polkadot  EarlierStage: stage canary has not passed: eu-canary \
                     polkadot/polkadot soaks until 2026-11-27T12:00:00Z\nend\n";
-        let expected = "Waiting or left out now:\n  eu-1  polkadot/polkadot  EarlierStage: stage canary has not passed:\n      \
-                        eu-canary polkadot/polkadot soaks until 2026-11-27T12:00:00Z\nend\n";
+        let expected = "Waiting or left out now:\n  eu-1  polkadot/polkadot  EarlierStage: stage canary has not passed: eu-canary\n      \
+                        polkadot/polkadot soaks until 2026-11-27T12:00:00Z\nend\n";
         assert_eq!(wrapped(text, 80), expected);
     }
 
