@@ -104,7 +104,8 @@ pub async fn keep(
         }
     }
     // Who cannot be told in time finds out when the Lease runs out.
-    let _ = tokio::time::timeout(pause.min(RELEASE_BOUND), keeper.turn(Wish::Yield)).await;
+    // A renewal that was not waited for may have come in between: then once more.
+    let _ = tokio::time::timeout(pause.min(RELEASE_BOUND), keeper.turns(Wish::Yield)).await;
     keeper.hold.set(State::Unknown);
 }
 

@@ -4,6 +4,8 @@
 //! warn, and their message says what to do. `Stalled` and `Reconciling` are for kstatus and its kin, which take them for
 //! "needs a person" and "in progress".
 
+mod upgrade;
+
 use std::collections::BTreeMap;
 
 use kube::ResourceExt as _;
@@ -72,6 +74,7 @@ pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
         unsafe_rpc(polkadot),
         floating_version(polkadot),
         unknown_version(polkadot),
+        upgrade::undone(polkadot),
     ];
     verdicts.extend(more.into_iter().flatten());
     verdicts.extend(reserved_ids(polkadot, found.keys));

@@ -133,3 +133,84 @@ async fn a_keeper_whose_server_hangs_ends_soon_after_it_is_told_to_however_long_
     let ends = tokio::time::timeout(RELEASE_BOUND + Duration::from_secs(1), keeper).await;
     ends.expect("it looks at the stop while a request is under way").unwrap();
 }
+
+/// A server whose answer to the second write never comes; that write takes place after the next look.
+#[derive(Default)]
+struct Late {
+    lease: Option<Lease>,
+    version: u32,
+    writes: u32,
+    pending: Option<Lease>,
+}
+
+impl Late {
+    fn take(&mut self, mut lease: Lease) -> Lease {
+        self.version += 1;
+        lease.metadata.uid = Some("u".into());
+        lease.metadata.resource_version = Some(self.version.to_string());
+        self.lease = Some(lease.clone());
+        lease
+    }
+
+    /// The status and the body of an answer; none where it never comes.
+    fn answer(&mut self, is_read: bool, written: &[u8]) -> Option<(u16, Vec<u8>)> {
+        let refused = |code: u16, reason: &str| {
+            let status = serde_json::json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
+                "reason": reason, "message": reason,
+            });
+            (code, status.to_string().into_bytes())
+        };
+        if is_read {
+            let found = self.lease.clone();
+            if let Some(pending) = self.pending.take() {
+                self.take(pending);
+            }
+            return Some(found.map_or_else(
+                || refused(404, "NotFound"),
+                |lease| (200, serde_json::to_vec(&lease).unwrap()),
+            ));
+        }
+        let lease: Lease = serde_json::from_slice(written).unwrap();
+        self.writes += 1;
+        if self.writes == 2 {
+            self.pending = Some(lease);
+            return None;
+        }
+        let known = self.lease.as_ref().and_then(|known| known.metadata.resource_version.clone());
+        if known.is_some() && lease.metadata.resource_version != known {
+            return Some(refused(409, "Conflict"));
+        }
+        Some((200, serde_json::to_vec(&self.take(lease)).unwrap()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_let_go_also_where_a_renewal_that_nobody_waited_for_comes_in_between() {
+    let late = std::sync::Arc::new(std::sync::Mutex::new(Late::default()));
+    let server = std::sync::Arc::clone(&late);
+    let answer = move |request: http::Request<Body>| {
+        let server = std::sync::Arc::clone(&server);
+        async move {
+            let is_read = request.method() == http::Method::GET;
+            let written = request.into_body().collect_bytes().await?.to_vec();
+            let answer = server.lock().unwrap().answer(is_read, &written);
+            let Some((code, body)) = answer else { return std::future::pending().await };
+            Ok::<_, kube::Error>(http::Response::builder().status(code).body(Body::from(body)).unwrap())
+        }
+    };
+    let client = Client::new(tower::service_fn(answer), "n");
+    let (wish, stop, hold) = (watch::Sender::new(Wish::Have), CancellationToken::new(), Hold::new("me"));
+    let keeper = tokio::spawn(keep(client, keeping(), hold.clone(), wish.subscribe(), stop.clone()));
+    let renews = async {
+        while late.lock().unwrap().pending.is_none() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), renews).await.expect("it renews");
+    assert!(hold.is_held());
+    stop.cancel();
+    keeper.await.unwrap();
+    let lease = late.lock().unwrap().lease.clone().unwrap();
+    assert_eq!(holder(&lease).filter(|holder| !holder.is_empty()), None, "{lease:?}");
+}

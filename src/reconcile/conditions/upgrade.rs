@@ -1,0 +1,79 @@
+//! What became of an upgrade's step on a resource, where a person has to know: by the annotation that it left and the spec. Pure.
+
+use kube::ResourceExt as _;
+
+use super::Verdict;
+use crate::polkadot::{Polkadot, record};
+use crate::version::{ClientVersion, Order};
+
+/// That somebody changed back what an upgrade had set, or that the upgrade took it back itself.
+pub(super) fn undone(polkadot: &Polkadot) -> Option<Verdict> {
+    let step: record::Step = record::read(polkadot.annotations(), record::STEP_ANNOTATION)?;
+    let version = polkadot.spec.client_version.as_deref().filter(|version| *version != step.target)?;
+    let (upgrade, target) = (&step.upgrade, &step.target);
+    if let Some(why) = step.rolled_back.as_ref().filter(|_| step.previous.as_deref() == Some(version)) {
+        let words = format!(
+            "upgrade {upgrade} took {target} back to {version} before any pod was restarted for it: {why}; mend that, then \
+             polkafleet retry {upgrade}"
+        );
+        return Some(Verdict::warning("UpgradeTakenBack", words));
+    }
+    // Whoever goes beyond the target takes nothing back.
+    let order = ClientVersion::parse(target).order(&ClientVersion::parse(version));
+    (order != Order::Older).then(|| {
+        let words = format!(
+            "upgrade {upgrade} set {target}, and somebody changed it to {version}; it is not set again: make what applies this \
+             resource (Git?) say {target}, or leave clientVersion out there, then polkafleet retry {upgrade}"
+        );
+        Verdict::warning("VersionContested", words)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::polkadot::{PolkadotSpec, Step};
+
+    /// The type of the condition and its words, of a resource that an upgrade took to stable2503-7.
+    fn said(version: &str, rolled_back: Option<&str>) -> Option<(&'static str, String)> {
+        let step = Step {
+            upgrade: "polkadot".into(),
+            target: "stable2503-7".into(),
+            attempt: 1,
+            previous: Some("stable2503-6".into()),
+            finalized: None,
+            approver: None,
+            prepull: false,
+            rolled_back: rolled_back.map(Into::into),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let spec: PolkadotSpec =
+            serde_yaml::from_str(&format!("{{kind: Sentry, clientVersion: {version}}}")).unwrap();
+        let mut polkadot = Polkadot::new("one", spec);
+        let text = serde_json::to_string(&step).unwrap();
+        polkadot.annotations_mut().insert(record::STEP_ANNOTATION.into(), text);
+        undone(&polkadot).map(|verdict| (verdict.type_, verdict.message))
+    }
+
+    #[test]
+    fn a_version_that_somebody_set_back_is_told_with_what_to_do() {
+        let (type_, words) = said("stable2503-6", None).unwrap();
+        assert_eq!(type_, "VersionContested");
+        assert!(
+            words.contains("changed it to stable2503-6") && words.contains("polkafleet retry polkadot"),
+            "{words}"
+        );
+        assert_eq!(said("stable2503-7", None), None);
+        assert_eq!(said("stable2503-8", None), None, "that is ahead");
+    }
+
+    #[test]
+    fn a_step_that_the_upgrade_took_back_is_told_with_its_reason() {
+        let (type_, words) = said("stable2503-6", Some("there is no image")).unwrap();
+        assert_eq!(type_, "UpgradeTakenBack");
+        assert!(words.contains("there is no image"), "{words}");
+    }
+}
