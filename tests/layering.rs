@@ -81,6 +81,7 @@ const IO: &[&str] = &[
     "cluster/swap.rs",
     "cluster/watches.rs",
     "cluster/worker.rs",
+    "cluster/worker/install.rs",
     "daemon.rs",
     "fleet/kubeconfig.rs",
     "fleet/watch.rs",

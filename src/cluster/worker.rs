@@ -3,6 +3,8 @@
 //! A session lasts as long as the cluster answers. When it stops answering, the session ends, its last views stay on
 //! the Board as those of an unreachable cluster, and the next session begins with fresh lists.
 
+mod install;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +13,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::channel::mpsc;
 use jiff::Timestamp;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::Client;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -26,9 +26,10 @@ use crate::leader::fence::fenced;
 use crate::leader::keep::{Keeping, keep};
 use crate::leader::{Hold, MEMBER_LEASE, State};
 use crate::observed::ClusterState;
-use crate::polkadot::{self, FIELD_MANAGER, ResourceId};
+use crate::polkadot::ResourceId;
 use crate::reconcile::observe::Caches;
 
+use self::install::Installing;
 use super::board::BoardWriter;
 use super::connect::{Connect, Connected};
 use super::limits::{ANSWER_BOUND, Limits};
@@ -45,8 +46,6 @@ use super::{Clients, LeasePlace, Leases, Lent};
 const HEARTBEATS_MISSED: u32 = 2;
 /// Stands beside the kinds that are watched.
 const HEARTBEAT: &str = "version";
-/// The installation of a CRD that failed is tried again so soon, as rights are granted; or sooner.
-const INSTALL_AGAIN: Duration = Duration::from_secs(15);
 /// What a stopping worker gives its reconciles to finish.
 const DRAIN_BOUND: Duration = Duration::from_secs(20);
 
@@ -100,14 +99,6 @@ struct Signs {
     retry: watch::Sender<u64>,
     /// Held until the first lists are complete, or have taken too long.
     establishing: Option<OwnedSemaphorePermit>,
-}
-
-/// The installation of the CRD.
-struct Installing {
-    /// When it is tried again.
-    again: Instant,
-    /// Why it failed, if it did.
-    failed: Option<String>,
 }
 
 /// The tasks of a session; dropped, they end.
@@ -367,7 +358,7 @@ impl Worker {
         let mut missed = 0;
         let mut held = self.hold.follow();
         let mut renewals = signs.renewed.clone();
-        let mut installing = Installing { again: Instant::now(), failed: None };
+        let mut installing = Installing::at_once();
         let established_by = Instant::now() + ANSWER_BOUND;
         loop {
             held.mark_unchanged();
@@ -464,37 +455,6 @@ impl Worker {
             *known = (state, counts);
         }
         !at_once
-    }
-
-    /// Whether the CRD is ours to install: the fleet file says so, and so does the Lease.
-    fn may_install(&self) -> bool {
-        self.cluster.borrow().settings.install_crd && self.hold.is_held()
-    }
-
-    /// Installs the CRD if it is time to; the state of a cluster without it.
-    async fn install(&self, installing: &mut Installing, signs: &Signs) -> ClusterState {
-        if Instant::now() >= installing.again {
-            installing.again = Instant::now() + INSTALL_AGAIN.min(self.connect.limits().longest_pause);
-            installing.failed = self.install_crd(signs).await.err();
-        }
-        ClusterState::NoCrd(installing.failed.clone())
-    }
-
-    /// Installs the CRD, or says why it cannot.
-    async fn install_crd(&self, signs: &Signs) -> Result<(), String> {
-        let crd = polkadot::crd();
-        let client = fenced(signs.exchange.unlimited(), &self.hold, MEMBER_LEASE);
-        let api: Api<CustomResourceDefinition> = Api::all(client);
-        let (name, params) = (crd.name_any(), PatchParams::apply(FIELD_MANAGER));
-        match tokio::time::timeout(ANSWER_BOUND, api.patch(&name, &params, &Patch::Apply(&crd))).await {
-            Ok(Ok(_)) => {
-                info!(cluster = %self.name, "Installed the Polkadot CRD.");
-                signs.retry.send_modify(|count| *count += 1);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(trouble::not_installed(&error, &signs.at.borrow())),
-            Err(_) => Err(format!("{} does not answer; it is tried again", *signs.at.borrow())),
-        }
     }
 
     /// Takes resources off the Board that are no longer in the cluster.
