@@ -500,11 +500,15 @@ impl Worker {
 }
 
 fn crashed(error: Option<tokio::task::JoinError>) -> Trouble {
-    let why = error.map_or_else(|| "early end".into(), |error| error.to_string());
+    let why = match error {
+        // What its panic said may hold a part of an answer.
+        Some(error) if error.is_panic() => "it crashed; why, is in the daemon's log",
+        _ => "early end",
+    };
     Trouble::Other(format!("a task of the worker ended ({why}) and is started again"))
 }
 
-/// An exponential pause with full jitter, so that many clusters that return at once do not come back in step.
+/// An exponential pause with jitter of up to its half, so that many clusters that return at once do not come back in step.
 pub(super) fn backoff(attempt: u32, first: Duration, longest: Duration) -> Duration {
     let pause = first.saturating_mul(2_u32.saturating_pow(attempt.min(16))).min(longest);
     pause.mul_f64(rand::random_range(0.5..=1.0))
