@@ -76,7 +76,8 @@ pub fn main() -> ExitCode {
         Command::Sandbox(args) => sandbox::run(&args),
         Command::Validate(args) => {
             let connect = args.connect;
-            args.fleet.sources().map_or_else(no_fleet, |sources| validate::run(&sources, connect))
+            let fleet = args.file.map_or(args.fleet, FleetArgs::of_file);
+            fleet.sources().map_or_else(no_fleet, |sources| validate::run(&sources, connect))
         }
         Command::Plan(args) => with(&args.fleet, |sources| plan::run(&args, sources)),
         Command::Rehearse(args) => rehearse::run(&args),

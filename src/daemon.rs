@@ -53,6 +53,8 @@ pub struct Daemon {
     pub plans: watch::Receiver<Arc<Plan>>,
     /// What home says.
     pub home: watch::Receiver<Arc<HomeView>>,
+    /// Edits that it does not follow, and why.
+    pub refused: watch::Receiver<Vec<String>>,
 }
 
 impl Daemon {
@@ -105,7 +107,7 @@ impl Daemon {
             board: board.clone(),
             announced,
             standings,
-            refused,
+            refused: refused.clone(),
             clients: Arc::clone(&clients),
             clock: clock.clone(),
             me: me.clone(),
@@ -130,7 +132,7 @@ impl Daemon {
             execute::run(inputs, reach, clock.clone(), (made, announcing, standing), stop.clone()),
         ));
         tasks.close();
-        Self { name: me, tasks, stop, died, lead: leading, let_go, fleet, board, plans, home }
+        Self { name: me, tasks, stop, died, lead: leading, let_go, fleet, board, plans, home, refused }
     }
 
     /// Stops every part; returns when all have finished what was in flight.

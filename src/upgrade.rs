@@ -17,7 +17,7 @@ mod overlay;
 mod passing;
 pub mod plan;
 mod prepull;
-mod progress;
+pub mod progress;
 mod rollback;
 pub mod rolls;
 pub mod standing;

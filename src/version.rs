@@ -70,6 +70,16 @@ pub fn is_floating(tag: &str) -> bool {
     FLOATING.contains(&tag)
 }
 
+/// A tag that names one release, whose place in the order of releases is known.
+#[must_use]
+pub fn is_release(tag: &str) -> bool {
+    !is_floating(tag) && !matches!(ClientVersion::parse(tag), ClientVersion::Other(_))
+}
+
+/// What a tag that is no release wants instead.
+pub const RELEASE_WANTED: &str =
+    "name a release tag, for example stable2503-7: with any other, newer and older cannot be told";
+
 /// How `wanted` stands to the version `runs`, in words, where it is not known to be the same or newer: a client may not
 /// open the database of a newer one.
 #[must_use]

@@ -56,6 +56,11 @@ pub(super) enum NoFleet {
 type Found = Result<(Option<String>, Vec<String>), String>;
 
 impl FleetArgs {
+    /// As --fleet with this file.
+    pub(super) fn of_file(file: PathBuf) -> Self {
+        Self { fleet: Some(file), context: None, in_cluster: false }
+    }
+
     /// Whether somebody said which fleet is meant.
     pub(super) fn is_named(&self) -> bool {
         self.context.is_some() || self.in_cluster || self.fleet.is_some() || file_of_environment().is_some()

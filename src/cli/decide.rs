@@ -15,7 +15,7 @@ use super::time::Ahead;
 use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
-use crate::home::control::{Attempt, Control, Decision};
+use crate::home::control::{Attempt, Control, Decision, Did};
 use crate::home::followed::{self, Followed};
 use crate::home::kept::{CONTROL, Error, decide};
 
@@ -145,7 +145,10 @@ async fn agreed(
         let ours = ours.map_err(Refused::Wrong)?.cloned();
         let Some(theirs) = leader.follows() else {
             // Nobody follows anything, or says so: the file is what there is.
-            let none = || Refused::Wrong(format!("{leader}; give --fleet FILE to decide without it"));
+            let none = || match leader {
+                Leader::Was(..) | Leader::None => Refused::Wrong(leader.none_from(fleet)),
+                _ => Refused::Wrong(format!("{leader}, and does not say what it follows; give --fleet FILE")),
+            };
             return Ok((ours.ok_or_else(none)?, Some(leader)));
         };
         let whose = format!("the daemon that leads ({})", leader.name().unwrap_or_default());
@@ -283,15 +286,25 @@ fn change(control: &mut Control, upgrade: &Followed, what: &What, decision: &Dec
         // The history tells on whose approval it was.
         What::Approve(stage) if approved(control, upgrade, stage).is_some() => {}
         What::Approve(stage) => {
+            control.note(Did::Approved, &name, (Some(stage), None), decision);
             control.approvals.entry(name).or_default().insert(stage.clone(), decision.clone());
         }
         // Whoever asks later wants to know why it was stopped, not who stopped it once more.
-        What::Pause => drop(control.pauses.entry(name).or_insert_with(|| decision.clone())),
-        What::Resume => drop(control.pauses.remove(&name)),
+        What::Pause if control.pauses.contains_key(&name) => {}
+        What::Pause => {
+            control.note(Did::Paused, &name, (None, None), decision);
+            control.pauses.insert(name, decision.clone());
+        }
+        What::Resume => {
+            if control.pauses.remove(&name).is_some() {
+                control.note(Did::Resumed, &name, (None, None), decision);
+            }
+        }
         What::Retry => {
             let known =
                 control.attempts.get(&name).filter(|known| known.decision.version == decision.version);
             let number = known.map_or(upgrade.attempt, |known| known.number.max(upgrade.attempt)) + 1;
+            control.note(Did::Retried, &name, (None, Some(number)), decision);
             control.attempts.insert(name, Attempt { number, decision: decision.clone() });
         }
     }
@@ -333,8 +346,14 @@ mod tests {
         assert_eq!(again, paused);
         let words = "already paused by anna since 1970-01-01T00:00:00Z: disk full on eu-1. That stays";
         assert!(said.contains(words), "{said}");
-        let (said, resumed) = decided(&again, &What::Resume, &by("ben", ""));
-        assert_eq!((said.as_str(), resumed), ("ben resumed upgrade polkadot.", Control::default()));
+        let (said, resumed) = decided(&again, &What::Resume, &by("ben", "new disk"));
+        assert_eq!((said.as_str(), resumed.pauses.len()), ("ben resumed upgrade polkadot.", 0));
+        let made = resumed
+            .made
+            .iter()
+            .map(|made| (made.what, made.decision.by.as_str(), made.decision.reason.as_str()));
+        let expected = [(Did::Paused, "anna", "disk full on eu-1"), (Did::Resumed, "ben", "new disk")];
+        assert_eq!(made.collect::<Vec<_>>(), expected, "what was decided is told also when it holds no more");
     }
 
     #[test]

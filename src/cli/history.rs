@@ -1,10 +1,12 @@
-//! `polkafleet status --history`: what was done to which node, when, and on whose approval, as home keeps it.
+//! `polkafleet status --history`: what was done to which node, when, and on whose approval, and what people decided, as home
+//! keeps it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::leader::Leader;
@@ -13,8 +15,9 @@ use super::terminal::laid_out;
 use super::time::Ahead;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::fleet::{ClusterName, Fleet};
+use crate::home::control::{Did, Made};
 use crate::home::history::Entry;
-use crate::home::kept::records;
+use crate::home::kept::{CONTROL, decisions, records};
 
 /// What home may take.
 const BOUND: Duration = Duration::from_secs(15);
@@ -23,6 +26,8 @@ const BOUND: Duration = Duration::from_secs(15);
 struct History {
     /// By time; what happened at once, in the order of the clusters' names.
     entries: Vec<(ClusterName, Entry)>,
+    /// What people decided; `None` where it cannot be understood.
+    decisions: Option<Vec<Made>>,
     /// Clusters whose records cannot be understood.
     unreadable: Vec<ClusterName>,
     /// The upgrades that the daemon that leads follows, where it had to be asked for them and says so.
@@ -51,19 +56,23 @@ fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, out
             return ExitCode::FAILURE;
         }
     };
-    let told = upgrades(&history.entries);
+    let mut told = upgrades(&history.entries);
+    told.extend(history.decisions.iter().flatten().map(|made| made.upgrade.clone()));
     let is_of = |entry: &Entry, name: &str| entry.upgrade.as_ref().is_some_and(|cause| cause.name == name);
     history.entries.retain(|(_, entry)| upgrade.is_none_or(|name| is_of(entry, name)));
+    let is_whole = history.unreadable.is_empty() && history.decisions.is_some();
+    let mut decisions = history.decisions.unwrap_or_default();
+    decisions.retain(|made| upgrade.is_none_or(|name| made.upgrade == name));
     // What stands in a record that cannot be read is not known.
-    let silent = upgrade.filter(|name| !told.contains(*name) && history.unreadable.is_empty());
+    let silent = upgrade.filter(|name| !told.contains(*name) && is_whole);
     let is_there = |name: &&str| is_in(fleet, name) || history.followed.iter().any(|one| one == name);
     let unknown = silent.filter(|name| !is_there(name));
     // For programs an empty list is a list.
-    if !output.print(&as_value(&history.entries)) {
+    if !output.print(&as_value(&history.entries, &decisions)) {
         match (upgrade, silent) {
             (_, Some(name)) if unknown.is_none() => print!("{}", laid_out(&nothing_yet(name))),
-            (Some(_), _) if history.entries.is_empty() => {}
-            _ => print!("{}", laid_out(&as_text(fleet, &history.entries))),
+            (Some(_), _) if history.entries.is_empty() && decisions.is_empty() => {}
+            _ => print!("{}", laid_out(&as_text(fleet, &history.entries, &decisions))),
         }
     }
     if let Some(name) = unknown {
@@ -76,7 +85,14 @@ fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, out
             fleet.home_namespace, fleet.home
         );
     }
-    if history.unreadable.is_empty() && unknown.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if !is_whole && history.unreadable.is_empty() {
+        eprintln!(
+            "error: the ConfigMap {CONTROL} in {} of cluster {} cannot be read, and so no decision of it is told; mend its \
+             JSON, or delete it to begin anew",
+            fleet.home_namespace, fleet.home
+        );
+    }
+    if is_whole && unknown.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The upgrades that anything was done for.
@@ -111,7 +127,10 @@ async fn read(fleet: &Fleet, upgrade: Option<&str>) -> Result<History, String> {
     let reading = tokio::time::timeout(BOUND, records(&client, &fleet.home_namespace)).await;
     let late = |_| format!("no answer within {} s; look at its API server", BOUND.as_secs());
     let found = reading.map_err(late)?.map_err(|error| super::home_in_words(&error, &fleet.home))?;
-    let mut history = History { entries: vec![], unreadable: vec![], followed: vec![] };
+    let reading = tokio::time::timeout(BOUND, decisions(&client, &fleet.home_namespace)).await;
+    let control = reading.map_err(late)?.map_err(|error| super::home_in_words(&error, &fleet.home))?;
+    let decisions = control.map(|control| control.made);
+    let mut history = History { entries: vec![], decisions, unreadable: vec![], followed: vec![] };
     for (cluster, record) in found {
         match record {
             Some(record) => {
@@ -133,35 +152,62 @@ async fn read(fleet: &Fleet, upgrade: Option<&str>) -> Result<History, String> {
     Ok(history)
 }
 
-fn as_value(entries: &[(ClusterName, Entry)]) -> Value {
+fn as_value(entries: &[(ClusterName, Entry)], decisions: &[Made]) -> Value {
     let entry = |(cluster, entry): &(ClusterName, Entry)| {
         let mut value = json!(entry);
         value["cluster"] = json!(cluster);
         value
     };
-    json!({"history": entries.iter().map(entry).collect::<Vec<_>>()})
+    json!({"history": entries.iter().map(entry).collect::<Vec<_>>(), "decisions": decisions})
 }
 
-fn as_text(fleet: &Fleet, entries: &[(ClusterName, Entry)]) -> String {
-    if entries.is_empty() {
+fn as_text(fleet: &Fleet, entries: &[(ClusterName, Entry)], decisions: &[Made]) -> String {
+    if entries.is_empty() && decisions.is_empty() {
         return format!(
             "Nothing was done yet, as far as cluster {} (namespace {}) knows, if that is home.\n",
             fleet.home, fleet.home_namespace
         );
     }
-    let mut text = String::new();
-    for (cluster, entry) in entries {
-        let _ = write!(text, "{:.0} {cluster} {} {}", entry.at, entry.resource, entry.what);
-        if let Some(cause) = &entry.upgrade {
-            let _ = write!(text, ", upgrade {}", cause.name);
-            if cause.attempt > 1 {
-                let _ = write!(text, " attempt {}", cause.attempt);
-            }
+    let done = entries.iter().map(|(cluster, entry)| (entry.at, done(cluster, entry)));
+    let mut lines: Vec<(Timestamp, String)> = done.collect();
+    lines.extend(decisions.iter().map(|made| (made.decision.at, decided(made))));
+    lines.sort_by_key(|(at, _)| *at);
+    lines.into_iter().map(|(at, line)| format!("{at:.0} {line}\n")).collect()
+}
+
+/// What was done to a resource, for people.
+fn done(cluster: &ClusterName, entry: &Entry) -> String {
+    let mut text = format!("{cluster} {} {}", entry.resource, entry.what);
+    if let Some(cause) = &entry.upgrade {
+        let _ = write!(text, ", upgrade {}", cause.name);
+        if cause.attempt > 1 {
+            let _ = write!(text, " attempt {}", cause.attempt);
         }
-        if let Some(who) = &entry.approved_by {
-            let _ = write!(text, ", approved by {who}");
+    }
+    if let Some(who) = &entry.approved_by {
+        let _ = write!(text, ", approved by {who}");
+    }
+    text
+}
+
+/// What somebody decided, for people.
+fn decided(made: &Made) -> String {
+    let Made { what, upgrade, stage, attempt, decision } = made;
+    let by = &decision.by;
+    let mut text = match what {
+        Did::Approved => {
+            let (stage, version) =
+                (stage.as_deref().unwrap_or("?"), decision.version.as_deref().unwrap_or("?"));
+            format!("{by} approved {version} for stage {stage} of upgrade {upgrade}")
         }
-        text.push('\n');
+        Did::Paused => format!("{by} paused upgrade {upgrade}"),
+        Did::Resumed => format!("{by} resumed upgrade {upgrade}"),
+        Did::Retried => {
+            format!("{by} asked for attempt {} of upgrade {upgrade}", attempt.unwrap_or_default())
+        }
+    };
+    if !decision.reason.is_empty() {
+        let _ = write!(text, ": {}", decision.reason);
     }
     text
 }

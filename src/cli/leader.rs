@@ -78,6 +78,24 @@ impl Leader {
         }
     }
 
+    /// That nobody leads from a cluster which somebody named instead of a fleet file: it need not be home.
+    pub(super) fn none_from(&self, fleet: &Fleet) -> String {
+        let (home, namespace) = (&fleet.home, &fleet.home_namespace);
+        format!(
+            "NO DAEMON LEADS from cluster {home} (namespace {namespace}){}; if another cluster is home, give that one, or --fleet \
+             FILE",
+            self.led()
+        )
+    }
+
+    /// Who led, if that is known, and until when; goes on a sentence.
+    pub(super) fn led(&self) -> String {
+        match self {
+            Self::Was(name, spoke) => format!(": {name} led and was last heard of at {spoke:.0}"),
+            _ => String::new(),
+        }
+    }
+
     /// What it follows, as far as that is known.
     pub(super) fn follows(&self) -> Option<&[Followed]> {
         match self {

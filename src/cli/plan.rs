@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 
 use super::choose::FleetArgs;
 use super::look::{Instant, Look};
+use super::play::release;
 use super::terminal::laid_out;
+use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
+use crate::observed::ClusterState;
 use crate::upgrade::waits::ended_by;
 use crate::upgrade::waves::{Wave, waves};
-use crate::upgrade::{Code, Wait};
+use crate::upgrade::{Action, Code, Plan, Wait, Write};
 
 /// There is something to do, or on its way.
 const SOMETHING: u8 = 3;
@@ -27,7 +30,7 @@ pub(super) struct PlanArgs {
     #[command(flatten)]
     pub(super) fleet: FleetArgs,
     /// As if this were every upgrade's clientVersion.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = release)]
     target: Option<String>,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -37,7 +40,7 @@ pub(super) struct PlanArgs {
 /// How a command prints.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// For people, 80 columns.
+    /// For people; on a terminal as wide as that is.
     Text,
     /// For programs; fields are only ever added.
     Json,
@@ -100,7 +103,27 @@ fn halted(seen: &Instant) -> impl Iterator<Item = (&String, &String)> {
 
 fn as_value(seen: &Instant, waves: &[Wave]) -> Value {
     let unfinished = seen.leader.says().and_then(|said| said.unfinished.as_ref());
-    json!({ "waves": waves, "unfinished": unfinished, "waits": waits(&seen.plan.waits), "progress": seen.plan.progress })
+    let clusters: Vec<Value> =
+        states(seen).map(|(name, state)| json!({"name": name, "state": state})).collect();
+    json!({
+        "waves": waves, "unfinished": unfinished, "waits": waits(&seen.plan.waits), "progress": seen.plan.progress,
+        "clusters": clusters,
+    })
+}
+
+/// Every cluster of the fleet with its state, as it is seen from here, or for the daemon that leads where that is worse.
+fn states(seen: &Instant) -> impl Iterator<Item = (&ClusterName, String)> {
+    let state = |name| seen.theirs.clusters.get(name).map(|view| view.state.to_string());
+    let all = seen.fleet.clusters.iter().map(|cluster| &cluster.name);
+    all.map(move |name| (name, state(name).unwrap_or_else(|| "connecting".into())))
+}
+
+/// Clusters that have to be looked after and cannot be seen, for people.
+fn unseen(seen: &Instant) -> String {
+    let ready = ClusterState::Ready.to_string();
+    let lost = |name: &ClusterName| seen.fleet.cluster(name).is_some_and(|cluster| cluster.lost);
+    let away = states(seen).filter(|(name, state)| *state != ready && !lost(name));
+    away.map(|(name, state)| format!("Cluster {name} is {state}\n")).collect()
 }
 
 /// Why each resource waits, for programs.
@@ -118,7 +141,7 @@ pub(super) fn waits(waits: &[Wait]) -> Value {
 }
 
 fn as_text(seen: &Instant, waves: &[Wave]) -> String {
-    let mut text = String::new();
+    let mut text = unseen(seen);
     if waves.is_empty() {
         text.push_str("No upgrade has a step to take.\n");
     }
@@ -134,9 +157,7 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
         let _ = writeln!(text, "For the daemon that leads something waits: {words}");
     }
     for (number, wave) in waves.iter().enumerate() {
-        let approval = if wave.needs_approval { ", when it is approved" } else { "" };
-        let when = format!("in {} at the earliest{approval}", in_words(wave.after_seconds));
-        text.push_str(&wave_in_words(number + 1, wave, &when));
+        text.push_str(&wave_in_words(number + 1, wave, &when(wave, &seen.plan)));
     }
     if let Some(more) = seen.leader.says().map(|said| said.more_away).filter(|more| *more > 0) {
         let _ = writeln!(
@@ -145,6 +166,24 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
         );
     }
     text + &waiting(&seen.plan.waits)
+}
+
+/// When a wave begins if all goes well, for people.
+fn when(wave: &Wave, plan: &Plan) -> String {
+    let is_step =
+        |action: &&Action| matches!(&action.write, Write::Step(step) if step.upgrade == wave.upgrade);
+    let is_of_wave = |action: &Action| {
+        let (cluster, id) = &action.place;
+        wave.steps.iter().any(|step| step.cluster == cluster.0 && step.resource == id.to_string())
+    };
+    let is_possible = plan.actions.iter().filter(is_step).any(is_of_wave);
+    let begins = match wave.after_seconds {
+        0 if is_possible => "now".to_owned(),
+        // What waits for it is told below, with what it waits for.
+        0 => "as soon as what is on its way is through".to_owned(),
+        seconds => format!("in {} at the earliest", in_words(seconds)),
+    };
+    if wave.needs_approval { format!("{begins}, when it is approved") } else { begins }
 }
 
 /// A wave, for people: what begins, when, and with which resources.
@@ -167,7 +206,7 @@ pub(super) fn waiting(waits: &[Wait]) -> String {
         let _ = write!(text, "  {}  {}  {:?}: {}", wait.place.0, wait.place.1, wait.code, wait.words);
         // A soak's words tell its end.
         if let Some(until) = wait.until.filter(|_| matches!(wait.code, Code::NotHealthyYet | Code::Prepull)) {
-            let _ = write!(text, " (at {until:.0} its time is up)");
+            let _ = write!(text, " (at the latest until {until:.0})");
         }
         text.push('\n');
     }

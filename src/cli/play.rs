@@ -10,10 +10,11 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, CustomResourceExt as _, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::polkadot::Polkadot;
+use crate::polkadot::{PREPULL_APP, Polkadot};
 use crate::sandbox::cluster::Cluster;
 use crate::sandbox::faults::{NAMES, Wanted};
 use crate::sandbox::fleet::Fleet;
+use crate::version::{RELEASE_WANTED, is_release};
 
 /// When nothing has moved for this long in simulated time, the upgrade cannot end.
 pub(super) const STALLED: SignedDuration = SignedDuration::from_mins(45);
@@ -21,6 +22,8 @@ pub(super) const STALLED: SignedDuration = SignedDuration::from_mins(45);
 pub(super) const BACKSTAGE: &str = "polkafleet-sandbox";
 /// The name that stands for every cluster in `--fail`.
 const ALL: &str = "all";
+/// The exit code of what was ended by a signal before it was through, as shells have it for SIGINT.
+pub(super) const INTERRUPTED: u8 = 130;
 /// How soon it is looked again whether the CRD is served.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -38,6 +41,15 @@ pub(super) fn fault_help(clusters: &str) -> String {
          Clusters: {clusters}, or all of them: {ALL}. Faults:\n{}",
         faults.join("\n")
     )
+}
+
+/// Reads a version that an upgrade may have, as the fleet file would take it.
+pub(super) fn release(text: &str) -> Result<String, String> {
+    if is_release(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("is not a release tag; {RELEASE_WANTED}"))
+    }
 }
 
 pub(super) fn speed(text: &str) -> Result<f64, String> {
@@ -117,13 +129,22 @@ pub(super) async fn interrupted() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Pods that do not run, and the last that they wrote.
+/// Returns at SIGHUP.
+pub(super) async fn hung_up() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    signal(SignalKind::hangup())?.recv().await;
+    Ok(())
+}
+
+/// Chain nodes' pods that do not run, and the last that they wrote.
 pub(super) async fn troubles(fleet: &Fleet) -> Vec<String> {
+    // A pod that tries a version is to end: how it did is in the reasons already.
+    let nodes = ListParams::default().labels(&format!("app!={PREPULL_APP}"));
     let mut lines = vec![];
     for cluster in &fleet.clusters {
         let pods: Api<Pod> = Api::all(cluster.backstage(BACKSTAGE));
         // A cluster that cannot be asked is named in the reason already.
-        let Ok(pods) = pods.list(&ListParams::default()).await else { continue };
+        let Ok(pods) = pods.list(&nodes).await else { continue };
         for pod in pods {
             let status = serde_json::to_value(&pod.status).unwrap_or_default();
             lines.extend(trouble(cluster.name(), &pod.name_any(), &status["containerStatuses"][0]));

@@ -1,8 +1,8 @@
 //! `polkafleet rehearse`: the user's own fleet file, played on simulated clusters by the real daemon.
 //!
 //! [`cast`] makes up who plays, or [`read`] copies the real resources ([`copied`] leaves out every key); [`scene`] sets up
-//! the clusters, [`rhythm`] says what time may be jumped over, [`played`] puts the waves together as they happened, and
-//! [`report`] tells them. Here is the play.
+//! the clusters, [`rhythm`] says what time may be jumped over, [`played`] puts the waves together as they happened,
+//! [`teller`] tells them meanwhile, and [`report`] says what is said. Here is the play.
 
 mod cast;
 mod copied;
@@ -11,9 +11,9 @@ mod read;
 mod report;
 mod rhythm;
 mod scene;
+mod teller;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::picture::facts;
 use super::plan::Format;
-use super::play::{cause, fault, fault_help, known, troubles};
+use super::play::{INTERRUPTED, cause, fault, fault_help, interrupted, known, release, troubles};
 use super::terminal::laid_out;
 use crate::clock::Clock;
 use crate::cluster::limits::Limits;
@@ -42,10 +42,11 @@ use crate::upgrade::waves::{by_readiness, waves};
 
 use self::cast::{Cast, invented};
 use self::copied::chains;
-use self::played::{Happened, Played};
-use self::report::{End, Report, happened, opening};
+use self::played::Played;
+use self::report::{End, Report, opening, set_up};
 use self::rhythm::{Rhythm, is_calm};
 use self::scene::{Scene, approved, before_the_curtain, simulated};
+use self::teller::Teller;
 
 /// So many times as fast as the time in which requests are limited and Leases last runs the fleet's. More would be cheaper
 /// to play, and an answer that never comes would take too much of the fleet's time.
@@ -81,7 +82,7 @@ pub(super) struct RehearseArgs {
     #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help("those of the fleet file"))]
     fail: Vec<(String, Wanted)>,
     /// The version that the made-up resources run at first; default: the release before each upgrade's target.
-    #[arg(long, value_name = "VERSION", conflicts_with = "from_clusters")]
+    #[arg(long, value_name = "VERSION", value_parser = release, conflicts_with = "from_clusters")]
     from: Option<String>,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -102,8 +103,19 @@ pub(super) fn run(args: &RehearseArgs) -> ExitCode {
         eprintln!("error: {wrong}");
         return ExitCode::from(2);
     }
+    if fleet.upgrades.is_empty() {
+        eprintln!(
+            "error: {} has no upgrade: there is nothing to rehearse; add one under upgrades, as in fleet/fleet.yaml",
+            args.file.display()
+        );
+        return ExitCode::from(2);
+    }
     match prepared(args, &fleet).and_then(|(cast, complete)| play(args, &fleet, cast, complete)) {
-        Ok((report, told)) => {
+        Ok(None) => {
+            eprintln!("REHEARSAL: ended before the upgrades were; no real cluster was changed.");
+            ExitCode::from(INTERRUPTED)
+        }
+        Ok(Some((report, told))) => {
             if !args.output.print(&report.as_value()) {
                 print!("{}", laid_out(&report.rest(told)));
             }
@@ -128,11 +140,22 @@ fn prepared(args: &RehearseArgs, fleet: &Fleet) -> Result<(Cast, bool), String> 
     Ok(cast)
 }
 
-/// Plays on one thread, on which time passes only while everybody waits for it. Also says how many waves it told already.
-fn play(args: &RehearseArgs, fleet: &Fleet, cast: Cast, complete: bool) -> Result<(Report, usize), String> {
+/// Plays on one thread, on which time passes only while everybody waits for it. Also says how many waves it told already;
+/// `None` if somebody ended it.
+fn play(
+    args: &RehearseArgs,
+    fleet: &Fleet,
+    cast: Cast,
+    complete: bool,
+) -> Result<Option<(Report, usize)>, String> {
     let mut one_thread = tokio::runtime::Builder::new_current_thread();
     let runtime = one_thread.enable_all().start_paused(true).build().map_err(cannot_start)?;
-    let played = runtime.block_on(rehearse(args, fleet, cast, complete));
+    let played = runtime.block_on(async {
+        tokio::select! {
+            played = rehearse(args, fleet, cast, complete) => played.map(Some),
+            Ok(()) = interrupted() => Ok(None),
+        }
+    });
     runtime.shutdown_background();
     played.map_err(|error| format!("a simulated cluster refused what it was to begin with: {error}"))
 }
@@ -149,6 +172,9 @@ async fn rehearse(
     complete: bool,
 ) -> Result<(Report, usize), kube::Error> {
     let resources = cast.parts.len();
+    let mut teller = Teller::new(args.output);
+    teller.tell(&opening(written.clusters.len(), resources));
+    teller.pass("its simulated clusters come up");
     let rhythm = Rhythm::of(written);
     let clock = Clock::simulated(Timestamp::now(), PACE);
     let fleet = simulated(written);
@@ -166,9 +192,9 @@ async fn rehearse(
     let on: Vec<&str> = chains(&play.scene.cast.parts).into_iter().collect();
     cause(&play.scene.clusters, &args.fail, &versions, &on, began);
     play.fleets.send_replace(Arc::new(fleet.clone()));
-    let (mut played, mut teller) = (Played::new(began), Teller::new(args.output));
-    teller.tell(&opening(fleet.clusters.len(), resources, &remarks));
-    let (end, last) = play.watch(&fleet, &mut played, |played| teller.waves(&played.waves(written))).await;
+    let mut played = Played::new(began);
+    teller.tell(&set_up(&remarks));
+    let (end, last) = play.watch(&fleet, written, &mut played, &mut teller).await;
     let report = Report {
         clusters: fleet.clusters.len(),
         resources,
@@ -184,40 +210,8 @@ async fn rehearse(
     };
     // In a simulation nothing is lost by an end that takes too long.
     let _ = tokio::time::timeout(END_BOUND, play.daemon.stop()).await;
+    teller.wipe();
     Ok((report, teller.told))
-}
-
-/// Tells a person what happens while it happens: a rehearsal of a large fleet takes minutes. Nothing for a program, which
-/// gets all of it at the end.
-struct Teller {
-    to_a_person: bool,
-    /// So many waves have been told.
-    told: usize,
-}
-
-impl Teller {
-    fn new(output: Format) -> Self {
-        Self { to_a_person: output == Format::Text, told: 0 }
-    }
-
-    #[allow(clippy::print_stdout)]
-    fn tell(&self, text: &str) {
-        if self.to_a_person {
-            print!("{}", laid_out(text));
-            // A pipe is not written to at every line. That nobody reads any more is found at the end.
-            let _ = std::io::stdout().flush();
-        }
-    }
-
-    /// Those to which no step is added any more, in their order.
-    fn waves(&mut self, waves: &[Happened]) {
-        let whole = waves.iter().enumerate().skip(self.told).take_while(|(_, happened)| happened.is_whole);
-        let text: Vec<String> = whole.map(|(index, of)| happened(index, &of.wave)).collect();
-        if self.to_a_person && !text.is_empty() {
-            self.told += text.len();
-            self.tell(&text.concat());
-        }
-    }
 }
 
 /// What `plan` says of the fleet as it is now.
@@ -280,8 +274,9 @@ impl Play {
     async fn watch(
         &self,
         fleet: &Fleet,
+        written: &Fleet,
         played: &mut Played,
-        mut tell: impl FnMut(&Played),
+        teller: &mut Teller,
     ) -> (End, Arc<Plan>) {
         let (mut board, mut plans) = (self.daemon.board.clone(), self.daemon.plans.clone());
         let mut tick = tokio::time::interval(TICK);
@@ -292,8 +287,9 @@ impl Play {
             let (now_seen, plan) = (board.borrow_and_update().clone(), plans.borrow_and_update().clone());
             let now = self.clock.now();
             if played.see(&now_seen) {
-                tell(played);
+                teller.waves(&played.waves(written));
             }
+            teller.standing(&plan, now.duration_since(began));
             seen.note(&now_seen, &plan, now);
             let is_of_fleet = plan.progress.len() == fleet.upgrades.len();
             let still = now.duration_since(seen.moved);

@@ -25,14 +25,16 @@ use crate::sandbox::connect::InProcess;
 use crate::sandbox::faults::Wanted;
 use crate::telemetry;
 use crate::upgrade::Plan;
-use crate::version::is_floating;
+use crate::version::{ClientVersion, Order};
 
-use self::scene::Scene;
+use self::scene::{OLD, Scene};
 use self::view::View;
-use super::play::{STALLED, fault, fault_help, interrupted, speed, troubles};
+use super::play::{INTERRUPTED, STALLED, fault, fault_help, hung_up, interrupted, release, speed, troubles};
 
 /// What the end of the daemon may take.
 const END_BOUND: Duration = Duration::from_secs(10);
+/// How often it is looked whether there is something to show.
+const TICK: Duration = Duration::from_millis(250);
 
 /// Run the daemon on a simulated fleet: no cluster, no container, no real chain
 ///
@@ -50,7 +52,7 @@ pub(super) struct SandboxArgs {
     #[arg(long, value_name = "M", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
     nodes: u16,
     /// The client version to upgrade to, from stable2503-6.
-    #[arg(long, value_name = "VERSION", default_value = "stable2503-7")]
+    #[arg(long, value_name = "VERSION", value_parser = release, default_value = "stable2503-7")]
     upgrade: String,
     /// What goes wrong during the upgrade, for example production-1=crash-loop. May be given more than once.
     #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help("canary, production-1, production-2, …"))]
@@ -103,8 +105,9 @@ pub(super) fn run(args: &SandboxArgs) -> ExitCode {
     let ended = runtime.block_on(play(args));
     runtime.shutdown_background();
     match ended {
-        Ok(End::Done | End::Interrupted) => ExitCode::SUCCESS,
+        Ok(End::Done) => ExitCode::SUCCESS,
         Ok(End::Cannot(_)) => ExitCode::FAILURE,
+        Ok(End::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(Error::Fleet(problems)) => super::refuse(&problems),
         Err(error) => {
             eprintln!("error: {error}");
@@ -114,14 +117,17 @@ pub(super) fn run(args: &SandboxArgs) -> ExitCode {
 }
 
 async fn play(args: &SandboxArgs) -> Result<End, Error> {
-    if is_floating(&args.upgrade) {
-        let what =
-            format!("--upgrade {}: is a tag that moves; give a release, such as stable2503-7", args.upgrade);
+    if ClientVersion::parse(&args.upgrade).order(&ClientVersion::parse(OLD)) != Order::Newer {
+        let what = format!(
+            "--upgrade {}: is not newer than {OLD}, which the fleet runs at first: nothing would be upgraded; give a newer \
+             release, such as stable2503-7",
+            args.upgrade
+        );
         return Err(Error::Usage(what));
     }
     let clock = Clock::simulated(Timestamp::now(), args.speed);
     // From the first moment on, so that the folder is removed whenever it is ended.
-    let mut end = std::pin::pin!(interrupted());
+    let mut end = std::pin::pin!(ended());
     let scene = tokio::select! {
         // It listens once it was asked: before the folder is made.
         biased;
@@ -155,8 +161,10 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
     }
     let stays = (args.keep || view.is_live()) && !matches!(ended, End::Interrupted);
     if stays {
-        view.say("The fleet stays up to look around (the commands are above); Ctrl-C ends it.");
-        end.await.map_err(Error::Signal)?;
+        view.say(
+            "The fleet stays up to look around (the commands are above), and the daemon follows its fleet file; Ctrl-C ends it.",
+        );
+        stay(&daemon, &clock, &mut view, end).await?;
     }
     if tokio::time::timeout(END_BOUND, daemon.stop()).await.is_err() {
         view.say("The daemon was still busy and is cut off; in a simulation nothing is lost by that.");
@@ -173,13 +181,13 @@ async fn watch(
     args: &SandboxArgs,
     mut end: Pin<&mut impl Future<Output = std::io::Result<()>>>,
 ) -> Result<End, Error> {
-    let (mut board, mut plans) = (daemon.board.clone(), daemon.plans.clone());
-    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let mut plans = daemon.plans.clone();
+    let mut tick = tokio::time::interval(TICK);
     let mut upgrading = false;
     let mut moved = clock.now();
     loop {
-        let (seen, plan) = (board.borrow_and_update().clone(), plans.borrow_and_update().clone());
-        if view.show(&seen, &plan, clock.now()) {
+        let (seen, plan) = (daemon.board.borrow().clone(), plans.borrow_and_update().clone());
+        if view.show(&seen, &plan, &daemon.refused.borrow(), clock.now()) {
             moved = clock.now();
         }
         if !upgrading && scene.is_settled(&seen) {
@@ -202,6 +210,34 @@ async fn watch(
             _ = tick.tick() => {}
             _ = plans.changed() => {}
         }
+    }
+}
+
+/// Shows what happens after that, until somebody ends it.
+async fn stay(
+    daemon: &Daemon,
+    clock: &Clock,
+    view: &mut View,
+    mut end: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+) -> Result<(), Error> {
+    let mut plans = daemon.plans.clone();
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        let plan = plans.borrow_and_update().clone();
+        view.show(&daemon.board.borrow().clone(), &plan, &daemon.refused.borrow(), clock.now());
+        tokio::select! {
+            ended = &mut end => return ended.map_err(Error::Signal),
+            _ = tick.tick() => {}
+            _ = plans.changed() => {}
+        }
+    }
+}
+
+/// Returns when it is to end: at SIGINT and SIGTERM, and when its terminal is closed.
+async fn ended() -> std::io::Result<()> {
+    tokio::select! {
+        ended = interrupted() => ended,
+        ended = hung_up() => ended,
     }
 }
 

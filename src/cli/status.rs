@@ -162,7 +162,9 @@ fn as_value(seen: &Instant) -> Value {
         "progress": seen.plan.progress,
         "clusters": clusters,
         "waits": waits(&seen.plan.waits),
-        "decisions": seen.control,
+        "decisions": {
+            "approvals": seen.control.approvals, "pauses": seen.control.pauses, "attempts": seen.control.attempts,
+        },
     })
 }
 
@@ -258,10 +260,7 @@ fn as_text(seen: &Instant, has_file: bool) -> String {
 fn headline(seen: &Instant, has_file: bool) -> String {
     let Instant { leader, keepers, fleet, .. } = seen;
     let (home, namespace) = (&fleet.home, &fleet.home_namespace);
-    let led = match leader {
-        Leader::Was(name, spoke) => format!(": {name} led and was last heard of at {spoke:.0}"),
-        _ => String::new(),
-    };
+    let led = leader.led();
     match leader {
         Leader::Is(..) | Leader::Unknown(_) => format!("{leader}\n{keepers}"),
         _ if keepers.is_empty() => format!("{leader}\n"),
@@ -269,10 +268,7 @@ fn headline(seen: &Instant, has_file: bool) -> String {
             "NO DAEMON LEADS{led}; no step is taken until one can use the home cluster {home} (namespace {namespace})\n\
              {keepers}"
         ),
-        _ => format!(
-            "NO DAEMON LEADS from cluster {home} (namespace {namespace}){led}; if another cluster is home, give that one, or \
-             --fleet FILE\n{keepers}"
-        ),
+        _ => format!("{}\n{keepers}", leader.none_from(fleet)),
     }
 }
 

@@ -13,6 +13,15 @@ pub(super) fn laid_out(text: &str) -> String {
     if std::io::stdout().is_terminal() { wrapped(text, textwrap::termwidth()) } else { text.to_owned() }
 }
 
+/// As much of a text as fits on one line of the terminal.
+pub(super) fn one_line(text: &str) -> String {
+    let columns = textwrap::termwidth().saturating_sub(1);
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    text.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// The text with no line longer than so many columns, as far as its words allow.
 fn wrapped(text: &str, columns: usize) -> String {
     let mut all = String::new();

@@ -1,5 +1,6 @@
 //! `polkafleet validate`: everything about a fleet file that needs no network, and, if asked, whether its clusters answer.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ const ANSWER_BOUND: Duration = Duration::from_secs(10);
 /// Check a fleet file without touching any cluster; exit 2 with every mistake if it is wrong.
 #[derive(Args)]
 pub(super) struct ValidateArgs {
+    /// The fleet file, as --fleet names it.
+    #[arg(value_name = "FLEET_FILE", conflicts_with_all = ["fleet", "context", "in_cluster"])]
+    pub(super) file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) fleet: FleetArgs,
     /// Also ask each cluster's API server for its version, and for the rights that the daemon needs there; exit 1 if one

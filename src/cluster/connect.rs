@@ -36,11 +36,18 @@ const NO_CREDENTIALS: &str = "the exec plugin of the kubeconfig gives no credent
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kubeconfig cannot be read, or has no such context.
-    #[error("the kubeconfig cannot be used: {}", kubeconfig::in_words(.0))]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
+    #[error("{called} cannot be used: {}", kubeconfig::in_words(.source))]
+    Kubeconfig {
+        /// Which one.
+        called: String,
+        /// Why.
+        source: kube::config::KubeconfigError,
+    },
     /// Its context names a user that is not in it whole: it would be anonymous.
-    #[error("{0} Mend it: give the context its whole user, or none if the server asks for none")]
-    NoUser(String),
+    #[error(
+        "{0} cannot be used: {1} Mend it: give the context its whole user, or none if the server asks for none"
+    )]
+    NoUser(String, String),
     /// Not running in a pod.
     #[error(
         "there are no in-cluster credentials ({0}); inCluster: true is for a daemon in a pod with a service account: run \
@@ -177,15 +184,17 @@ async fn config(connection: &Connection) -> Result<Config, Error> {
     let mut config = match connection {
         Connection::InCluster => Config::incluster()?,
         Connection::Kubeconfig { path, context } => {
-            let path = path.clone();
-            let mut kubeconfig = off_threads(move || kubeconfig::read(path.as_deref())).await?;
+            let (path, called) = (path.clone(), kubeconfig::called(path.as_deref()));
+            let unusable = |source| Error::Kubeconfig { called: called.clone(), source };
+            let read = off_threads(move || kubeconfig::read(path.as_deref())).await?;
+            let mut kubeconfig = read.map_err(unusable)?;
             if let Some(lacks) = kubeconfig::lack(&kubeconfig, context) {
-                return Err(Error::NoUser(lacks));
+                return Err(Error::NoUser(called, lacks));
             }
             let proxy = own_proxy(&mut kubeconfig, context)?;
             let options =
                 KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)?;
             config.proxy_url = proxy;
             config
         }
@@ -197,11 +206,9 @@ async fn config(connection: &Connection) -> Result<Config, Error> {
 }
 
 /// A disk may hang as a plugin may.
-async fn off_threads(
-    read: impl FnOnce() -> Result<Kubeconfig, kube::config::KubeconfigError> + Send + 'static,
-) -> Result<Kubeconfig, Error> {
+async fn off_threads<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     let reading = tokio::task::spawn_blocking(read);
-    Ok(tokio::time::timeout(BUILD_BOUND, reading).await.map_err(|_| Error::Hung)???)
+    Ok(tokio::time::timeout(BUILD_BOUND, reading).await.map_err(|_| Error::Hung)??)
 }
 
 /// The `proxy-url` of the context's cluster. The environment's `HTTPS_PROXY` is for other traffic, and not asked: kube

@@ -75,9 +75,16 @@ pub fn lack(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
         Some(Some(user)) if has_half(user) => "whose entry has half of its credentials",
         Some(Some(_)) => return None,
     };
-    Some(format!(
-        "context {context:?} of the kubeconfig names the user {user:?}, {what}; is the file cut off?"
-    ))
+    Some(format!("context {context:?} names the user {user:?}, {what}; is the file cut off?"))
+}
+
+/// A kubeconfig, for people: which file it is, as it was given.
+#[must_use]
+pub fn called(path: Option<&Path>) -> String {
+    path.map_or_else(
+        || "the usual kubeconfig (KUBECONFIG, or ~/.kube/config)".into(),
+        |path| format!("the kubeconfig {}", path.display()),
+    )
 }
 
 /// The files that a kubeconfig is read from, as the file system knows them: one file may have several names. Blocks.

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::Fleet;
 
+use super::record::readable;
+
 /// All decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -19,9 +21,50 @@ pub struct Control {
     pub pauses: BTreeMap<String, Decision>,
     /// By upgrade: the attempt that is wanted, if the file's is lower.
     pub attempts: BTreeMap<String, Attempt>,
+    /// What was decided, oldest first: also what does not hold any more.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "readable")]
+    pub made: Vec<Made>,
     /// What is written there cannot be read: it may have been a pause.
     #[serde(skip)]
     pub is_unreadable: bool,
+}
+
+/// So many decisions are kept that were made.
+const NEWEST: usize = 100;
+/// More letters of a reason are not kept there.
+const LONGEST_REASON: usize = 400;
+
+/// A decision that was made, for the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Made {
+    /// What was done.
+    pub what: Did,
+    /// To which upgrade.
+    pub upgrade: String,
+    /// To which of its stages, if to one.
+    #[serde(default)]
+    pub stage: Option<String>,
+    /// Which attempt was asked for, if one was.
+    #[serde(default)]
+    pub attempt: Option<u32>,
+    /// For which target, by whom, when and why.
+    #[serde(flatten)]
+    pub decision: Decision,
+}
+
+/// What somebody did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Did {
+    /// A stage may begin.
+    Approved,
+    /// Nothing new begins.
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// What failed is tried again.
+    Retried,
 }
 
 /// One decision.
@@ -56,6 +99,15 @@ impl Control {
     #[must_use]
     pub fn unreadable() -> Self {
         Self { is_unreadable: true, ..Self::default() }
+    }
+
+    /// Notes what was decided; what came long before is forgotten.
+    pub fn note(&mut self, what: Did, upgrade: &str, of: (Option<&str>, Option<u32>), decision: &Decision) {
+        let (stage, attempt) = (of.0.map(str::to_owned), of.1);
+        let reason = decision.reason.chars().take(LONGEST_REASON).collect();
+        let decision = Decision { reason, ..decision.clone() };
+        self.made.push(Made { what, upgrade: upgrade.to_owned(), stage, attempt, decision });
+        self.made.drain(..self.made.len().saturating_sub(NEWEST));
     }
 
     /// The fleet with the decisions in it.

@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::observed::ResourceView;
 use crate::polkadot::{Grant, ResourceId, Role, Step};
 
-use super::record::Record;
+use super::record::{Failed, Failure, Record};
 
 /// So many entries are kept of a member: about 60 KiB of the 1 MiB that a ConfigMap holds.
 const NEWEST: usize = 200;
 /// Text from annotations is cut off here, in bytes: anybody who may edit a resource could fill home with it.
 const LONGEST: usize = 128;
+/// The same for why something failed.
+const LONGEST_REASON: usize = 400;
 /// The same thing at two times so near to each other was one: a time in the future of the clock of who looks counts as
 /// now, and clocks may differ by half of this.
 const SAME: SignedDuration = SignedDuration::from_mins(1);
@@ -87,6 +89,11 @@ pub enum What {
         /// Hash of the template that it may run then.
         template: String,
     },
+    /// It did not become healthy at the version of its step.
+    Failed {
+        /// Why, in words.
+        why: String,
+    },
     /// All its nodes were Ready on the wanted template.
     Settled {
         /// At this version.
@@ -116,6 +123,7 @@ impl fmt::Display for What {
             }
             Self::RolledBack { from, to } => write!(f, "{} -> {}, taken back", or_none(from), or_none(to)),
             Self::RestartAllowed { role, ordinal, .. } => write!(f, "{role} {ordinal} may restart"),
+            Self::Failed { why } => write!(f, "FAILED: {why}"),
             Self::Settled { version } => write!(f, "settled at {version}"),
             Self::Gone => f.write_str("gone"),
         }
@@ -144,6 +152,43 @@ pub fn continued(known: Option<&Record>, now: &[ResourceView], at: Timestamp) ->
         all.extend(restart(known, resource).filter(|entry| is_news(&all, entry)));
         all.extend(settled(known, resource, &all));
     }
+    newest(all)
+}
+
+/// Failures of which a history does not tell, with the resources that are seen: each is told once for a step.
+pub fn untold<'a>(
+    told: &[Entry],
+    failures: &'a Failed,
+    now: &'a [ResourceView],
+) -> impl Iterator<Item = (&'a ResourceView, &'a Failure)> {
+    let is_told = |id: &ResourceId| {
+        let mut theirs = told.iter().rev().filter(|entry| entry.resource == *id);
+        let last = theirs.find(|entry| matches!(entry.what, What::Step { .. } | What::Failed { .. }));
+        last.is_some_and(|last| matches!(last.what, What::Failed { .. }))
+    };
+    let of = |resource: &'a ResourceView| Some((resource, failures.get(&resource.id)?));
+    let seen = now.iter().filter_map(of).filter(|(resource, failure)| failure.is_of(resource));
+    seen.filter(move |(resource, _)| !is_told(&resource.id))
+}
+
+/// A history that also tells of failures.
+#[must_use]
+pub fn with_failures(
+    mut told: Vec<Entry>,
+    failures: &Failed,
+    now: &[ResourceView],
+    at: Timestamp,
+) -> Vec<Entry> {
+    let news = untold(&told, failures, now).map(|(resource, failure)| Entry {
+        upgrade: resource.step.as_ref().map(cause),
+        ..entry(resource, at, What::Failed { why: cut(&failure.why, LONGEST_REASON) })
+    });
+    let news: Vec<Entry> = news.collect();
+    told.extend(news);
+    newest(told)
+}
+
+fn newest(mut all: Vec<Entry>) -> Vec<Entry> {
     all.drain(..all.len().saturating_sub(NEWEST));
     all
 }
@@ -241,9 +286,13 @@ fn cause(step: &Step) -> Cause {
 
 /// Of bounded length, and harmless on a terminal.
 fn plain(text: &str) -> String {
+    cut(text, LONGEST)
+}
+
+fn cut(text: &str, longest: usize) -> String {
     let mut plain = String::new();
     for letter in text.chars().map(|letter| if letter.is_control() { '?' } else { letter }) {
-        if plain.len() + letter.len_utf8() > LONGEST {
+        if plain.len() + letter.len_utf8() > longest {
             break;
         }
         plain.push(letter);

@@ -20,7 +20,7 @@ use crate::fleet::ClusterName;
 use crate::observed::ClusterView;
 
 use super::control::Control;
-use super::record::{Announced, Record, Remembered};
+use super::record::{Announced, Failed, Record, Remembered};
 
 /// The ConfigMap of people's decisions.
 pub const CONTROL: &str = "polkafleet-control";
@@ -138,6 +138,7 @@ impl Kept {
         cluster: &ClusterName,
         view: &ClusterView,
         wanted: &[Announced],
+        failures: &Failed,
         now: Timestamp,
     ) -> Result<(), kube::Error> {
         let name = format!("{RECORD_PREFIX}{cluster}");
@@ -145,7 +146,8 @@ impl Kept {
             let all = self.lock();
             (all.records.get(cluster).cloned(), all.versions.get(cluster).cloned())
         };
-        let mut record = Record::of(view, known.as_ref().map(|known| &*known.record), wanted, now);
+        let record = Record::of(view, known.as_ref().map(|known| &*known.record), wanted, now);
+        let mut record = record.with_failures(failures, now);
         let told = record.history.len();
         let text = record.written().map_err(kube::Error::SerdeError)?;
         if record.history.len() < told {
@@ -221,6 +223,15 @@ pub async fn records(
         Some((ClusterName(cluster), read(&map)))
     };
     Ok(maps.items.into_iter().filter_map(record).collect())
+}
+
+/// What people decided, read once; `None` is what cannot be understood.
+///
+/// # Errors
+/// Where home cannot be reached or does not let us.
+pub async fn decisions(client: &Client, namespace: &str) -> Result<Option<Control>, kube::Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(CONTROL).await?.map_or_else(|| Some(Control::default()), |map| read(&map)))
 }
 
 /// Why nothing was decided.

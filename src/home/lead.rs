@@ -155,7 +155,8 @@ impl Lead {
             let keeps = matches!(state, State::Ours(_)) && kept.is_filled();
             if keeps {
                 let wanted = self.announced.borrow_and_update().clone();
-                records.keep(&kept, (&current, &seen, &view), &wanted, self.clock.now());
+                let failures = self.standings.borrow().failures.clone();
+                records.keep(&kept, (&current, &seen, &view), (&wanted, &failures), self.clock.now());
             }
             // Before the Lease is ours it is not for us to say why nothing happens.
             let why = view.no_steps.as_ref().filter(|_| matches!(state, State::Ours(_)));

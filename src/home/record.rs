@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -51,6 +52,32 @@ pub struct Announced {
     pub step: Step,
 }
 
+/// What failed in a member.
+pub type Failed = BTreeMap<ResourceId, Failure>;
+
+/// The same, by member.
+pub type Failures = BTreeMap<ClusterName, Failed>;
+
+/// That a resource did not become healthy after a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// After this one; by the time that it is told there may be another one.
+    pub step: Option<Step>,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl Failure {
+    /// Whether it is one of what is seen now.
+    #[must_use]
+    pub fn is_of(&self, resource: &ResourceView) -> bool {
+        match (&self.step, &resource.step) {
+            (Some(one), Some(other)) => is_same(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
 /// By member.
 pub type Announcements = BTreeMap<ClusterName, Vec<Announced>>;
 
@@ -91,6 +118,19 @@ impl Record {
         let history = history::continued(known, &resources, now);
         let announced = to_announce(known, view, wanted, now);
         Self { seen: now, resources, announced, history }
+    }
+
+    /// The same with failures in its history.
+    #[must_use]
+    pub fn with_failures(mut self, failures: &Failed, now: Timestamp) -> Self {
+        self.history = history::with_failures(self.history, failures, &self.resources, now);
+        self
+    }
+
+    /// Whether its history tells of failures, as far as they are of what it remembers.
+    #[must_use]
+    pub fn tells(&self, failures: &Failed) -> bool {
+        history::untold(&self.history, failures, &self.resources).next().is_none()
     }
 
     /// Whether it announces just what there is to announce.
@@ -136,7 +176,9 @@ fn to_announce(
 }
 
 /// A record is more than its history: an entry that cannot be read, perhaps a later version's, is left out.
-fn readable<'de, D: Deserializer<'de>>(history: D) -> Result<Vec<Entry>, D::Error> {
+pub(super) fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    history: D,
+) -> Result<Vec<T>, D::Error> {
     let entries = Vec::<Value>::deserialize(history)?;
     Ok(entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect())
 }

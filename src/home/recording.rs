@@ -13,7 +13,7 @@ use crate::fleet::{ClusterName, Fleet};
 use crate::observed::{Board, ClusterState, ClusterView};
 
 use super::kept::Kept;
-use super::record::{Announcements, Remembered};
+use super::record::{Announcements, Failures, Remembered};
 use super::{ANSWER_BOUND, HomeView};
 
 /// A record that could not be written is tried again after this time.
@@ -30,6 +30,8 @@ pub struct Records {
     /// Those under way, to be waited for.
     pub writes: JoinSet<(ClusterName, bool)>,
     under_way: BTreeSet<ClusterName>,
+    /// Failures that were written down: a record for whose history there is no room is not written again for them.
+    failures: Failures,
     /// When to try again what failed.
     retry: BTreeMap<ClusterName, Instant>,
 }
@@ -61,13 +63,13 @@ impl Records {
         recorded
     }
 
-    /// Writes the records of members that are seen whole and are not as home remembers them, or where steps are wanted that
-    /// home does not know of.
+    /// Writes the records of members that are seen whole and are not as home remembers them, or where steps are wanted, or
+    /// something failed, of which home does not know.
     pub fn keep(
         &mut self,
         kept: &Arc<Kept>,
         (fleet, board, view): (&Fleet, &Board, &HomeView),
-        wanted: &Announcements,
+        (wanted, failures): (&Announcements, &Failures),
         now: Timestamp,
     ) {
         let moment = Instant::now();
@@ -78,16 +80,22 @@ impl Records {
                 continue;
             };
             let wanted = wanted.get(name).map_or(&[][..], Vec::as_slice);
-            let announces = |known: &Remembered| known.record.announces(seen, wanted, now);
+            let failed = failures.get(name);
+            let tells = |known: &Remembered| {
+                failed.is_none_or(|failed| known.record.tells(failed)) || self.failures.get(name) == failed
+            };
+            let announces = |known: &Remembered| known.record.announces(seen, wanted, now) && tells(known);
             let is_known = view.recorded.contains(name) && view.records.get(name).is_some_and(announces);
             if is_known || self.retry.contains_key(name) || !self.under_way.insert(name.clone()) {
                 continue;
             }
             let (kept, name, seen) = (Arc::clone(kept), name.clone(), Arc::clone(seen));
-            let wanted = wanted.to_vec();
+            let (wanted, failed) = (wanted.to_vec(), failed.cloned().unwrap_or_default());
+            self.failures.insert(name.clone(), failed.clone());
             self.writes.spawn(async move {
                 let written =
-                    tokio::time::timeout(ANSWER_BOUND, kept.remember(&name, &seen, &wanted, now)).await;
+                    tokio::time::timeout(ANSWER_BOUND, kept.remember(&name, &seen, &wanted, &failed, now))
+                        .await;
                 match written {
                     Ok(Ok(())) => return (name, true),
                     // Our cache is behind: the watch brings the newer one.
@@ -117,6 +125,7 @@ impl Records {
         };
         self.under_way.remove(&name);
         if !well {
+            self.failures.remove(&name);
             self.retry.insert(name, Instant::now() + AFTER_FAILURE);
         }
     }

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::{ClusterName, Fleet};
-use crate::home::record::{Announcements, Record};
+use crate::home::record::{Announcements, Failure, Failures, Record};
 use crate::home::said::{Standings, Stands};
 use crate::home::{self, HomeView};
 use crate::leader::fence::fenced;
@@ -74,7 +74,7 @@ pub async fn run(
         let waits: Vec<Wait> = untold.into_iter().map(until_told).collect();
         made.waits.extend(waits);
         tell_progress(&plans.borrow(), &made);
-        let all = standings_of(&made);
+        let all = standings_of(&made, &seen);
         standings.send_if_modified(|known| std::mem::replace(known, all.clone()) != all);
         executor.tell_waits(&made);
         let longest = if executor.overlays.is_empty() { LONGEST_SLEEP } else { AFTER_REFUSAL };
@@ -244,7 +244,7 @@ fn until_told(action: &Action) -> Wait {
     Wait { place: action.place.clone(), code: Code::RecordPending, words, until: None }
 }
 
-pub(super) fn standings_of(made: &Plan) -> Standings {
+pub(super) fn standings_of(made: &Plan, board: &Board) -> Standings {
     let all = made.progress.iter().map(|progress| {
         let (target, attempt) = (progress.target.clone(), progress.attempt);
         (progress.upgrade.clone(), Stands { target, attempt, words: progress::in_words(progress) })
@@ -254,7 +254,14 @@ pub(super) fn standings_of(made: &Plan) -> Standings {
     };
     // A chain that stands still holds up many, in the same words.
     let waits: BTreeSet<String> = made.waits.iter().filter(is_told).map(|wait| wait.words.clone()).collect();
-    Standings { upgrades: all.collect(), waits: waits.into_iter().collect() }
+    let mut failures = Failures::new();
+    for wait in made.waits.iter().filter(|wait| wait.code == Code::Failed) {
+        let (cluster, id) = wait.place.clone();
+        let view = board.clusters.get(&cluster).and_then(|view| view.resources.get(&id));
+        let step = view.and_then(|view| view.step.clone());
+        failures.entry(cluster).or_default().insert(id, Failure { step, why: wait.words.clone() });
+    }
+    Standings { upgrades: all.collect(), waits: waits.into_iter().collect(), failures }
 }
 
 /// One line per change of an upgrade's progress.

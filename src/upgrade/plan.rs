@@ -24,7 +24,9 @@ pub fn plan(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Pl
 /// [`plan`] with a given list of gates, so that tests can show what each of them is for.
 pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Plan {
     let mut survey = Survey::new(fleet, board, ground, now);
-    let mut plan = Plan::default();
+    // As it is seen: what is about to be done has not happened.
+    let progress = fleet.upgrades.iter().map(|upgrade| progress::of(&survey, upgrade)).collect();
+    let mut plan = Plan { progress, ..Plan::default() };
     let veto = ground.no_steps.clone().or_else(|| home_is_unseen(fleet, board)).or_else(|| {
         let words = "taking over: what a predecessor still had on its way is ruled out first".to_owned();
         mark_epoch(&survey, ground.epoch, &mut plan).then_some((Code::TakingOver, words))
@@ -40,7 +42,6 @@ pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, 
         note_health(&survey, &mut plan);
     }
     waits::one_each(&mut plan.waits);
-    plan.progress = fleet.upgrades.iter().map(|upgrade| progress::of(&survey, upgrade)).collect();
     plan.wake = wake(&survey);
     plan
 }

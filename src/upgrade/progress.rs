@@ -10,6 +10,9 @@ use super::standing::Standing;
 use super::survey::{Survey, Surveyed};
 use super::{HALTED, Progress, StageProgress, StageState, gates, passing};
 
+/// So many clusters are named one by one.
+const NAMED: usize = 5;
+
 /// How far an upgrade is, stage by stage.
 pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
     let mut all_passed = true;
@@ -92,11 +95,12 @@ fn owns_nothing(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
     }
     let selected = survey.resources.values().filter(|one| upgrade.selector.matches(&one.view.labels));
     let earlier: BTreeSet<String> = selected.filter_map(owner).collect();
+    let unseen = unseen(survey);
     Some(if survey.resources.is_empty() {
-        "no Polkadot resource is seen in any cluster".into()
+        format!("no Polkadot resource is seen in any cluster{unseen}")
     } else if earlier.is_empty() {
         format!(
-            "its selector ({}) matches none of the resources that are seen; label them so, or correct the selector",
+            "its selector ({}) matches none of the resources that are seen; label them so, or correct the selector{unseen}",
             upgrade.selector
         )
     } else {
@@ -106,6 +110,19 @@ fn owns_nothing(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
             names.join(", ")
         )
     })
+}
+
+/// The clusters of which nothing is known, as the end of a sentence; empty where there is none.
+fn unseen(survey: &Survey<'_>) -> String {
+    let is_known = |cluster: &Cluster| survey.is_ready(cluster) || survey.is_without_resources(cluster);
+    let away = |cluster: &&Cluster| !cluster.lost && !is_known(cluster);
+    let all: Vec<&Cluster> = survey.fleet.clusters.iter().filter(away).collect();
+    let names: Vec<&str> = all.iter().take(NAMED).map(|cluster| cluster.name.0.as_str()).collect();
+    match all.len().saturating_sub(NAMED) {
+        _ if all.is_empty() => String::new(),
+        0 => format!("; nothing can be seen in {}", names.join(", ")),
+        more => format!("; nothing can be seen in {} and {more} more", names.join(", ")),
+    }
 }
 
 /// Whether a stage that has to have a resource has none, as far as is known of its clusters: all there is to know.

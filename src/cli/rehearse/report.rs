@@ -21,15 +21,16 @@ pub(super) enum End {
     Stuck,
 }
 
-/// What is told before the first step: who plays, and what a person should know of how it was set up.
-pub(super) fn opening(clusters: usize, resources: usize, remarks: &[String]) -> String {
+/// What is told before anything else: who plays.
+pub(super) fn opening(clusters: usize, resources: usize) -> String {
     let clusters = counted(clusters, "simulated cluster");
     let resources = counted(resources, "resource");
-    let mut text = format!("REHEARSAL: {clusters}, {resources}, no real one is changed\n");
-    for remark in remarks {
-        let _ = writeln!(text, "  {remark}");
-    }
-    text
+    format!("REHEARSAL: {clusters}, {resources}, no real one is changed\n")
+}
+
+/// What is told before the first step: what a person should know of how it was set up.
+pub(super) fn set_up(remarks: &[String]) -> String {
+    remarks.iter().map(|remark| format!("  {remark}\n")).collect()
 }
 
 /// A wave as it happened, by its index.

@@ -19,7 +19,7 @@ use crate::sandbox::cluster::Cluster;
 use crate::sandbox::fleet::Fleet;
 
 /// The version that the fleet runs at first.
-const OLD: &str = "stable2503-6";
+pub(super) const OLD: &str = "stable2503-6";
 /// What all nodes are on.
 const CHAIN: &str = "polkadot";
 /// Where the resources are.

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 
 use crate::cli::picture;
+use crate::cli::terminal::laid_out;
 use crate::observed::Board;
 use crate::upgrade::Plan;
 
@@ -35,13 +36,19 @@ impl View {
 
     /// Says something that stays.
     pub(super) fn say(&mut self, text: &str) {
-        print(text);
+        print(&laid_out(text));
         self.drawn = 0;
     }
 
     /// Shows the fleet as it is now; returns whether something has happened since the last time.
-    pub(super) fn show(&mut self, board: &Board, plan: &Plan, now: Timestamp) -> bool {
-        let facts = picture::facts(board, plan);
+    pub(super) fn show(&mut self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) -> bool {
+        let mut facts = picture::facts(board, plan);
+        if !refused.is_empty() {
+            facts.insert(
+                "fleet.yaml".into(),
+                format!("REFUSED, the last good one goes on: {}", refused.join("; ")),
+            );
+        }
         let news: Vec<String> = facts
             .iter()
             .filter(|(about, fact)| self.said.get(*about) != Some(*fact))
@@ -49,7 +56,7 @@ impl View {
             .collect();
         self.said = facts;
         if self.live {
-            let picture = self.picture(board, plan, now);
+            let picture = laid_out(&self.picture(board, plan, refused, now));
             // Up to where the last one began, and over it.
             let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) };
             self.drawn = picture.lines().count();
@@ -62,15 +69,18 @@ impl View {
         !news.is_empty()
     }
 
-    fn picture(&self, board: &Board, plan: &Plan, now: Timestamp) -> String {
+    fn picture(&self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) -> String {
         let mut text = format!("SIMULATION  {}  ({} times real time)\n", clock(now), self.speed);
+        for why in refused {
+            let _ = writeln!(text, "fleet.yaml is REFUSED, the last good one goes on: {why}");
+        }
         for progress in &plan.progress {
             let _ = writeln!(text, "upgrade {} to {}", progress.upgrade, progress.target);
             for stage in &progress.stages {
                 let _ = writeln!(text, "  {:<12} {} {}", stage.stage, picture::bar(stage), stage.in_words());
             }
             if let Some(why) = &progress.halted {
-                let _ = writeln!(text, "  HALTED: {}", shortened(why, 68));
+                let _ = writeln!(text, "  HALTED: {why}");
             }
         }
         for (name, view) in board.clusters.iter().take(SHOWN) {
@@ -83,14 +93,6 @@ impl View {
             let _ = writeln!(text, "… and {} clusters more", board.clusters.len() - SHOWN);
         }
         text
-    }
-}
-
-fn shortened(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        text.into()
-    } else {
-        text.chars().take(width - 1).chain(['…']).collect()
     }
 }
 
@@ -132,9 +134,9 @@ mod tests {
             stages: vec![stage(1, 2)],
         });
         let now = Timestamp::UNIX_EPOCH;
-        assert!(view.show(&Board::default(), &plan, now));
-        assert!(!view.show(&Board::default(), &plan, now));
+        assert!(view.show(&Board::default(), &plan, &[], now));
+        assert!(!view.show(&Board::default(), &plan, &[], now));
         plan.progress[0].stages[0].healthy = 2;
-        assert!(view.show(&Board::default(), &plan, now));
+        assert!(view.show(&Board::default(), &plan, &[], now));
     }
 }

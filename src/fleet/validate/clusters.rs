@@ -114,14 +114,15 @@ impl Checker<'_> {
         let connection = Connection::Kubeconfig { path: path.clone(), context: context.clone() };
         match read {
             Ok(known) => {
+                let file = kubeconfig::called(path.as_deref());
                 if let Some(found) = known.iter().find(|one| one.name == *context) {
-                    return self.with_user(at, found, connection);
+                    return self.with_user(at, found, &file, connection);
                 }
                 let known: Vec<String> = known.into_iter().map(|context| context.name).collect();
                 let has =
                     if known.is_empty() { "no context; is it cut off?".into() } else { known.join(", ") };
                 let remedy = suggestion(context, &known, &format!("it has {has}"));
-                self.problem(at, Some(context), "is not a context of the kubeconfig", remedy);
+                self.problem(at, Some(context), format!("is not a context of {file}"), remedy);
                 None
             }
             Err(_) if self.running.contains(&connection) => Some(connection),
@@ -133,10 +134,16 @@ impl Checker<'_> {
     }
 
     /// The connection, if its context has all of its user; one that exists does not need it to go on.
-    fn with_user(&mut self, at: String, found: &Context, connection: Connection) -> Option<Connection> {
+    fn with_user(
+        &mut self,
+        at: String,
+        found: &Context,
+        file: &str,
+        connection: Connection,
+    ) -> Option<Connection> {
         if let Some(lacks) = found.lacks.as_ref().filter(|_| !self.running.contains(&connection)) {
             let remedy = "give the context a user that is there whole, or none if the server asks for none";
-            self.problem(at, Some(&found.name), format!("cannot be used: {lacks}"), remedy);
+            self.problem(at, Some(&found.name), format!("cannot be used, in {file}: {lacks}"), remedy);
             return None;
         }
         Some(connection)
@@ -160,11 +167,12 @@ impl Checker<'_> {
     fn once_in_the_fleet(&mut self, index: usize, connection: &Connection) {
         if let Some((earlier, _)) = self.connections.iter().find(|(_, known)| is_same(known, connection)) {
             let what = format!("is the same cluster as clusters[{earlier}]");
-            let value = match connection {
-                Connection::Kubeconfig { context, .. } => Some(context.as_str()),
-                Connection::InCluster => None,
+            let (key, value) = match connection {
+                Connection::Kubeconfig { context, .. } => ("context", context.as_str()),
+                Connection::InCluster => ("inCluster", "true"),
             };
-            self.problem(format!("clusters[{index}].context"), value, what, "remove one of the two entries");
+            let at = format!("clusters[{index}].{key}");
+            self.problem(at, Some(value), what, "remove one of the two entries");
         }
         self.connections.push((index, connection.clone()));
     }

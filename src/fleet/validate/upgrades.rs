@@ -4,9 +4,10 @@ use jiff::SignedDuration;
 use kube::core::{Expression, Selector};
 
 use super::Checker;
-use super::words::{is_label_key, is_label_value, is_release};
+use super::words::{is_label_key, is_label_value};
 use crate::fleet::raw::{RawExpedite, RawExpression, RawFleet, RawHealth, RawSelector, RawStage, RawUpgrade};
 use crate::fleet::{ANSWERS_REMEMBERED, Cluster, Expedite, Health, Probing, Stage, Unreachable, Upgrade};
+use crate::version::{RELEASE_WANTED, is_release};
 
 const PROGRESS_DEADLINE: SignedDuration = SignedDuration::from_mins(30);
 
@@ -133,8 +134,7 @@ impl Checker<'_> {
 
     fn release(&mut self, at: &str, tag: &str) {
         if !is_release(tag) {
-            let remedy = "name a release tag, for example stable2503-7: with any other, newer and older cannot be told";
-            self.problem(at, Some(tag), "is not a release tag", remedy);
+            self.problem(at, Some(tag), "is not a release tag", RELEASE_WANTED);
         }
     }
 

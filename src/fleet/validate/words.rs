@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::version::{self, ClientVersion};
-
 /// RFC 1123: lower-case letters, digits and dashes, at most 63, neither end a dash.
 pub(super) fn is_dns_label(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -46,9 +44,4 @@ pub(super) fn is_cidr(text: &str) -> bool {
     let Some((address, length)) = text.split_once('/') else { return false };
     let Ok(address) = address.parse::<IpAddr>() else { return false };
     length.parse::<u8>().is_ok_and(|length| length <= if address.is_ipv4() { 32 } else { 128 })
-}
-
-/// A tag that names one release, whose place in the order of releases is known.
-pub(super) fn is_release(tag: &str) -> bool {
-    !version::is_floating(tag) && !matches!(ClientVersion::parse(tag), ClientVersion::Other(_))
 }

@@ -344,7 +344,9 @@ async fn a_context_without_its_user_is_not_taken_in() {
     let cut = "{contexts: [{name: a}, {name: b, context: {cluster: x, user: me}}]}";
     fs::write(world.path("k"), cut).unwrap();
     world.write(&of(&["a", "b"]));
-    world.refuses(&["cannot be used: context \"b\" of the kubeconfig names the user \"me\""]).await;
+    let file = world.path("k").display().to_string();
+    let words = format!("cannot be used, in the kubeconfig {file}: context \"b\" names the user \"me\"");
+    world.refuses(&[&words]).await;
     assert_eq!(world.fleet.borrow().clusters.len(), 1, "the last good fleet is in force");
     world.end().await;
 }

@@ -273,3 +273,38 @@ fn a_history_makes_room_for_many_resources() {
     assert!(size <= 1_000_000, "{size}");
     assert!(!record.history.is_empty() && history.ends_with(&record.history), "{}", record.history.len());
 }
+
+#[test]
+fn a_failure_is_told_once_for_its_step_and_never_for_another_one() {
+    let stepped = with_step(resource("a", "v1"), "v2", 10);
+    let failed = |step: Option<&Step>| {
+        Failed::from([(stepped.id.clone(), Failure { step: step.cloned(), why: "crashes\u{1b}".into() })])
+    };
+    let view = |one: &ResourceView| ClusterView {
+        state: ClusterState::Ready,
+        seen: true,
+        remembered: false,
+        concern: None,
+        resources: [(one.id.clone(), Arc::new(one.clone()))].into(),
+        health: Healths::default(),
+    };
+    let first = failed(stepped.step.as_ref());
+    let record = Record::of(&view(&stepped), None, &[], at(20));
+    assert!(!record.tells(&first));
+    let record = record.with_failures(&first, at(20));
+    assert_eq!(whats(&record.history), ["first seen, v2", "v1 -> v2", "FAILED: crashes?"]);
+    assert_eq!(record.history[2].upgrade.as_ref().map(|cause| cause.attempt), Some(1));
+    assert!(record.tells(&first));
+    assert_eq!(record.clone().with_failures(&first, at(30)), record, "told once");
+    // Another attempt was made meanwhile: what is known of the first says nothing of it.
+    let mut again = stepped.clone();
+    (again.step.as_mut().unwrap().attempt, again.step.as_mut().unwrap().at) = (2, at(100));
+    let record = Record::of(&view(&again), Some(&record), &[], at(101)).with_failures(&first, at(101));
+    assert_eq!(whats(&record.history[3..]), ["v1 -> v2"]);
+    assert!(record.tells(&first), "and nothing is written for it");
+    let second = failed(again.step.as_ref());
+    assert!(!record.tells(&second));
+    assert_eq!(whats(&record.with_failures(&second, at(200)).history[4..]), ["FAILED: crashes?"]);
+    // A resource that nobody remembers is no reason to write.
+    assert!(Record::of(&view(&resource("b", "v1")), None, &[], at(1)).tells(&first));
+}

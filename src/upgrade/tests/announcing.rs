@@ -9,6 +9,7 @@ use super::model::{Model, one_canary, planned};
 use crate::fleet::ClusterName;
 use crate::home::HomeView;
 use crate::home::record::{Announcements, Record, Remembered};
+use crate::observed::Board;
 use crate::upgrade::execute::{is_told, standings_of};
 use crate::upgrade::overlay::announced;
 use crate::upgrade::{Action, Code, Plan, Wait, Write};
@@ -105,7 +106,7 @@ fn of_what_waits_the_lease_tells_what_only_the_daemon_sees_and_what_needs_a_pers
     let made = Plan { waits: told.into_iter().chain(not_told).collect(), ..Plan::default() };
     let expected =
         ["no way to its metrics", "older than what runs", "somebody set it back", "the chain stands"];
-    assert_eq!(standings_of(&made).waits, expected);
+    assert_eq!(standings_of(&made, &Board::default()).waits, expected);
 }
 
 fn about_place() -> crate::upgrade::Place {

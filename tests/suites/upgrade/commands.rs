@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::command;
 use crate::support::in_both_worlds;
+use crate::support::proxy::Mode;
 use crate::support::world::{Place, World, upgrade};
 use crate::support::{PATIENCE, eventually};
 
@@ -17,6 +18,7 @@ in_both_worlds! {
     plan_names_the_waves_to_come_and_changes_nothing,
     i11_approve_lets_a_stage_begin_for_exactly_one_version,
     i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt,
+    plan_and_status_name_the_clusters_that_they_cannot_see,
     a_wrong_name_is_told_with_those_that_there_are,
     a_decision_is_about_what_the_daemon_follows_and_not_about_another_edition_of_the_file,
     what_is_printed_as_yaml_is_what_is_printed_as_json,
@@ -200,6 +202,51 @@ async fn i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt(plac
     let (code, said) = run(&world, &["retry", "polkadot"]).await;
     assert_eq!((code, said.contains("attempt 2")), (0, true), "{said}");
     world.members[0].settles_at(NEW).await;
+    // Also what does not hold any more is told.
+    let (_, said) = run(&world, &["status", "--history", "--upgrade", "polkadot", "-o", "json"]).await;
+    let history: Value = serde_json::from_str(&said).unwrap();
+    let decisions = history["decisions"].as_array().unwrap().iter();
+    let decisions: Vec<_> =
+        decisions.map(|made| (&made["what"], &made["reason"], &made["attempt"])).collect();
+    let null = Value::Null;
+    let expected = [
+        (&json!("paused"), &json!("it is Friday"), &null),
+        (&json!("resumed"), &null, &null),
+        (&json!("retried"), &null, &json!(2)),
+    ];
+    assert_eq!(decisions, expected, "{said}");
+    let (_, said) = run(&world, &["status", "--history"]).await;
+    for words in [
+        " paused upgrade polkadot: it is Friday\n",
+        " resumed upgrade polkadot\n",
+        " asked for attempt 2 of upgrade polkadot\n",
+    ] {
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
+}
+
+async fn plan_and_status_name_the_clusters_that_they_cannot_see(place: Place) {
+    let world = World::new(place, 2).await;
+    world.write_fleet(2, &upgrade(NEW, "0s"));
+    for member in &world.members {
+        member.gate.set(Mode::Refuse);
+    }
+    for command in ["plan", "status"] {
+        let (code, said) = run(&world, &[command]).await;
+        let words = "OWNS NO RESOURCE: no Polkadot resource is seen in any cluster; nothing can be seen in cluster-1, cluster-2.";
+        assert_eq!((code, said.contains(words.trim_end_matches('.'))), (3, true), "{said}");
+    }
+    let (_, said) = run(&world, &["plan"]).await;
+    for words in ["Cluster cluster-1 is unreachable", "Cluster cluster-2 is unreachable"] {
+        assert!(said.contains(words), "{words:?} in {said}");
+    }
+    let (code, said) = run(&world, &["plan", "-o", "json"]).await;
+    let plan: Value = serde_json::from_str(&said).unwrap();
+    let clusters = plan["clusters"].as_array().unwrap().iter();
+    let states = clusters.map(|one| (one["name"].as_str().unwrap(), one["state"].as_str().unwrap()));
+    let away: Vec<_> =
+        states.filter(|(_, state)| state.starts_with("unreachable: ")).map(|(name, _)| name).collect();
+    assert_eq!((code, away), (3, vec!["cluster-1", "cluster-2"]), "{said}");
 }
 
 async fn a_wrong_name_is_told_with_those_that_there_are(place: Place) {
@@ -211,6 +258,10 @@ async fn a_wrong_name_is_told_with_those_that_there_are(place: Place) {
     assert!(code == 2 && said.contains("there are: canary, production"), "{said}");
     let (code, said) = run(&world, &["approve", "polkadot", "canary"]).await;
     assert!(code == 2 && said.contains("needs no approval"), "{said}");
+    for version in ["latest", "", "stable", "not-a-version"] {
+        let (code, said) = run(&world, &["plan", "--target", version]).await;
+        assert_eq!((code, said.contains("is not a release tag; name a release tag")), (2, true), "{said}");
+    }
     for command in ["status", "plan"] {
         let (code, said) = run(&world, &[command]).await;
         let words = "OWNS NO RESOURCE: no Polkadot resource is seen in any cluster";

@@ -56,6 +56,16 @@ async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_
     let note = first.event("Failed").await;
     assert!(note.contains("sentry-sset-0 cannot start: CrashLoopBackOff"), "{note}");
     is_halted(&world, "CrashLoopBackOff").await;
+    eventually("the history tells it", PATIENCE, async || {
+        let (code, said) = run(&world, &["status", "--history"]).await;
+        let told: Vec<&str> = said.lines().filter(|line| line.contains(" FAILED: ")).collect();
+        let is_right = |line: &&str| {
+            let words = [" cluster-1 ", "sentry-sset-0 cannot start: CrashLoopBackOff", ", upgrade polkadot"];
+            words.iter().all(|words| line.contains(words))
+        };
+        (code == 0 && told.len() == 1 && told.iter().all(is_right)).then_some(())
+    })
+    .await;
     tokio::time::sleep(world.quiet()).await;
     // It has run, so nothing is taken back by itself; and nobody else is touched.
     assert_eq!(first.get().await.spec.client_version.as_deref(), Some(CRASHING));

@@ -82,7 +82,10 @@ async fn every_step_of_an_approved_upgrade_is_told_once_whichever_daemon_saw_it(
         assert_eq!((&entry, &approved_by), (&expected, approver));
     }
     let (code, said) = run(&world, &["status", "--history", "--upgrade", "polkadot"]).await;
-    assert_eq!((code, said.lines().count()), (0, 8), "{said}");
+    assert_eq!((code, said.lines().count()), (0, 9), "those, and the approval: {said}");
+    let approval =
+        format!(" {} approved {NEW} for stage production of upgrade polkadot\n", by.as_str().unwrap());
+    assert!(said.contains(&approval), "{said}");
     let words = format!("{OLD} -> {NEW}, upgrade polkadot, approved by {}\n", by.as_str().unwrap());
     assert!(said.contains(&words), "{said}");
     let (code, said) = run(&world, &["status", "--history", "--upgrade", "kusama"]).await;

@@ -95,6 +95,10 @@ async fn a_member_that_is_not_home_says_who_looks_after_it(place: Place) {
     assert!(!said.contains("NO DAEMON IS ACTIVE"), "{said}");
     let (_, said) = ask(&["status", "--history"], &member, &world).await;
     assert!(said.contains("if that is home"), "{said}");
+    let (code, said) = ask(&["pause", "polkadot"], &member, &world).await;
+    let told = words[..2].iter().all(|words| said.contains(words)) && said.contains("nothing was decided");
+    assert_eq!((code, told), (2, true), "{said}");
+    assert!(!said.contains("NO DAEMON IS ACTIVE"), "{said}");
     drop(daemon);
 }
 

@@ -121,7 +121,9 @@ async fn every_field_that_a_command_prints_for_programs_is_in_the_readme() {
     let plan = check("plan", &run(&world, &["plan", "-o", "json"]).await.1);
     assert!(plan.contains("waits[].endedBy"), "{plan:?}");
     let history = check("history", &run(&world, &["status", "--history", "-o", "json"]).await.1);
-    assert!(history.contains("history[].upgrade.name"), "{history:?}");
+    for path in ["history[].upgrade.name", "decisions[].reason"] {
+        assert!(history.contains(path), "{path} in {history:?}");
+    }
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("fleet/fleet.yaml");
     let played = tokio::task::spawn_blocking(move || {
         command().args(["rehearse", "-o", "json"]).arg(example).output().unwrap()

@@ -10,6 +10,7 @@ use super::commands::Ended;
 use crate::support::daemon::command;
 use crate::support::in_both_worlds;
 use crate::support::world::{Place, World, sample, upgrade};
+use crate::support::{PATIENCE, eventually};
 
 in_both_worlds! {
     the_resources_of_real_clusters_are_read_without_their_keys_and_nothing_is_written,
@@ -144,6 +145,22 @@ async fn what_happens_is_told_while_it_happens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_that_is_ended_says_so_and_exits_with_130() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, said) = (wide(folder.path()), folder.path().join("said"));
+    let mut playing = command();
+    playing.arg("rehearse").arg(file).stdout(Stdio::piped()).stderr(std::fs::File::create(&said).unwrap());
+    let mut playing = Ended(playing.spawn().unwrap());
+    let mut lines = BufReader::new(playing.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.next().is_some_and(|line| line.starts_with("REHEARSAL")));
+    let pid = playing.0.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let ended = eventually("it has ended", PATIENCE, async || playing.0.try_wait().unwrap()).await;
+    let said = std::fs::read_to_string(said).unwrap();
+    assert_eq!((ended.code(), said.contains("ended before the upgrades were")), (Some(130), true), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fault_halts_it_names_the_node_and_leaves_the_others_alone() {
     let (code, said) = rehearse(&example(), &["--fail", "eu-1=crash-loop", "--from", "stable2412"]).await;
     assert_eq!(code, 1, "{said}");
@@ -173,6 +190,9 @@ async fn a_wrong_file_or_a_cluster_that_is_none_is_told_and_nothing_is_played() 
     std::fs::write(&file, "version: 1\nclusters: [{context: one, lables: {}}]\n").unwrap();
     let (code, said) = rehearse(&file, &[]).await;
     assert_eq!((code, said.contains("lables")), (2, true), "{said}");
+    std::fs::write(&file, "version: 1\nclusters: [{context: one}]\n").unwrap();
+    let (code, said) = rehearse(&file, &[]).await;
+    assert_eq!((code, said.contains("has no upgrade: there is nothing to rehearse")), (2, true), "{said}");
     let (code, said) = rehearse(&example(), &["--fail", "nowhere=hang"]).await;
     assert_eq!((code, said.contains("there are: eu-canary, eu-1, us-1")), (2, true), "{said}");
 }

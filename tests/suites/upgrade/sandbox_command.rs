@@ -89,6 +89,45 @@ async fn a_cluster_that_the_sandbox_does_not_have_is_told_and_nothing_is_played(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_would_upgrade_nothing_is_refused_and_nothing_is_played() {
+    for (version, why) in [
+        (&["--upgrade", "stable2503-6"], "is not newer than stable2503-6"),
+        (&["--upgrade", "stable2412"], "is not newer than stable2503-6"),
+        (&["--upgrade", "latest"], "is not a release tag"),
+        (&["--upgrade", "garbage"], "is not a release tag"),
+    ] {
+        let (code, said) = play(version).await;
+        assert_eq!((code, said.contains(why)), (2, true), "{said}");
+        assert!(!said.contains("SIMULATION"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_stays_follows_its_fleet_file_and_tells_what_it_refuses() {
+    let files = tempfile::tempdir().unwrap();
+    let log = files.path().join("said");
+    let mut playing = sandbox(files.path(), &["--keep", "--speed", "200", "--clusters", "1"]);
+    playing.stdout(std::fs::File::create(&log).unwrap());
+    let mut playing = Ended(playing.spawn().unwrap());
+    let fleet_file = folder_of(&playing.0, files.path()).join("fleet.yaml");
+    let said = || std::fs::read_to_string(&log).unwrap();
+    let says = async |words: &str| {
+        eventually(&format!("it says {words:?}"), PATIENCE, async || said().contains(words).then_some(()))
+            .await;
+    };
+    says("The fleet stays up").await;
+    let text = std::fs::read_to_string(&fleet_file).unwrap();
+    std::fs::write(&fleet_file, text.replace("stages:", "stagse:")).unwrap();
+    says("fleet.yaml  REFUSED, the last good one goes on: ").await;
+    assert!(said().contains("did you mean stages?"), "{}", said());
+    std::fs::write(&fleet_file, text.replace("stable2503-7", "stable2503-8")).unwrap();
+    says("canary  validator-sset-0  stable2503-8  ready").await;
+    terminate(&playing.0);
+    let ended = eventually("it has ended", PATIENCE, async || playing.0.try_wait().unwrap()).await;
+    assert!(ended.success(), "the upgrade that it played was through: {ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_that_is_ended_right_after_its_start_leaves_no_folder_behind() {
     // Many clusters take their time to be set up.
     for clusters in ["1", "3", "40"].iter().cycle().take(12) {
@@ -106,7 +145,7 @@ async fn a_sandbox_that_is_ended_right_after_its_start_leaves_no_folder_behind()
         terminate(&playing.0);
         let ended = eventually("it has ended", PATIENCE, async || playing.0.try_wait().unwrap()).await;
         assert_eq!(left(files.path()), Vec::<PathBuf>::new(), "{clusters} clusters: {ended}");
-        assert!(ended.success(), "{clusters} clusters: {ended}");
+        assert_eq!(ended.code(), Some(130), "{clusters} clusters: {ended}");
     }
 }
 
@@ -125,6 +164,6 @@ async fn a_sandbox_that_is_ended_while_it_plays_leaves_no_folder_behind() {
     assert!(folder.join("fleet.yaml").exists() && folder.join("kubeconfig").exists());
     terminate(&playing.0);
     let ended = eventually("it has ended", PATIENCE, async || playing.0.try_wait().unwrap()).await;
-    assert!(ended.success(), "{ended}");
+    assert_eq!(ended.code(), Some(130), "the upgrade was not through: {ended}");
     assert_eq!(left(files.path()), [log], "nothing but what the test itself wrote");
 }

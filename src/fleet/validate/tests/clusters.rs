@@ -47,7 +47,7 @@ fn one_cluster_under_two_names_is_refused() {
         &["clusters[1].context: \"minikube\": is the same cluster as clusters[0]"],
     );
     let two = "{version: 1, home: a, clusters: [{name: a, inCluster: true}, {name: b, inCluster: true}]}";
-    exactly(two, &[], &["clusters[1].context"]);
+    exactly(two, &[], &["clusters[1].inCluster: \"true\": is the same cluster as clusters[0]"]);
 }
 
 #[test]
