@@ -1,6 +1,7 @@
 //! Requests take the way that is inside when they are sent, at a pace that heartbeats do not know.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -80,4 +81,28 @@ async fn an_answer_that_breaks_off_in_its_middle_is_waited_for_no_longer_than_fo
     assert_eq!((&trouble, after.as_secs()), (&hung, BODY_BOUND.as_secs()), "it trickles");
     let (trouble, _) = of_trickles(120, "/api/v1/pods?watch=true&timeoutSeconds=290").await;
     assert_eq!(trouble, None, "a watch may be silent");
+}
+
+/// A server that notes how many requests are with it at once.
+fn counts(most: &Arc<AtomicUsize>) -> Client {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::clone(most));
+    let service = tower::service_fn(move |_: Request<Body>| {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        }
+    });
+    Client::new(service, "default")
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_requests_no_more_than_the_limit_are_with_a_cluster_at_once() {
+    let most = Arc::default();
+    let limits = Limits { burst: 10_000, ..Limits::default() };
+    let client = Exchange::new(counts(&most)).client(&limits);
+    futures::future::join_all((0..10 * REQUESTS_IN_FLIGHT).map(|_| ask(&client))).await;
+    assert_eq!(most.load(Ordering::SeqCst), REQUESTS_IN_FLIGHT);
 }
