@@ -106,7 +106,7 @@ async fn a_version_that_would_upgrade_nothing_is_refused_and_nothing_is_played()
 async fn a_sandbox_that_stays_follows_its_fleet_file_and_tells_what_it_refuses() {
     let files = tempfile::tempdir().unwrap();
     let log = files.path().join("said");
-    let mut playing = sandbox(files.path(), &["--keep", "--speed", "200", "--clusters", "1"]);
+    let mut playing = sandbox(files.path(), &["--keep", "--clusters", "1"]);
     playing.stdout(std::fs::File::create(&log).unwrap());
     let mut playing = Ended(playing.spawn().unwrap());
     let fleet_file = folder_of(&playing.0, files.path()).join("fleet.yaml");
