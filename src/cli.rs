@@ -1,4 +1,5 @@
-//! The command line: one subcommand per file, and the exit codes. 0 is well, 1 is a failure, 2 is a wrong fleet file.
+//! The command line: one subcommand per file, and the exit codes. 0 is well, 1 is a failure, 2 is a wrong fleet file or argument, 3
+//! that there is something to do; what a signal ended before it was through exits with 130.
 
 mod choose;
 mod crd;

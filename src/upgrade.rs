@@ -26,7 +26,7 @@ pub mod waits;
 pub mod waves;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -70,6 +70,9 @@ pub struct Plan {
     pub waits: Vec<Wait>,
     /// How far every upgrade has come.
     pub progress: Vec<Progress>,
+    /// What has become of every resource that was given its upgrade's target: healthy, or why it failed; of what is on its
+    /// way nothing is known yet.
+    pub outcomes: BTreeMap<Place, Option<String>>,
     /// When to look again although nothing happens.
     pub wake: Option<Timestamp>,
 }

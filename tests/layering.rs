@@ -61,6 +61,7 @@ const IO: &[&str] = &[
     "cli/rehearse.rs",
     "cli/rehearse/read.rs",
     "cli/rehearse/scene.rs",
+    "cli/rehearse/teller.rs",
     "cli/status.rs",
     "cli/time.rs",
     "cli/run.rs",

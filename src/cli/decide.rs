@@ -146,7 +146,10 @@ async fn agreed(
         let Some(theirs) = leader.follows() else {
             // Nobody follows anything, or says so: the file is what there is.
             let none = || match leader {
-                Leader::Was(..) | Leader::None => Refused::Wrong(leader.none_from(fleet)),
+                Leader::Was(..) | Leader::None => Refused::Wrong(format!(
+                    "{}; with --fleet FILE it can be decided also while no daemon leads",
+                    leader.none_from(fleet)
+                )),
                 _ => Refused::Wrong(format!("{leader}, and does not say what it follows; give --fleet FILE")),
             };
             return Ok((ours.ok_or_else(none)?, Some(leader)));

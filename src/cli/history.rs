@@ -16,7 +16,7 @@ use super::time::Ahead;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::fleet::{ClusterName, Fleet};
 use crate::home::control::{Did, Made};
-use crate::home::history::Entry;
+use crate::home::history::{Entry, What};
 use crate::home::kept::{CONTROL, decisions, records};
 
 /// What home may take.
@@ -60,7 +60,8 @@ fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, out
     told.extend(history.decisions.iter().flatten().map(|made| made.upgrade.clone()));
     let is_of = |entry: &Entry, name: &str| entry.upgrade.as_ref().is_some_and(|cause| cause.name == name);
     history.entries.retain(|(_, entry)| upgrade.is_none_or(|name| is_of(entry, name)));
-    let is_whole = history.unreadable.is_empty() && history.decisions.is_some();
+    let is_undecided = history.decisions.is_none();
+    let is_whole = history.unreadable.is_empty() && !is_undecided;
     let mut decisions = history.decisions.unwrap_or_default();
     decisions.retain(|made| upgrade.is_none_or(|name| made.upgrade == name));
     // What stands in a record that cannot be read is not known.
@@ -85,10 +86,10 @@ fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, out
             fleet.home_namespace, fleet.home
         );
     }
-    if !is_whole && history.unreadable.is_empty() {
+    if is_undecided {
         eprintln!(
-            "error: the ConfigMap {CONTROL} in {} of cluster {} cannot be read, and so no decision of it is told; mend its \
-             JSON, or delete it to begin anew",
+            "error: the ConfigMap {CONTROL} in {} of cluster {} cannot be read: no decision is told, and every upgrade is paused \
+             by that. Mend its JSON; to delete it would end every pause and forget every approval and retry",
             fleet.home_namespace, fleet.home
         );
     }
@@ -172,22 +173,30 @@ fn as_text(fleet: &Fleet, entries: &[(ClusterName, Entry)], decisions: &[Made]) 
     let mut lines: Vec<(Timestamp, String)> = done.collect();
     lines.extend(decisions.iter().map(|made| (made.decision.at, decided(made))));
     lines.sort_by_key(|(at, _)| *at);
-    lines.into_iter().map(|(at, line)| format!("{at:.0} {line}\n")).collect()
+    let mut text = String::new();
+    for (at, line) in lines {
+        let _ = writeln!(text, "{at:.0} {line}");
+    }
+    text
 }
 
 /// What was done to a resource, for people.
 fn done(cluster: &ClusterName, entry: &Entry) -> String {
-    let mut text = format!("{cluster} {} {}", entry.resource, entry.what);
+    let mut of = String::new();
     if let Some(cause) = &entry.upgrade {
-        let _ = write!(text, ", upgrade {}", cause.name);
+        let _ = write!(of, ", upgrade {}", cause.name);
         if cause.attempt > 1 {
-            let _ = write!(text, " attempt {}", cause.attempt);
+            let _ = write!(of, " attempt {}", cause.attempt);
         }
     }
     if let Some(who) = &entry.approved_by {
-        let _ = write!(text, ", approved by {who}");
+        let _ = write!(of, ", approved by {who}");
     }
-    text
+    match &entry.what {
+        // What comes after a reason would look as if it were part of it.
+        What::Failed { why } => format!("{cluster} {} FAILED{of}: {why}", entry.resource),
+        what => format!("{cluster} {} {what}{of}", entry.resource),
+    }
 }
 
 /// What somebody decided, for people.

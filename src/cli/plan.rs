@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::choose::FleetArgs;
+use super::leader::Leader;
 use super::look::{Instant, Look};
 use super::play::release;
 use super::terminal::laid_out;
@@ -120,10 +121,22 @@ fn states(seen: &Instant) -> impl Iterator<Item = (&ClusterName, String)> {
 
 /// Clusters that have to be looked after and cannot be seen, for people.
 fn unseen(seen: &Instant) -> String {
-    let ready = ClusterState::Ready.to_string();
-    let lost = |name: &ClusterName| seen.fleet.cluster(name).is_some_and(|cluster| cluster.lost);
-    let away = states(seen).filter(|(name, state)| *state != ready && !lost(name));
-    away.map(|(name, state)| format!("Cluster {name} is {state}\n")).collect()
+    let is_away = |name: &ClusterName| {
+        let view = seen.theirs.clusters.get(name);
+        let is_lost = seen.fleet.cluster(name).is_some_and(|cluster| cluster.lost);
+        // Without the CRD and without anything to remember there is nothing to see; home may be there for its Leases alone.
+        let is_well = view.is_some_and(|view| match view.state {
+            ClusterState::Ready => true,
+            ClusterState::NoCrd(_) => view.resources.is_empty(),
+            _ => false,
+        });
+        !is_lost && !is_well
+    };
+    let mut text = String::new();
+    for (name, state) in states(seen).filter(|(name, _)| is_away(name)) {
+        let _ = writeln!(text, "NOT SEEN: {name}  {state}");
+    }
+    text
 }
 
 /// Why each resource waits, for programs.
@@ -144,6 +157,8 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
     let mut text = unseen(seen);
     if waves.is_empty() {
         text.push_str("No upgrade has a step to take.\n");
+    } else if let Some(why) = nobody_takes_steps(&seen.leader) {
+        let _ = writeln!(text, "{why}");
     }
     for progress in &seen.plan.progress {
         if let Some(why) = &progress.owns_nothing {
@@ -168,22 +183,30 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
     text + &waiting(&seen.plan.waits)
 }
 
+/// Why none of the waves will begin before a person does something, as far as that is to be seen.
+fn nobody_takes_steps(leader: &Leader) -> Option<String> {
+    match leader {
+        Leader::Was(..) | Leader::None => Some(leader.to_string()),
+        _ => leader.says()?.no_steps.as_ref().map(|why| format!("{leader}, and takes no steps: {why}")),
+    }
+}
+
 /// When a wave begins if all goes well, for people.
 fn when(wave: &Wave, plan: &Plan) -> String {
-    let is_step =
-        |action: &&Action| matches!(&action.write, Write::Step(step) if step.upgrade == wave.upgrade);
-    let is_of_wave = |action: &Action| {
+    let is_of_wave = |action: &&Action| {
         let (cluster, id) = &action.place;
         wave.steps.iter().any(|step| step.cluster == cluster.0 && step.resource == id.to_string())
     };
-    let is_possible = plan.actions.iter().filter(is_step).any(is_of_wave);
-    let begins = match wave.after_seconds {
-        0 if is_possible => "now".to_owned(),
+    let steps = plan.actions.iter().filter(|action| matches!(action.write, Write::Step(_)));
+    let is_possible = steps.filter(is_of_wave).count() > 0;
+    match (wave.after_seconds, wave.needs_approval) {
+        (0, true) => "as soon as it is approved".into(),
+        (0, false) if is_possible => "at once".into(),
         // What waits for it is told below, with what it waits for.
-        0 => "as soon as what is on its way is through".to_owned(),
-        seconds => format!("in {} at the earliest", in_words(seconds)),
-    };
-    if wave.needs_approval { format!("{begins}, when it is approved") } else { begins }
+        (0, false) => "as soon as what is on its way is through".into(),
+        (seconds, true) => format!("in {} at the earliest, when it is approved", in_words(seconds)),
+        (seconds, false) => format!("in {} at the earliest", in_words(seconds)),
+    }
 }
 
 /// A wave, for people: what begins, when, and with which resources.
@@ -206,7 +229,7 @@ pub(super) fn waiting(waits: &[Wait]) -> String {
         let _ = write!(text, "  {}  {}  {:?}: {}", wait.place.0, wait.place.1, wait.code, wait.words);
         // A soak's words tell its end.
         if let Some(until) = wait.until.filter(|_| matches!(wait.code, Code::NotHealthyYet | Code::Prepull)) {
-            let _ = write!(text, " (at the latest until {until:.0})");
+            let _ = write!(text, " (it counts as failed from {until:.0} on, unless it makes headway)");
         }
         text.push('\n');
     }
@@ -219,5 +242,58 @@ pub(super) fn in_words(seconds: i64) -> String {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min", seconds / 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::polkadot::ResourceId;
+    use crate::upgrade::waves::WaveStep;
+
+    #[test]
+    fn a_wave_that_may_begin_says_what_it_waits_for_if_for_anything() {
+        let step = |cluster: &str| WaveStep {
+            cluster: cluster.into(),
+            resource: "n/a".into(),
+            from: None,
+            to: "stable2503-7".into(),
+        };
+        let wave = |after_seconds, needs_approval| Wave {
+            upgrade: "polkadot".into(),
+            stage: "canary".into(),
+            after_seconds,
+            needs_approval,
+            steps: vec![step("one")],
+        };
+        let taken = crate::polkadot::Step {
+            upgrade: "polkadot".into(),
+            target: "stable2503-7".into(),
+            attempt: 1,
+            previous: None,
+            finalized: None,
+            approver: None,
+            prepull: false,
+            rolled_back: None,
+            at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let action = |cluster: &str, write| Action {
+            place: (cluster.into(), ResourceId { namespace: "n".into(), name: "a".into() }),
+            uid: String::new(),
+            resource_version: String::new(),
+            write,
+            step: None,
+        };
+        let (ours, other) = (action("one", Write::Step(taken.clone())), action("two", Write::Step(taken)));
+        let marked = action("one", Write::Epoch(1));
+        let says = |wave, actions: &[&Action]| {
+            let actions = actions.iter().map(|action| (*action).clone()).collect();
+            when(&wave, &Plan { actions, ..Plan::default() })
+        };
+        assert_eq!(says(wave(0, false), &[&ours]), "at once");
+        assert_eq!(says(wave(0, false), &[&other, &marked]), "as soon as what is on its way is through");
+        assert_eq!(says(wave(0, true), &[]), "as soon as it is approved");
+        assert_eq!(says(wave(7_200, false), &[]), "in 2 h 0 min at the earliest");
+        assert_eq!(says(wave(60, true), &[]), "in 1 min at the earliest, when it is approved");
     }
 }

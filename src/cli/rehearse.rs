@@ -67,7 +67,7 @@ const LONG_QUIET: Duration = Duration::from_secs(60);
 /// on a slow machine, and jumps over soaks. The daemon is the real one. Approvals are given at once. Nothing listens,
 /// and no kubeconfig is looked at, but with --from-clusters, which only reads.
 /// Exit code 0: every upgrade has passed; 1: something halted or is stuck, or a cluster could not be read; 2: the fleet
-/// file, or what was asked for, is wrong.
+/// file, or what was asked for, is wrong, or there is no upgrade in it; 130: somebody ended it.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct RehearseArgs {
@@ -152,8 +152,10 @@ fn play(
     let runtime = one_thread.enable_all().start_paused(true).build().map_err(cannot_start)?;
     let played = runtime.block_on(async {
         tokio::select! {
-            played = rehearse(args, fleet, cast, complete) => played.map(Some),
+            // It listens before the first word is said.
+            biased;
             Ok(()) = interrupted() => Ok(None),
+            played = rehearse(args, fleet, cast, complete) => played.map(Some),
         }
     });
     runtime.shutdown_background();

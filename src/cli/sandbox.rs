@@ -25,7 +25,7 @@ use crate::sandbox::connect::InProcess;
 use crate::sandbox::faults::Wanted;
 use crate::telemetry;
 use crate::upgrade::Plan;
-use crate::version::{ClientVersion, Order};
+use crate::version::{ClientVersion, Order, not_newer};
 
 use self::scene::{OLD, Scene};
 use self::view::View;
@@ -33,6 +33,8 @@ use super::play::{INTERRUPTED, STALLED, fault, fault_help, hung_up, interrupted,
 
 /// What the end of the daemon may take.
 const END_BOUND: Duration = Duration::from_secs(10);
+/// What is said of a play that somebody ended.
+const ENDED_BEFORE: &str = "SIMULATION: ended before the upgrade was.";
 /// How often it is looked whether there is something to show.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -42,6 +44,8 @@ const TICK: Duration = Duration::from_millis(250);
 /// controller, kubelets, volumes, and a chain node per pod, which checks its command line as its client version would.
 /// Not simulated: access rights (everybody may do everything), networks, disks, and the load of a real chain. The
 /// daemon is the real one, and its upgrades are gated by what the simulated nodes say of themselves.
+/// Exit code 0: the upgrade has come everywhere; 1: it cannot; 2: what was asked for is wrong; 130: somebody ended it
+/// before.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct SandboxArgs {
@@ -118,20 +122,26 @@ pub(super) fn run(args: &SandboxArgs) -> ExitCode {
 
 async fn play(args: &SandboxArgs) -> Result<End, Error> {
     if ClientVersion::parse(&args.upgrade).order(&ClientVersion::parse(OLD)) != Order::Newer {
+        let how = not_newer(&args.upgrade, OLD).unwrap_or("is");
         let what = format!(
-            "--upgrade {}: is not newer than {OLD}, which the fleet runs at first: nothing would be upgraded; give a newer \
-             release, such as stable2503-7",
+            "--upgrade {}: {how} {OLD}, which the fleet runs at first: nothing would be upgraded; give a newer release, such as \
+             stable2503-7",
             args.upgrade
         );
         return Err(Error::Usage(what));
     }
     let clock = Clock::simulated(Timestamp::now(), args.speed);
     // From the first moment on, so that the folder is removed whenever it is ended.
-    let mut end = std::pin::pin!(ended());
+    let is_live = std::io::stdout().is_terminal();
+    let mut end = std::pin::pin!(ended(is_live));
     let scene = tokio::select! {
         // It listens once it was asked: before the folder is made.
         biased;
-        interrupted = &mut end => return interrupted.map(|()| End::Interrupted).map_err(Error::Signal),
+        interrupted = &mut end => {
+            interrupted.map_err(Error::Signal)?;
+            View::new(is_live, args.speed).say(ENDED_BEFORE);
+            return Ok(End::Interrupted);
+        }
         scene = Scene::set(args, &clock) => scene?,
     };
     telemetry::logs::to_file(&scene.path("daemon.log"))
@@ -142,7 +152,7 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
     let limits = Limits { lease_divisor: 30, ..Limits::default() };
     let connect = Arc::new(InProcess { clusters: scene.fleet.clusters.clone(), limits });
     let daemon = Daemon::start(fleet, sources, connect, &clock);
-    let mut view = View::new(std::io::stdout().is_terminal(), args.speed);
+    let mut view = View::new(is_live, args.speed);
     view.say(&scene.introduction());
 
     let ended = watch(&scene, &daemon, &clock, &mut view, args, end.as_mut()).await?;
@@ -157,7 +167,7 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
                 view.say("Run it again with --keep to look around, mend what holds it up and go on.");
             }
         }
-        End::Interrupted => view.say("SIMULATION: ended before the upgrade was."),
+        End::Interrupted => view.say(ENDED_BEFORE),
     }
     let stays = (args.keep || view.is_live()) && !matches!(ended, End::Interrupted);
     if stays {
@@ -222,22 +232,24 @@ async fn stay(
 ) -> Result<(), Error> {
     let mut plans = daemon.plans.clone();
     let mut tick = tokio::time::interval(TICK);
+    view.come_to_rest();
     loop {
         let plan = plans.borrow_and_update().clone();
         view.show(&daemon.board.borrow().clone(), &plan, &daemon.refused.borrow(), clock.now());
         tokio::select! {
             ended = &mut end => return ended.map_err(Error::Signal),
             _ = tick.tick() => {}
-            _ = plans.changed() => {}
+            Ok(()) = plans.changed() => {}
         }
     }
 }
 
-/// Returns when it is to end: at SIGINT and SIGTERM, and when its terminal is closed.
-async fn ended() -> std::io::Result<()> {
+/// Returns when it is to end: at SIGINT and SIGTERM, and when its terminal is closed. Without one SIGHUP says to look at the
+/// fleet file, as it does to a daemon.
+async fn ended(is_live: bool) -> std::io::Result<()> {
     tokio::select! {
         ended = interrupted() => ended,
-        ended = hung_up() => ended,
+        ended = hung_up(), if is_live => ended,
     }
 }
 

@@ -38,8 +38,8 @@ pub(super) struct StatusArgs {
     /// Stay, and show every change; Ctrl-C ends it. For people: not with --output.
     #[arg(short, long, conflicts_with = "output")]
     watch: bool,
-    /// Tell instead what was done to which node, when and on whose approval, as home keeps it; exit code 0, or 1 where home
-    /// or what it keeps of a cluster cannot be read, or where there is no upgrade NAME.
+    /// Tell instead what was done to which node, when and on whose approval, what failed, and what people decided, as home
+    /// keeps it; exit code 0, or 1 where home or what is kept there cannot be read, or where there is no upgrade NAME.
     #[arg(long, conflicts_with = "watch")]
     history: bool,
     /// Of this upgrade only.

@@ -13,6 +13,11 @@ pub(super) fn laid_out(text: &str) -> String {
     if std::io::stdout().is_terminal() { wrapped(text, textwrap::termwidth()) } else { text.to_owned() }
 }
 
+/// How many lines the terminal shows at once.
+pub(super) fn rows() -> usize {
+    terminal_size::terminal_size().map_or(usize::MAX, |(_, rows)| rows.0.into())
+}
+
 /// As much of a text as fits on one line of the terminal.
 pub(super) fn one_line(text: &str) -> String {
     let columns = textwrap::termwidth().saturating_sub(1);

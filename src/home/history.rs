@@ -4,6 +4,7 @@
 //! No step is taken before the record says what is seen (design section 4), so none is missed. Its times are those that
 //! the resources bear; what bears none has the time at which it was seen.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,14 +13,16 @@ use serde::{Deserialize, Serialize};
 use crate::observed::ResourceView;
 use crate::polkadot::{Grant, ResourceId, Role, Step};
 
-use super::record::{Failed, Failure, Record};
+use super::record::{Outcome, Record};
 
-/// So many entries are kept of a member: about 60 KiB of the 1 MiB that a ConfigMap holds.
+/// So many entries are kept of a member: about 60 KiB, and at most 400, of the 1 MiB that a ConfigMap holds.
 const NEWEST: usize = 200;
 /// Text from annotations is cut off here, in bytes: anybody who may edit a resource could fill home with it.
 const LONGEST: usize = 128;
 /// The same for why something failed.
 const LONGEST_REASON: usize = 400;
+/// That a resource is healthy after all, or has failed once more, is told so long after the last such word at the earliest.
+const PAUSE: SignedDuration = SignedDuration::from_mins(10);
 /// The same thing at two times so near to each other was one: a time in the future of the clock of who looks counts as
 /// now, and clocks may differ by half of this.
 const SAME: SignedDuration = SignedDuration::from_mins(1);
@@ -94,6 +97,8 @@ pub enum What {
         /// Why, in words.
         why: String,
     },
+    /// It is healthy after it had failed.
+    Recovered,
     /// All its nodes were Ready on the wanted template.
     Settled {
         /// At this version.
@@ -124,6 +129,7 @@ impl fmt::Display for What {
             Self::RolledBack { from, to } => write!(f, "{} -> {}, taken back", or_none(from), or_none(to)),
             Self::RestartAllowed { role, ordinal, .. } => write!(f, "{role} {ordinal} may restart"),
             Self::Failed { why } => write!(f, "FAILED: {why}"),
+            Self::Recovered => f.write_str("is healthy, after it had failed"),
             Self::Settled { version } => write!(f, "settled at {version}"),
             Self::Gone => f.write_str("gone"),
         }
@@ -155,33 +161,45 @@ pub fn continued(known: Option<&Record>, now: &[ResourceView], at: Timestamp) ->
     newest(all)
 }
 
-/// Failures of which a history does not tell, with the resources that are seen: each is told once for a step.
+/// Outcomes of which a history does not tell, with the resources that are seen: a failure after its step, and each time that
+/// it is otherwise than was told last. A node that is healthy and is not, again and again, does not fill the history.
 pub fn untold<'a>(
     told: &[Entry],
-    failures: &'a Failed,
+    outcomes: &'a BTreeMap<ResourceId, Outcome>,
     now: &'a [ResourceView],
-) -> impl Iterator<Item = (&'a ResourceView, &'a Failure)> {
-    let is_told = |id: &ResourceId| {
-        let mut theirs = told.iter().rev().filter(|entry| entry.resource == *id);
-        let last = theirs.find(|entry| matches!(entry.what, What::Step { .. } | What::Failed { .. }));
-        last.is_some_and(|last| matches!(last.what, What::Failed { .. }))
+    at: Timestamp,
+) -> impl Iterator<Item = (&'a ResourceView, &'a Outcome)> {
+    let is_news = move |resource: &ResourceView, outcome: &Outcome| {
+        let mut theirs = told.iter().rev().filter(|entry| entry.resource == resource.id);
+        let last = theirs
+            .find(|entry| matches!(entry.what, What::Step { .. } | What::Failed { .. } | What::Recovered));
+        let is_old = |last: &Entry| at.duration_since(last.at) >= PAUSE;
+        match last.map(|last| (last, &last.what)) {
+            Some((last, What::Failed { .. })) => outcome.failure.is_none() && is_old(last),
+            Some((last, What::Recovered)) => outcome.failure.is_some() && is_old(last),
+            _ => outcome.failure.is_some(),
+        }
     };
-    let of = |resource: &'a ResourceView| Some((resource, failures.get(&resource.id)?));
-    let seen = now.iter().filter_map(of).filter(|(resource, failure)| failure.is_of(resource));
-    seen.filter(move |(resource, _)| !is_told(&resource.id))
+    let of = |resource: &'a ResourceView| Some((resource, outcomes.get(&resource.id)?));
+    let seen = now.iter().filter_map(of).filter(|(resource, outcome)| outcome.is_of(resource));
+    seen.filter(move |(resource, outcome)| is_news(resource, outcome))
 }
 
-/// A history that also tells of failures.
+/// A history that also tells what has become of steps.
 #[must_use]
-pub fn with_failures(
+pub fn with_outcomes(
     mut told: Vec<Entry>,
-    failures: &Failed,
+    outcomes: &BTreeMap<ResourceId, Outcome>,
     now: &[ResourceView],
     at: Timestamp,
 ) -> Vec<Entry> {
-    let news = untold(&told, failures, now).map(|(resource, failure)| Entry {
-        upgrade: resource.step.as_ref().map(cause),
-        ..entry(resource, at, What::Failed { why: cut(&failure.why, LONGEST_REASON) })
+    let what = |outcome: &Outcome| match &outcome.failure {
+        Some(why) => What::Failed { why: cut(why, LONGEST_REASON) },
+        None => What::Recovered,
+    };
+    let news = untold(&told, outcomes, now, at).map(|(resource, outcome)| Entry {
+        upgrade: Some(cause(&outcome.step)),
+        ..entry(resource, at, what(outcome))
     });
     let news: Vec<Entry> = news.collect();
     told.extend(news);
@@ -200,7 +218,9 @@ fn entry(resource: &ResourceView, at: Timestamp, what: What) -> Entry {
 /// Not told before: an old manifest brings an old annotation back.
 fn is_news(told: &[Entry], entry: &Entry) -> bool {
     let same = |other: &Entry| {
-        other.resource == entry.resource && other.what == entry.what && is_near(other.at, entry.at)
+        let is_same =
+            (&other.resource, &other.what, &other.upgrade) == (&entry.resource, &entry.what, &entry.upgrade);
+        is_same && is_near(other.at, entry.at)
     };
     !told.iter().any(same)
 }

@@ -18,9 +18,10 @@ use tracing::{debug, warn};
 
 use crate::fleet::ClusterName;
 use crate::observed::ClusterView;
+use crate::polkadot::ResourceId;
 
 use super::control::Control;
-use super::record::{Announced, Failed, Record, Remembered};
+use super::record::{Announced, Outcome, Record, Remembered};
 
 /// The ConfigMap of people's decisions.
 pub const CONTROL: &str = "polkafleet-control";
@@ -138,7 +139,7 @@ impl Kept {
         cluster: &ClusterName,
         view: &ClusterView,
         wanted: &[Announced],
-        failures: &Failed,
+        outcomes: &BTreeMap<ResourceId, Outcome>,
         now: Timestamp,
     ) -> Result<(), kube::Error> {
         let name = format!("{RECORD_PREFIX}{cluster}");
@@ -147,7 +148,7 @@ impl Kept {
             (all.records.get(cluster).cloned(), all.versions.get(cluster).cloned())
         };
         let record = Record::of(view, known.as_ref().map(|known| &*known.record), wanted, now);
-        let mut record = record.with_failures(failures, now);
+        let mut record = record.with_outcomes(outcomes, now);
         let told = record.history.len();
         let text = record.written().map_err(kube::Error::SerdeError)?;
         if record.history.len() < told {
@@ -245,7 +246,8 @@ pub enum Error {
     Unwritable(#[from] serde_json::Error),
     /// Somebody has edited it by hand.
     #[error(
-        "what is written there cannot be read, and may be a pause; mend its JSON, or delete it to begin anew"
+        "what is written there cannot be read, and every upgrade is paused by that; mend its JSON; to delete it would end every \
+         pause and forget every approval and retry"
     )]
     Unreadable,
 }

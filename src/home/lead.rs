@@ -155,8 +155,8 @@ impl Lead {
             let keeps = matches!(state, State::Ours(_)) && kept.is_filled();
             if keeps {
                 let wanted = self.announced.borrow_and_update().clone();
-                let failures = self.standings.borrow().failures.clone();
-                records.keep(&kept, (&current, &seen, &view), (&wanted, &failures), self.clock.now());
+                let outcomes = self.standings.borrow().outcomes.clone();
+                records.keep(&kept, (&current, &seen, &view), (&wanted, &outcomes), self.clock.now());
             }
             // Before the Lease is ours it is not for us to say why nothing happens.
             let why = view.no_steps.as_ref().filter(|_| matches!(state, State::Ours(_)));

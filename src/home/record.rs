@@ -16,7 +16,7 @@ use crate::fleet::{ClusterName, Fleet};
 use crate::observed::{Board, ClusterState, ClusterView, Healths, ResourceView, Stuck, Tried};
 use crate::polkadot::{ResourceId, Step};
 
-use super::history::{self, Entry};
+use super::history::{self, Entry, What};
 
 /// A `ConfigMap` holds 1 MiB; some of it is its own.
 const ROOM: usize = 1_000_000;
@@ -52,29 +52,23 @@ pub struct Announced {
     pub step: Step,
 }
 
-/// What failed in a member.
-pub type Failed = BTreeMap<ResourceId, Failure>;
+/// What has become of the steps that were taken in a member.
+pub type Outcomes = BTreeMap<ClusterName, BTreeMap<ResourceId, Outcome>>;
 
-/// The same, by member.
-pub type Failures = BTreeMap<ClusterName, Failed>;
-
-/// That a resource did not become healthy after a step.
+/// What has become of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// After this one; by the time that it is told there may be another one.
-    pub step: Option<Step>,
-    /// Why, in words.
-    pub why: String,
+pub struct Outcome {
+    /// Of this one; by the time that it is told there may be another one.
+    pub step: Step,
+    /// Why the resource is not healthy and counts as failed; absent where it is healthy.
+    pub failure: Option<String>,
 }
 
-impl Failure {
+impl Outcome {
     /// Whether it is one of what is seen now.
     #[must_use]
     pub fn is_of(&self, resource: &ResourceView) -> bool {
-        match (&self.step, &resource.step) {
-            (Some(one), Some(other)) => is_same(one, other),
-            (one, other) => one.is_none() && other.is_none(),
-        }
+        resource.step.as_ref().is_some_and(|step| is_same(&self.step, step))
     }
 }
 
@@ -120,17 +114,20 @@ impl Record {
         Self { seen: now, resources, announced, history }
     }
 
-    /// The same with failures in its history.
+    /// The same with what has become of steps in its history.
     #[must_use]
-    pub fn with_failures(mut self, failures: &Failed, now: Timestamp) -> Self {
-        self.history = history::with_failures(self.history, failures, &self.resources, now);
+    pub fn with_outcomes(mut self, outcomes: &BTreeMap<ResourceId, Outcome>, now: Timestamp) -> Self {
+        self.history = history::with_outcomes(self.history, outcomes, &self.resources, now);
         self
     }
 
-    /// Whether its history tells of failures, as far as they are of what it remembers.
+    /// Whether its history tells all that there is to tell now of what has become of steps.
     #[must_use]
-    pub fn tells(&self, failures: &Failed) -> bool {
-        history::untold(&self.history, failures, &self.resources).next().is_none()
+    pub fn tells(&self, outcomes: &BTreeMap<ResourceId, Outcome>, now: Timestamp) -> bool {
+        // As a rule nothing has failed: that is seen at a glance.
+        let is_calm = outcomes.values().all(|outcome| outcome.failure.is_none())
+            && !self.history.iter().any(|entry| matches!(entry.what, What::Failed { .. }));
+        is_calm || history::untold(&self.history, outcomes, &self.resources, now).next().is_none()
     }
 
     /// Whether it announces just what there is to announce.

@@ -11,9 +11,10 @@ use tracing::{debug, warn};
 
 use crate::fleet::{ClusterName, Fleet};
 use crate::observed::{Board, ClusterState, ClusterView};
+use crate::polkadot::ResourceId;
 
 use super::kept::Kept;
-use super::record::{Announcements, Failures, Remembered};
+use super::record::{Announcements, Outcome, Outcomes, Remembered};
 use super::{ANSWER_BOUND, HomeView};
 
 /// A record that could not be written is tried again after this time.
@@ -21,6 +22,14 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
 /// What records that are being written may take at the end.
 const LAST_WRITES_BOUND: Duration = Duration::from_secs(2);
+
+/// Outcomes without their words, which change: of which resource, at which attempt, and whether it failed.
+type Briefly = BTreeMap<ResourceId, (u32, bool)>;
+
+fn briefly(outcomes: &BTreeMap<ResourceId, Outcome>) -> Briefly {
+    let brief = |outcome: &Outcome| (outcome.step.attempt, outcome.failure.is_some());
+    outcomes.iter().map(|(id, outcome)| (id.clone(), brief(outcome))).collect()
+}
 
 /// The records: one write at a time for each member.
 #[derive(Default)]
@@ -30,8 +39,8 @@ pub struct Records {
     /// Those under way, to be waited for.
     pub writes: JoinSet<(ClusterName, bool)>,
     under_way: BTreeSet<ClusterName>,
-    /// Failures that were written down: a record for whose history there is no room is not written again for them.
-    failures: Failures,
+    /// Outcomes that were just written down: what a record has no room to tell is not written again and again.
+    written: BTreeMap<ClusterName, Briefly>,
     /// When to try again what failed.
     retry: BTreeMap<ClusterName, Instant>,
 }
@@ -64,37 +73,42 @@ impl Records {
     }
 
     /// Writes the records of members that are seen whole and are not as home remembers them, or where steps are wanted, or
-    /// something failed, of which home does not know.
+    /// something has become of one, of which home does not know.
     pub fn keep(
         &mut self,
         kept: &Arc<Kept>,
         (fleet, board, view): (&Fleet, &Board, &HomeView),
-        (wanted, failures): (&Announcements, &Failures),
+        (wanted, outcomes): (&Announcements, &Outcomes),
         now: Timestamp,
     ) {
         let moment = Instant::now();
         self.retry.retain(|_, at| moment < *at);
+        self.written.retain(|name, _| fleet.cluster(name).is_some());
+        let nothing = BTreeMap::new();
         for cluster in &fleet.clusters {
             let name = &cluster.name;
             let Some(seen) = board.clusters.get(name).filter(|view| view.state == ClusterState::Ready) else {
                 continue;
             };
             let wanted = wanted.get(name).map_or(&[][..], Vec::as_slice);
-            let failed = failures.get(name);
-            let tells = |known: &Remembered| {
-                failed.is_none_or(|failed| known.record.tells(failed)) || self.failures.get(name) == failed
-            };
-            let announces = |known: &Remembered| known.record.announces(seen, wanted, now) && tells(known);
-            let is_known = view.recorded.contains(name) && view.records.get(name).is_some_and(announces);
+            let outcomes = outcomes.get(name).unwrap_or(&nothing);
+            let announces = |known: &&Remembered| known.record.announces(seen, wanted, now);
+            let known = view.records.get(name).filter(announces);
+            let tells = known.is_some_and(|known| known.record.tells(outcomes, now));
+            if tells {
+                self.written.remove(name);
+            }
+            let is_told = tells || self.written.get(name) == Some(&briefly(outcomes));
+            let is_known = view.recorded.contains(name) && known.is_some() && is_told;
             if is_known || self.retry.contains_key(name) || !self.under_way.insert(name.clone()) {
                 continue;
             }
             let (kept, name, seen) = (Arc::clone(kept), name.clone(), Arc::clone(seen));
-            let (wanted, failed) = (wanted.to_vec(), failed.cloned().unwrap_or_default());
-            self.failures.insert(name.clone(), failed.clone());
+            let (wanted, outcomes) = (wanted.to_vec(), outcomes.clone());
+            self.written.insert(name.clone(), briefly(&outcomes));
             self.writes.spawn(async move {
                 let written =
-                    tokio::time::timeout(ANSWER_BOUND, kept.remember(&name, &seen, &wanted, &failed, now))
+                    tokio::time::timeout(ANSWER_BOUND, kept.remember(&name, &seen, &wanted, &outcomes, now))
                         .await;
                 match written {
                     Ok(Ok(())) => return (name, true),
@@ -121,14 +135,16 @@ impl Records {
     pub fn finish(&mut self, written: Option<(ClusterName, bool)>) {
         let Some((name, well)) = written else {
             self.under_way.clear();
+            self.written.clear();
             return;
         };
         self.under_way.remove(&name);
         if !well {
-            self.failures.remove(&name);
+            self.written.remove(&name);
             self.retry.insert(name, Instant::now() + AFTER_FAILURE);
         }
     }
+
     /// Waits for what is being written. A home that hangs must not cost the daemon its orderly end: what a write comes to
     /// then, the next daemon reads.
     pub async fn end(mut self) {

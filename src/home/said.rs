@@ -9,7 +9,7 @@ use crate::fleet::{Fleet, Upgrade};
 use crate::observed::{Board, ClusterState, ClusterView};
 
 use super::followed::{self, Followed};
-use super::record::Failures;
+use super::record::Outcomes;
 
 /// An object's annotations may have 256 KiB in all: more clusters are only counted.
 const MOST: usize = 50;
@@ -58,8 +58,8 @@ pub struct Standings {
     pub upgrades: BTreeMap<String, Stands>,
     /// What holds them up that only the daemon sees, or that waits for a person; each once.
     pub waits: Vec<String>,
-    /// What failed, and why: for the history.
-    pub failures: Failures,
+    /// What has become of the steps that were taken: for the history, not for the Lease.
+    pub outcomes: Outcomes,
 }
 
 /// Where one stands.
@@ -287,7 +287,7 @@ mod tests {
         let unfinished = |target: &str, attempt, words: Option<&str>| {
             let words = words.map(str::to_owned);
             let upgrades = [("polkadot".to_owned(), Stands { target: target.into(), attempt, words })];
-            let standings = Standings { upgrades: upgrades.into(), waits: vec![], failures: Failures::new() };
+            let standings = Standings { upgrades: upgrades.into(), waits: vec![], outcomes: Outcomes::new() };
             let beside = Beside { standings: Some(&standings), ..Beside::default() };
             Said::now("me", &fleet, &board, &beside).unfinished.unwrap().remove("polkadot")
         };

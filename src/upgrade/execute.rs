@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::cluster::Clients;
 use crate::fleet::{ClusterName, Fleet};
-use crate::home::record::{Announcements, Failure, Failures, Record};
+use crate::home::record::{Announcements, Outcome, Outcomes, Record};
 use crate::home::said::{Standings, Stands};
 use crate::home::{self, HomeView};
 use crate::leader::fence::fenced;
@@ -254,26 +254,27 @@ pub(super) fn standings_of(made: &Plan, board: &Board) -> Standings {
     };
     // A chain that stands still holds up many, in the same words.
     let waits: BTreeSet<String> = made.waits.iter().filter(is_told).map(|wait| wait.words.clone()).collect();
-    let mut failures = Failures::new();
-    for wait in made.waits.iter().filter(|wait| wait.code == Code::Failed) {
-        let (cluster, id) = wait.place.clone();
-        let view = board.clusters.get(&cluster).and_then(|view| view.resources.get(&id));
-        let step = view.and_then(|view| view.step.clone());
-        failures.entry(cluster).or_default().insert(id, Failure { step, why: wait.words.clone() });
+    let mut outcomes = Outcomes::new();
+    for ((cluster, id), failure) in &made.outcomes {
+        let view = board.clusters.get(cluster).and_then(|view| view.resources.get(id));
+        if let Some(step) = view.and_then(|view| view.step.clone()) {
+            let outcome = Outcome { step, failure: failure.clone() };
+            outcomes.entry(cluster.clone()).or_default().insert(id.clone(), outcome);
+        }
     }
-    Standings { upgrades: all.collect(), waits: waits.into_iter().collect(), failures }
+    Standings { upgrades: all.collect(), waits: waits.into_iter().collect(), outcomes }
 }
 
 /// One line per change of an upgrade's progress.
 fn tell_progress(before: &Plan, now: &Plan) {
     for progress in &now.progress {
         let known = before.progress.iter().find(|known| known.upgrade == progress.upgrade);
-        if known == Some(progress) {
-            continue;
-        }
         let known_halt = known.and_then(|known| known.halted.as_ref());
         if let Some(why) = progress.halted.as_ref().filter(|why| known_halt != Some(why)) {
             warn!(upgrade = progress.upgrade, why, "The upgrade is halted.");
+        }
+        if known.is_some_and(|known| (&known.target, &known.stages) == (&progress.target, &progress.stages)) {
+            continue;
         }
         let stages: Vec<_> = progress
             .stages

@@ -26,7 +26,7 @@ pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, 
     let mut survey = Survey::new(fleet, board, ground, now);
     // As it is seen: what is about to be done has not happened.
     let progress = fleet.upgrades.iter().map(|upgrade| progress::of(&survey, upgrade)).collect();
-    let mut plan = Plan { progress, ..Plan::default() };
+    let mut plan = Plan { progress, outcomes: progress::outcomes(&survey), ..Plan::default() };
     let veto = ground.no_steps.clone().or_else(|| home_is_unseen(fleet, board)).or_else(|| {
         let words = "taking over: what a predecessor still had on its way is ruled out first".to_owned();
         mark_epoch(&survey, ground.epoch, &mut plan).then_some((Code::TakingOver, words))

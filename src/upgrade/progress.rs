@@ -1,14 +1,14 @@
 //! How far an upgrade is, and in what state its stages are: summed up for people, decides nothing. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::core::SelectorExt as _;
 
 use crate::fleet::{Cluster, Upgrade};
 
 use super::standing::Standing;
-use super::survey::{Survey, Surveyed};
-use super::{HALTED, Progress, StageProgress, StageState, gates, passing};
+use super::survey::{Survey, Surveyed, is_stepped};
+use super::{HALTED, Place, Progress, StageProgress, StageState, gates, passing};
 
 /// So many clusters are named one by one.
 const NAMED: usize = 5;
@@ -59,6 +59,19 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
         owns_nothing: owns_nothing(survey, upgrade),
         stages,
     }
+}
+
+/// What has become of the steps that were taken.
+pub fn outcomes(survey: &Survey<'_>) -> BTreeMap<Place, Option<String>> {
+    let of = |(place, resource): (&Place, &Surveyed<'_>)| {
+        let owner = resource.owner.as_ref().filter(|owner| is_stepped(owner.upgrade, &resource.view))?;
+        match &owner.standing {
+            Standing::Failed(why) => Some((place.clone(), Some(why.clone()))),
+            Standing::Healthy(_) => Some((place.clone(), None)),
+            _ => None,
+        }
+    };
+    survey.resources.iter().filter_map(of).collect()
 }
 
 /// Where an upgrade stands, for who cannot look himself; `None` where it is through.

@@ -30,7 +30,11 @@ pub(super) fn opening(clusters: usize, resources: usize) -> String {
 
 /// What is told before the first step: what a person should know of how it was set up.
 pub(super) fn set_up(remarks: &[String]) -> String {
-    remarks.iter().map(|remark| format!("  {remark}\n")).collect()
+    let mut text = String::new();
+    for remark in remarks {
+        let _ = writeln!(text, "  {remark}");
+    }
+    text
 }
 
 /// A wave as it happened, by its index.

@@ -52,7 +52,7 @@ impl Teller {
 
     /// How far it is, for who watches: a line that the next one takes the place of.
     pub(super) fn standing(&mut self, plan: &Plan, since: SignedDuration) {
-        if self.line.is_some_and(|at| at.elapsed() < PACE) {
+        if !self.is_watched() || self.line.is_some_and(|at| at.elapsed() < PACE) {
             return;
         }
         let all = plan.progress.iter();
@@ -66,10 +66,14 @@ impl Teller {
     /// Something that is said until the next thing is, on a terminal.
     #[allow(clippy::print_stderr)]
     pub(super) fn pass(&mut self, text: &str) {
-        if self.to_a_person && std::io::stderr().is_terminal() {
+        if self.is_watched() {
             eprint!("\r\x1b[K{}", one_line(text));
             self.line = Some(Instant::now());
         }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.to_a_person && std::io::stderr().is_terminal()
     }
 
     /// Takes the passing line away.

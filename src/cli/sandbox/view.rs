@@ -7,7 +7,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 
 use crate::cli::picture;
-use crate::cli::terminal::laid_out;
+use crate::cli::terminal::{laid_out, rows};
 use crate::observed::Board;
 use crate::upgrade::Plan;
 
@@ -17,6 +17,7 @@ const SHOWN: usize = 12;
 /// The view, and what it has shown already.
 pub(super) struct View {
     live: bool,
+    at_rest: bool,
     speed: f64,
     /// Lines of the picture on the screen.
     drawn: usize,
@@ -26,7 +27,7 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn new(live: bool, speed: f64) -> Self {
-        Self { live, speed, drawn: 0, said: BTreeMap::new() }
+        Self { live, at_rest: false, speed, drawn: 0, said: BTreeMap::new() }
     }
 
     /// Whether somebody sits in front of it.
@@ -40,33 +41,47 @@ impl View {
         self.drawn = 0;
     }
 
+    /// From now on it is drawn only when something has happened: simulated time alone is no news.
+    pub(super) fn come_to_rest(&mut self) {
+        self.at_rest = true;
+    }
+
     /// Shows the fleet as it is now; returns whether something has happened since the last time.
     pub(super) fn show(&mut self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) -> bool {
-        let mut facts = picture::facts(board, plan);
-        if !refused.is_empty() {
-            facts.insert(
-                "fleet.yaml".into(),
-                format!("REFUSED, the last good one goes on: {}", refused.join("; ")),
-            );
-        }
-        let news: Vec<String> = facts
-            .iter()
-            .filter(|(about, fact)| self.said.get(*about) != Some(*fact))
-            .map(|(about, fact)| format!("{}  {about}  {fact}", clock(now)))
-            .collect();
-        self.said = facts;
-        if self.live {
-            let picture = laid_out(&self.picture(board, plan, refused, now));
-            // Up to where the last one began, and over it.
-            let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) };
-            self.drawn = picture.lines().count();
-            print(&format!("{up}{}", picture.trim_end()));
-        } else {
+        let news = self.news(board, plan, refused, now);
+        if !self.live {
             for line in &news {
                 print(line);
             }
+        } else if !self.at_rest || !news.is_empty() {
+            self.draw(board, plan, refused, now);
         }
         !news.is_empty()
+    }
+
+    /// A line for everything that is otherwise than it was said last.
+    fn news(&mut self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) -> Vec<String> {
+        let mut facts = picture::facts(board, plan);
+        let standing = match refused {
+            [] => "followed".to_owned(),
+            refused => format!("REFUSED, the last good one goes on: {}", refused.join("; ")),
+        };
+        facts.insert("fleet.yaml".into(), standing);
+        let news = facts.iter().filter(|(about, fact)| self.said.get(*about) != Some(*fact));
+        let news = news.map(|(about, fact)| format!("{}  {about}  {fact}", clock(now))).collect();
+        self.said = facts;
+        news
+    }
+
+    /// Draws the picture over the last one.
+    fn draw(&mut self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) {
+        let picture = laid_out(&self.picture(board, plan, refused, now));
+        // What does not fit on the screen could not be drawn over.
+        let rows = rows().saturating_sub(1).max(1);
+        let picture: Vec<&str> = picture.trim_end().lines().take(rows).collect();
+        let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) };
+        self.drawn = picture.len();
+        print(&format!("{up}{}", picture.join("\n")));
     }
 
     fn picture(&self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) -> String {

@@ -274,37 +274,63 @@ fn a_history_makes_room_for_many_resources() {
     assert!(!record.history.is_empty() && history.ends_with(&record.history), "{}", record.history.len());
 }
 
-#[test]
-fn a_failure_is_told_once_for_its_step_and_never_for_another_one() {
-    let stepped = with_step(resource("a", "v1"), "v2", 10);
-    let failed = |step: Option<&Step>| {
-        Failed::from([(stepped.id.clone(), Failure { step: step.cloned(), why: "crashes\u{1b}".into() })])
-    };
-    let view = |one: &ResourceView| ClusterView {
+/// A resource that was given a version, in its cluster.
+fn view(one: &ResourceView) -> ClusterView {
+    ClusterView {
         state: ClusterState::Ready,
         seen: true,
         remembered: false,
         concern: None,
         resources: [(one.id.clone(), Arc::new(one.clone()))].into(),
         health: Healths::default(),
-    };
-    let first = failed(stepped.step.as_ref());
+    }
+}
+
+fn outcome(of: &ResourceView, failure: Option<&str>) -> BTreeMap<ResourceId, Outcome> {
+    let outcome = Outcome { step: of.step.clone().unwrap(), failure: failure.map(str::to_owned) };
+    [(of.id.clone(), outcome)].into()
+}
+
+#[test]
+fn a_failure_is_told_once_for_its_step_and_never_for_another_one() {
+    let stepped = with_step(resource("a", "v1"), "v2", 10);
+    let first = outcome(&stepped, Some("crashes\u{1b}"));
     let record = Record::of(&view(&stepped), None, &[], at(20));
-    assert!(!record.tells(&first));
-    let record = record.with_failures(&first, at(20));
+    assert!(!record.tells(&first, at(20)));
+    let record = record.with_outcomes(&first, at(20));
     assert_eq!(whats(&record.history), ["first seen, v2", "v1 -> v2", "FAILED: crashes?"]);
     assert_eq!(record.history[2].upgrade.as_ref().map(|cause| cause.attempt), Some(1));
-    assert!(record.tells(&first));
-    assert_eq!(record.clone().with_failures(&first, at(30)), record, "told once");
+    assert!(record.tells(&first, at(9_000)));
+    assert_eq!(record.clone().with_outcomes(&first, at(9_000)), record, "told once");
     // Another attempt was made meanwhile: what is known of the first says nothing of it.
     let mut again = stepped.clone();
-    (again.step.as_mut().unwrap().attempt, again.step.as_mut().unwrap().at) = (2, at(100));
-    let record = Record::of(&view(&again), Some(&record), &[], at(101)).with_failures(&first, at(101));
-    assert_eq!(whats(&record.history[3..]), ["v1 -> v2"]);
-    assert!(record.tells(&first), "and nothing is written for it");
-    let second = failed(again.step.as_ref());
-    assert!(!record.tells(&second));
-    assert_eq!(whats(&record.with_failures(&second, at(200)).history[4..]), ["FAILED: crashes?"]);
+    (again.step.as_mut().unwrap().attempt, again.step.as_mut().unwrap().at) = (2, at(40));
+    let record = Record::of(&view(&again), Some(&record), &[], at(41)).with_outcomes(&first, at(41));
+    assert_eq!(whats(&record.history[3..]), ["v1 -> v2"], "so soon after the first, too");
+    assert!(record.tells(&first, at(42)), "and nothing is written for it");
+    let second = outcome(&again, Some("crashes"));
+    assert!(!record.tells(&second, at(42)));
+    assert_eq!(whats(&record.with_outcomes(&second, at(200)).history[4..]), ["FAILED: crashes"]);
     // A resource that nobody remembers is no reason to write.
-    assert!(Record::of(&view(&resource("b", "v1")), None, &[], at(1)).tells(&first));
+    assert!(Record::of(&view(&resource("b", "v1")), None, &[], at(1)).tells(&first, at(1)));
+}
+
+#[test]
+fn what_heals_after_a_failure_and_fails_again_is_told_and_what_goes_to_and_fro_only_now_and_then() {
+    let stepped = with_step(resource("a", "v1"), "v2", 0);
+    let (well, ill) = (outcome(&stepped, None), outcome(&stepped, Some("crashes")));
+    let mut record = Record::of(&view(&stepped), None, &[], at(0));
+    assert!(record.tells(&well, at(1)), "that all went well is told otherwise");
+    record = record.with_outcomes(&ill, at(1_800));
+    for (second, outcome) in [(1_900, &well), (2_399, &well), (2_400, &well), (2_500, &ill), (9_000, &ill)] {
+        record = record.with_outcomes(outcome, at(second));
+    }
+    let told: Vec<(Timestamp, String)> =
+        record.history[2..].iter().map(|entry| (entry.at, entry.what.to_string())).collect();
+    let expected = [
+        (at(1_800), "FAILED: crashes".to_owned()),
+        (at(2_400), "is healthy, after it had failed".to_owned()),
+        (at(9_000), "FAILED: crashes".to_owned()),
+    ];
+    assert_eq!(told, expected);
 }

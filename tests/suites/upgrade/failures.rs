@@ -58,9 +58,10 @@ async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_
     is_halted(&world, "CrashLoopBackOff").await;
     eventually("the history tells it", PATIENCE, async || {
         let (code, said) = run(&world, &["status", "--history"]).await;
-        let told: Vec<&str> = said.lines().filter(|line| line.contains(" FAILED: ")).collect();
+        let told: Vec<&str> = said.lines().filter(|line| line.contains(" FAILED")).collect();
         let is_right = |line: &&str| {
-            let words = [" cluster-1 ", "sentry-sset-0 cannot start: CrashLoopBackOff", ", upgrade polkadot"];
+            let words =
+                [" cluster-1 ", " FAILED, upgrade polkadot: sentry-sset-0 cannot start: CrashLoopBackOff"];
             words.iter().all(|words| line.contains(words))
         };
         (code == 0 && told.len() == 1 && told.iter().all(is_right)).then_some(())

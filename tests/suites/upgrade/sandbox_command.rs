@@ -91,8 +91,8 @@ async fn a_cluster_that_the_sandbox_does_not_have_is_told_and_nothing_is_played(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_would_upgrade_nothing_is_refused_and_nothing_is_played() {
     for (version, why) in [
-        (&["--upgrade", "stable2503-6"], "is not newer than stable2503-6"),
-        (&["--upgrade", "stable2412"], "is not newer than stable2503-6"),
+        (&["--upgrade", "stable2503-6"], "is stable2503-6, which the fleet runs at first: nothing would"),
+        (&["--upgrade", "stable2412"], "is older than stable2503-6"),
         (&["--upgrade", "latest"], "is not a release tag"),
         (&["--upgrade", "garbage"], "is not a release tag"),
     ] {
