@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 
 use super::commands::{OLD, run};
 use super::invariants::to;
+use crate::support::proxy::Mode;
 use crate::support::world::{Gate, Member, Place, World, upgrade};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
-in_both_worlds!(i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_one_mends_it,);
+in_both_worlds!(
+    i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_one_mends_it,
+    i10_what_failed_in_a_member_that_is_down_a_restarted_daemon_still_knows,
+);
 
 /// A release that ends as soon as it is started; the control planes' kubelets know it.
 const CRASHING: &str = "stable2512-98";
@@ -81,6 +85,52 @@ async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_
     let step: Step =
         read(world.members[1].get().await.metadata.annotations.as_ref().unwrap(), STEP_ANNOTATION).unwrap();
     assert_eq!(step.previous.as_deref(), Some(OLD), "it was never given what crashes");
+}
+
+async fn i10_what_failed_in_a_member_that_is_down_a_restarted_daemon_still_knows(place: Place) {
+    let (world, first) = World::settled(place, 2, OLD).await;
+    let (home, down) = (&world.members[0], &world.members[1]);
+    if let Gate::Simulated(cluster) = &down.gate {
+        cluster.set_faults(|faults| {
+            faults.versions.insert(CRASHING.into(), VersionFault::CrashLoop);
+        });
+    }
+    // The member goes first, home second.
+    let mut fleet = untried(CRASHING);
+    fleet["upgrades"][0]["stages"] = json!([
+        {"name": "first", "clusters": {"matchLabels": {"stage": "production"}}},
+        {"name": "second", "clusters": {"matchLabels": {"stage": "canary"}}},
+    ]);
+    world.write_fleet(2, &fleet);
+    down.event("Failed").await;
+    let failed =
+        ["HALTED", "1 failed, 0 tolerated (cluster-2 ", "sentry-sset-0 cannot start: CrashLoopBackOff"];
+    eventually("home is told", PATIENCE, async || {
+        let (_, said) = run(&world, &["status", "--history"]).await;
+        said.contains(" FAILED, upgrade polkadot: sentry-sset-0 cannot start").then_some(())
+    })
+    .await;
+    first.kill();
+    down.gate.set(Mode::Refuse);
+    let _second = world.daemon();
+    // What it says itself, and what the records say, read by a command.
+    eventually("the failure is still known", PATIENCE, async || {
+        let (code, said) = run(&world, &["status", "-o", "json"]).await;
+        let status: Value = serde_json::from_str(&said).ok()?;
+        let theirs = status["unfinished"]["polkadot"].as_str()?;
+        let ours = status["progress"][0]["halted"].as_str()?;
+        let is_known = |said: &str| failed[1..].iter().all(|words| said.contains(words));
+        (code == 3 && theirs.starts_with(failed[0]) && is_known(theirs) && is_known(ours)).then_some(())
+    })
+    .await;
+    tokio::time::sleep(world.quiet() * 2).await;
+    assert_eq!(home.get().await.spec.client_version.as_deref(), Some(OLD), "it is not given what crashes");
+    down.gate.set(Mode::Pass);
+    fleet["upgrades"][0]["clientVersion"] = json!(MENDED);
+    world.write_fleet(2, &fleet);
+    for member in &world.members {
+        member.settles_at(MENDED).await;
+    }
 }
 
 /// In the sandbox: a machine may be added for five minutes, which on real control planes are five minutes.
