@@ -4,6 +4,7 @@
 
 mod api_conformance;
 mod bench;
+mod chain_gates_upgrade;
 mod fleet;
 mod main_job;
 mod resource;

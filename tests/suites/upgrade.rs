@@ -1,9 +1,9 @@
-//! Upgrades: their rules, what holds them up, and the commands by which people look at them and decide.
+//! Upgrades: their rules, what holds them up, and the commands by which people look at them and decide. What the chain itself
+//! does to them is in `chain_gates_upgrade`.
 
 mod clocks;
 pub(crate) mod commands;
 mod failures;
-mod health;
 mod history;
 mod invariants;
 mod kills;

@@ -1,5 +1,5 @@
 //! What fails as soon as waiting cannot help: a version that crashes, a pod that fits on no machine. That an image which is
-//! not there does, too, is in `prepull` and `invariants`; what only the chain tells is in `health`.
+//! not there does, too, is in `prepull` and `invariants`; what only the chain tells is in `chain_gates_upgrade`.
 
 use jiff::SignedDuration;
 use polkafleet::polkadot::record::{STEP_ANNOTATION, Step, read};

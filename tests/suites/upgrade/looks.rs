@@ -8,7 +8,7 @@ use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
 
 use super::commands::{Ended, NEW, OLD, ask, guarded, run};
-use super::health::{cluster, impatient};
+use crate::chain_gates_upgrade::{cluster, impatient};
 use crate::support::between::Instead;
 use crate::support::daemon::command;
 use crate::support::in_both_worlds;

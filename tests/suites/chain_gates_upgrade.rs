@@ -1,5 +1,8 @@
 //! What the chain's own health does to an upgrade. On real control planes the nodes are asked through their pod proxies, by a
 //! daemon with the rights of deploy/rbac.yaml and no others; time is real there, and so everything is as short as may be.
+//!
+//! It belongs to the suite `upgrade`, and stands apart because tests start in the order of their names: that a chain stands
+//! still takes three minutes of real time, in which all others run.
 
 use std::time::Duration;
 
@@ -9,10 +12,10 @@ use polkafleet::sandbox::cluster::Cluster;
 use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
 
-use super::commands::run;
 use crate::support::daemon::Daemon;
 use crate::support::world::{Gate, Member, Place, World, upgrade};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
+use crate::upgrade::commands::run;
 
 mod rights;
 
@@ -29,7 +32,7 @@ const NEW: &str = "stable2503-7";
 const LONG_ENOUGH: Duration = Duration::from_secs(120);
 
 /// An upgrade whose nodes have a few minutes; a few seconds in this world.
-pub(super) fn impatient() -> Value {
+pub(crate) fn impatient() -> Value {
     let mut fleet = upgrade(NEW, "0s");
     fleet["upgrades"][0]["progressDeadline"] = json!("10m");
     fleet["upgrades"][0]["stages"][1]["maxConcurrent"] = json!(1);
@@ -47,7 +50,7 @@ fn impatient_at(place: Place, real_deadline: &str) -> Value {
     fleet
 }
 
-pub(super) fn cluster(member: &Member) -> &Cluster {
+pub(crate) fn cluster(member: &Member) -> &Cluster {
     match &member.gate {
         Gate::Simulated(cluster) => cluster,
         Gate::Proxy { .. } => panic!("this suite is for the sandbox"),
