@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::ClusterName;
-use crate::polkadot::{Grant, Kind, ResourceId, Role, Step, Stretch};
+use crate::polkadot::{Failed, Grant, Kind, ResourceId, Role, Step, Stretch};
 
 pub use self::health::{Blocked, NodeHealth, Sample};
 pub use self::prepull::{Tried, machines};
@@ -153,6 +153,9 @@ pub struct ResourceView {
     /// Since when it has been healthy, where something was wrong with it after its pods became Ready.
     #[serde(default)]
     pub healthy: Option<Stretch>,
+    /// What is noted there of a step that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Failed>,
     /// The planner that wrote to it last, counted by take-overs from silent ones.
     pub epoch: i64,
     /// The roles and the templates they should run.

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use self::names::Names;
 pub use self::node::{Node, ServiceOptions};
 pub use self::read::read;
-pub use self::record::{Grant, Step, Stretch};
+pub use self::record::{Failed, Grant, Step, Stretch};
 pub use self::spec::{
     Kind, MetricsSupport, Persistence, Polkadot, PolkadotSpec, Retention, SecureCommunicationSupport, Sentry,
     Validator,

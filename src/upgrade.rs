@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::fleet::ClusterName;
-use crate::polkadot::{Grant, ResourceId, Step, Stretch};
+use crate::polkadot::{Failed, Grant, ResourceId, Step, Stretch};
 
 #[cfg(test)]
 mod tests;
@@ -105,6 +105,8 @@ pub enum Write {
     Epoch(i64),
     /// Since when the resource has been healthy, for whoever plans after us.
     Health(Stretch),
+    /// That the step has failed, or does so no more: for people.
+    Failed(Option<Failed>),
     /// No permission any more: the last one is for a template that is not wanted. It could be wanted again one day.
     Revoke,
 }

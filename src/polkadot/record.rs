@@ -21,6 +21,30 @@ pub const EPOCH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/epoch";
 /// The annotation that holds a [`Stretch`].
 pub const HEALTH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/healthy";
 
+/// The annotation that holds a [`Failed`].
+pub const FAILED_ANNOTATION: &str = "polkadot.swisscomblockchain.com/failed";
+
+/// That the resource did not become healthy after a step, or is so no more: for people. No decision hangs on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The step's upgrade.
+    pub upgrade: String,
+    /// The step's version.
+    pub target: String,
+    /// The step's attempt.
+    pub attempt: u32,
+    /// Why, as it was when that was found.
+    pub why: String,
+}
+
+impl Failed {
+    /// Whether that is what became of this step.
+    #[must_use]
+    pub fn is_of(&self, step: &Step) -> bool {
+        (&self.upgrade, &self.target, self.attempt) == (&step.upgrade, &step.target, step.attempt)
+    }
+}
+
 /// Since when the resource has been healthy at a version, where that is not since its pods became Ready: a soak counts
 /// from here, whichever daemon looks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

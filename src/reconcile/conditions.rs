@@ -75,6 +75,7 @@ pub fn verdicts(polkadot: &Polkadot, found: &Findings<'_>) -> Vec<Verdict> {
         floating_version(polkadot),
         unknown_version(polkadot),
         upgrade::undone(polkadot),
+        upgrade::failed(polkadot),
     ];
     verdicts.extend(more.into_iter().flatten());
     verdicts.extend(reserved_ids(polkadot, found.keys));

@@ -133,6 +133,7 @@ pub fn view(
                 ..stretch
             },
         ),
+        failed: record::read(polkadot.annotations(), record::FAILED_ANNOTATION),
         epoch: record::read(polkadot.annotations(), record::EPOCH_ANNOTATION).unwrap_or(0),
         roles: found.roles.iter().map(|role| not_in_the_future(role, now)).collect(),
         held: polkadot.spec.hold.clone(),

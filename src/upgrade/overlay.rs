@@ -11,8 +11,10 @@ use crate::fleet::Fleet;
 use crate::home::record::{Announced, Announcements};
 use crate::home::{HomeView, NoSteps};
 use crate::observed::{Board, ResourceView};
-use crate::polkadot::record::{EPOCH_ANNOTATION, GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION};
-use crate::polkadot::{Grant, Polkadot, Step, Stretch, record};
+use crate::polkadot::record::{
+    EPOCH_ANNOTATION, FAILED_ANNOTATION, GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION,
+};
+use crate::polkadot::{Failed, Grant, Polkadot, Step, Stretch, record};
 
 use super::{Action, Code, Ground, Place, Plan, Unsettled, Write};
 
@@ -47,6 +49,7 @@ struct Written {
     step: Option<Step>,
     grant: Option<Grant>,
     healthy: Option<Stretch>,
+    failed: Option<Failed>,
     epoch: i64,
 }
 
@@ -165,6 +168,7 @@ impl Written {
             step: record::read(polkadot.annotations(), STEP_ANNOTATION),
             grant: record::read(polkadot.annotations(), GRANT_ANNOTATION),
             healthy: record::read(polkadot.annotations(), HEALTH_ANNOTATION),
+            failed: record::read(polkadot.annotations(), FAILED_ANNOTATION),
             epoch: record::read(polkadot.annotations(), EPOCH_ANNOTATION).unwrap_or(0),
         }
     }
@@ -182,6 +186,7 @@ impl Written {
         view.step.clone_from(&self.step);
         view.grant.clone_from(&self.grant);
         view.healthy.clone_from(&self.healthy);
+        view.failed.clone_from(&self.failed);
         view.epoch = self.epoch;
     }
 }

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::{Fleet, Upgrade};
 use crate::observed::{Board, ClusterState, ResourceView};
-use crate::polkadot::{Grant, Kind, Role, Step};
+use crate::polkadot::{Failed, Grant, Kind, Role, Step};
 
 use super::chart::nodes;
 use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
@@ -15,6 +15,9 @@ use super::rolls::{self, Next};
 use super::standing::{EPHEMERAL_KEYSTORE, Standing, to_note};
 use super::survey::{Owner, Survey, Surveyed};
 use super::{Action, Code, Ground, Place, Plan, Write, waits};
+
+/// More letters of a reason are not noted on a resource.
+const LONGEST_NOTE: usize = 600;
 
 /// Plans once. Everything that it needs to know is in its arguments; it never looks at the clock.
 pub fn plan(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Plan {
@@ -40,6 +43,7 @@ pub fn plan_with(gates: &[Gate], fleet: &Fleet, board: &Board, ground: &Ground, 
         take_steps(gates, &mut survey, &mut plan);
         roll_back(&survey, &mut plan);
         note_health(&survey, &mut plan);
+        note_failures(&survey, &mut plan);
     }
     waits::one_each(&mut plan.waits);
     plan.wake = wake(&survey);
@@ -267,17 +271,48 @@ fn note_health(survey: &Survey<'_>, plan: &mut Plan) {
                 && owner.stage.is_some_and(|stage| owner.upgrade.stages[stage].soak > SignedDuration::ZERO)
         };
         let open = resource.owner.as_ref().is_some_and(soaks)
-            && resource.view.held.is_none()
             && survey.chain(&resource.view).stalled.is_none()
-            && gates::cluster_is_open(survey, resource.cluster).is_ok()
-            && write_is_over(survey, place).is_ok()
-            && !plan.actions.iter().any(|action| action.place == *place);
+            && is_free(survey, place, resource, plan);
         if let Some(stretch) =
             open.then(|| to_note(&resource.view, &resource.chart, survey.chain(&resource.view))).flatten()
         {
             plan.actions.push(action(place.clone(), resource, Write::Health(stretch)));
         }
     }
+}
+
+/// Notes steps that failed, and those that do so no more, on their resources: events are gone after an hour.
+fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
+    for (place, resource) in &survey.resources {
+        let (view, outcome) = (&resource.view, plan.outcomes.get(place));
+        let Some((step, outcome)) = view.step.as_ref().zip(outcome) else { continue };
+        if step.rolled_back.is_some() {
+            // It says so itself.
+            continue;
+        }
+        let is_noted = view.failed.as_ref().is_some_and(|failed| failed.is_of(step));
+        let note = match outcome {
+            Some(why) if !is_noted => Some(Failed {
+                upgrade: step.upgrade.clone(),
+                target: step.target.clone(),
+                attempt: step.attempt,
+                why: why.chars().take(LONGEST_NOTE).collect(),
+            }),
+            None if view.failed.is_some() => None,
+            _ => continue,
+        };
+        if is_free(survey, place, resource, plan) {
+            plan.actions.push(action(place.clone(), resource, Write::Failed(note)));
+        }
+    }
+}
+
+/// Whether something may be noted on a resource, and nothing else is to be written there.
+fn is_free(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>, plan: &Plan) -> bool {
+    resource.view.held.is_none()
+        && gates::cluster_is_open(survey, resource.cluster).is_ok()
+        && write_is_over(survey, place).is_ok()
+        && !plan.actions.iter().any(|action| action.place == *place)
 }
 
 /// The upgrade that has a step for the resource, with the stage of its cluster.

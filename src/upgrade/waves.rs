@@ -204,6 +204,7 @@ fn carry_out(view: &mut ResourceView, write: &Write, at: Timestamp) {
         }
         Write::Epoch(epoch) => view.epoch = *epoch,
         Write::Health(stretch) => view.healthy = Some(stretch.clone()),
+        Write::Failed(failed) => view.failed.clone_from(failed),
         Write::Revoke => view.grant = None,
     }
 }

@@ -12,9 +12,10 @@ use tracing::{Instrument as _, Span, debug, info, info_span, warn};
 use crate::identity::masked;
 use crate::leader::fence::is_not_held;
 use crate::polkadot::record::{
-    EPOCH_ANNOTATION, GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION, TRACEPARENT_ANNOTATION,
+    EPOCH_ANNOTATION, FAILED_ANNOTATION, GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION,
+    TRACEPARENT_ANNOTATION,
 };
-use crate::polkadot::{FIELD_MANAGER, Polkadot};
+use crate::polkadot::{FIELD_MANAGER, Failed, Polkadot};
 use crate::reconcile::events::Happening;
 use crate::reconcile::{REQUEST_BOUND, tell};
 use crate::telemetry::traces;
@@ -113,6 +114,10 @@ fn patch(action: &Action, traceparent: Option<String>) -> Value {
         Write::Health(stretch) => {
             annotations[HEALTH_ANNOTATION] = json!(serde_json::to_string(stretch).unwrap_or_default());
         }
+        Write::Failed(failed) => {
+            let text = failed.as_ref().map(|failed| serde_json::to_string(failed).unwrap_or_default());
+            annotations[FAILED_ANNOTATION] = json!(text);
+        }
         Write::Epoch(epoch) => annotations[EPOCH_ANNOTATION] = json!(epoch.to_string()),
         Write::Revoke => annotations[GRANT_ANNOTATION] = Value::Null,
     }
@@ -158,6 +163,9 @@ fn span(action: &Action) -> Span {
         Write::Health(_) => {
             info_span!(parent: None, "note health", k8s.cluster.name = %cluster, polkadot.name = id.name)
         }
+        Write::Failed(_) => {
+            info_span!(parent: None, "note failure", k8s.cluster.name = %cluster, polkadot.name = id.name)
+        }
         Write::Epoch(_) => {
             info_span!(parent: None, "mark epoch", k8s.cluster.name = %cluster, polkadot.name = id.name)
         }
@@ -185,6 +193,10 @@ fn say(action: &Action) {
             None => info!(%cluster, resource = %id, "It is sick; its soak will count from its recovery."),
             Some(since) => info!(%cluster, resource = %id, %since, "Its soak counts from its recovery."),
         },
+        Write::Failed(Some(Failed { upgrade, target, why, .. })) => {
+            warn!(%cluster, resource = %id, upgrade, target, why, "The upgrade failed there.");
+        }
+        Write::Failed(None) => info!(%cluster, resource = %id, "It is healthy, after it had failed."),
         Write::Epoch(epoch) => {
             debug!(%cluster, resource = %id, epoch, "Marked with the planner that writes now.");
         }
@@ -220,7 +232,9 @@ fn happening(action: &Action) -> Option<Happening> {
                 format!("{} {} may restart, to run template {}", grant.role, grant.ordinal, grant.hash);
             ("RestartAllowed", words)
         }
-        Write::Health(_) | Write::Epoch(_) | Write::Revoke => return None,
+        Write::Failed(None) => ("Recovered", "healthy, after it had failed".to_owned()),
+        // That is told as what it waits for.
+        Write::Failed(Some(_)) | Write::Health(_) | Write::Epoch(_) | Write::Revoke => return None,
     };
     Some(Happening { warning: false, reason: reason.into(), action: "Patch", words })
 }

@@ -35,6 +35,7 @@ fn resource(name: &str, version: &str) -> ResourceView {
         step: None,
         grant: None,
         healthy: None,
+        failed: None,
         epoch: 0,
         roles: vec![RoleView {
             role: Role::Sentry,

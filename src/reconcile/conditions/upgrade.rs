@@ -29,6 +29,21 @@ pub(super) fn undone(polkadot: &Polkadot) -> Option<Verdict> {
     })
 }
 
+/// That the resource did not become healthy after the last step, or is so no more.
+pub(super) fn failed(polkadot: &Polkadot) -> Option<Verdict> {
+    let step: record::Step = record::read(polkadot.annotations(), record::STEP_ANNOTATION)?;
+    let failed: record::Failed = record::read(polkadot.annotations(), record::FAILED_ANNOTATION)?;
+    let is_there = polkadot.spec.client_version.as_ref() == Some(&step.target);
+    (is_there && failed.is_of(&step)).then(|| {
+        let record::Failed { upgrade, target, why, .. } = failed;
+        let words = format!(
+            "upgrade {upgrade} took it to {target}, and it failed there: {why}. Mend that, then polkafleet retry {upgrade}; or name \
+             a version that does better"
+        );
+        Verdict::warning("UpgradeFailed", words)
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -75,5 +90,27 @@ mod tests {
         let (type_, words) = said("stable2503-6", Some("there is no image")).unwrap();
         assert_eq!(type_, "UpgradeTakenBack");
         assert!(words.contains("there is no image"), "{words}");
+    }
+
+    #[test]
+    fn a_step_that_failed_is_told_until_there_is_another_one() {
+        let spec: PolkadotSpec = serde_yaml::from_str("{kind: Sentry, clientVersion: stable2503-7}").unwrap();
+        let mut polkadot = Polkadot::new("one", spec);
+        let mut note = |key: &str, value: serde_json::Value| {
+            polkadot.annotations_mut().insert(key.into(), value.to_string());
+            failed(&polkadot).map(|verdict| (verdict.type_, verdict.message))
+        };
+        let of = |attempt: u32| serde_json::json!({"upgrade": "polkadot", "target": "stable2503-7", "attempt": attempt});
+        let with = |attempt, key: &str, value: &str| {
+            let mut note = of(attempt);
+            note[key] = value.into();
+            note
+        };
+        let at = "1970-01-01T00:00:00Z";
+        assert_eq!(note(record::STEP_ANNOTATION, with(1, "at", at)), None);
+        let (type_, words) = note(record::FAILED_ANNOTATION, with(1, "why", "it crashes")).unwrap();
+        assert_eq!(type_, "UpgradeFailed");
+        assert!(words.contains("it crashes") && words.contains("polkafleet retry polkadot"), "{words}");
+        assert_eq!(note(record::STEP_ANNOTATION, with(2, "at", at)), None, "it is tried again");
     }
 }

@@ -1,6 +1,6 @@
 //! A version that is tried on a machine before a pod restarts for it: what the plan makes of the outcome.
 
-use super::model::{Model, NEW, code_of, one_canary, planned};
+use super::model::{Model, NEW, code_of, moves, one_canary, planned};
 use crate::fleet::ClusterName;
 use crate::observed::{ResourceView, Tried};
 use crate::polkadot::ResourceId;
@@ -51,7 +51,7 @@ fn a_version_that_cannot_be_had_fails_at_once_in_the_words_of_the_trial_and_halt
     let mut model = stepped(true);
     tried(&mut model, Tried::Failed("x:1 cannot be started on machine m1".into()));
     let made = planned(&model);
-    assert!(made.actions.is_empty(), "{made:?}");
+    assert!(moves(&made).is_empty(), "{made:?}");
     let halted = made.progress[0].halted.clone().unwrap();
     assert!(halted.contains("x:1 cannot be started on machine m1"), "{halted}");
     model.fleet.upgrades[0].attempt = 2;

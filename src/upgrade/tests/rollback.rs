@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::model::{Model, NEW, OLD, code_of, one_canary, planned};
+use super::model::{Model, NEW, OLD, code_of, moves, one_canary, planned};
 use crate::fleet::ClusterName;
 use crate::observed::{ResourceView, Stuck, Tried};
 use crate::polkadot::{Grant, ResourceId};
@@ -76,7 +76,7 @@ fn it_is_not_taken_back_in_a_moment_and_a_trial_that_succeeds_meanwhile_goes_on(
     let mut model = failed_trial();
     model.now -= SignedDuration::from_secs(1);
     let made = planned(&model);
-    assert!(made.actions.is_empty(), "{:?}", made.actions);
+    assert!(moves(&made).is_empty(), "{:?}", made.actions);
     assert_eq!(made.wake, Some(model.now + SignedDuration::from_secs(1)));
     edit(&mut model, |view| drop(view.prepulls.insert("m1".into(), Tried::Succeeded)));
     assert!(matches!(&planned(&model).actions[..], [Action { write: Write::Grant(_), .. }]));
@@ -123,7 +123,7 @@ fn what_failed_after_its_restart_is_left_as_it_is_and_halts() {
     });
     model.now += SignedDuration::from_mins(40);
     let made = planned(&model);
-    assert!(made.actions.is_empty() && made.progress[0].halted.is_some(), "{made:?}");
+    assert!(moves(&made).is_empty() && made.progress[0].halted.is_some(), "{made:?}");
 }
 
 #[test]

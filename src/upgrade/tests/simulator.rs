@@ -67,7 +67,11 @@ impl Simulation {
                 Write::Step(Step { at, .. }) | Write::Grant(Grant { at, .. }) => {
                     self.made.push((action.place, at));
                 }
-                Write::Rollback(_) | Write::Health(_) | Write::Epoch(_) | Write::Revoke => {}
+                Write::Rollback(_)
+                | Write::Health(_)
+                | Write::Failed(_)
+                | Write::Epoch(_)
+                | Write::Revoke => {}
             }
         }
         self.world.work();

@@ -2,7 +2,7 @@
 //! not there does, too, is in `prepull` and `invariants`; what only the chain tells is in `chain_gates_upgrade`.
 
 use jiff::SignedDuration;
-use polkafleet::polkadot::record::{STEP_ANNOTATION, Step, read};
+use polkafleet::polkadot::record::{FAILED_ANNOTATION, STEP_ANNOTATION, Step, read};
 use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
 
@@ -60,6 +60,11 @@ async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_
     let note = first.event("Failed").await;
     assert!(note.contains("sentry-sset-0 cannot start: CrashLoopBackOff"), "{note}");
     is_halted(&world, "CrashLoopBackOff").await;
+    let words = first.condition("polkadot-cr", "UpgradeFailed").await;
+    assert!(
+        words.contains("sentry-sset-0 cannot start: CrashLoopBackOff") && words.contains("polkafleet retry"),
+        "{words}"
+    );
     eventually("the history tells it", PATIENCE, async || {
         let (code, said) = run(&world, &["status", "--history"]).await;
         let told: Vec<&str> = said.lines().filter(|line| line.contains(" FAILED")).collect();
@@ -82,6 +87,13 @@ async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_
     for member in &world.members {
         member.settles_at(MENDED).await;
     }
+    let healed = async || {
+        let polkadot = first.get().await;
+        let conditions = polkadot.status?.conditions;
+        let is_told = conditions.iter().any(|condition| condition.type_ == "UpgradeFailed");
+        (!is_told && !polkadot.metadata.annotations?.contains_key(FAILED_ANNOTATION)).then_some(())
+    };
+    eventually("nothing is said of a failure any more", PATIENCE, healed).await;
     let step: Step =
         read(world.members[1].get().await.metadata.annotations.as_ref().unwrap(), STEP_ANNOTATION).unwrap();
     assert_eq!(step.previous.as_deref(), Some(OLD), "it was never given what crashes");

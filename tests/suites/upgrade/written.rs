@@ -8,7 +8,8 @@ use futures::StreamExt as _;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt as _};
 use polkafleet::polkadot::record::{
-    EPOCH_ANNOTATION, GRANT_ANNOTATION, Grant, HEALTH_ANNOTATION, STEP_ANNOTATION, Step, read,
+    EPOCH_ANNOTATION, FAILED_ANNOTATION, GRANT_ANNOTATION, Grant, HEALTH_ANNOTATION, STEP_ANNOTATION, Step,
+    read,
 };
 use polkafleet::polkadot::{Polkadot, Role};
 use tokio::task::JoinHandle;
@@ -25,6 +26,7 @@ pub(crate) enum Write {
     Revoke,
     Epoch,
     Health,
+    Failed,
 }
 
 /// What was written to a member's resources since it was begun.
@@ -168,6 +170,9 @@ fn differences(before: &Polkadot, after: &Polkadot) -> Vec<Write> {
     }
     if changed(HEALTH_ANNOTATION) {
         all.push(Write::Health);
+    }
+    if changed(FAILED_ANNOTATION) {
+        all.push(Write::Failed);
     }
     all
 }

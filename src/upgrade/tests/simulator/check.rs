@@ -140,7 +140,7 @@ impl Ledger {
                 Write::Step(step) => look.step(step),
                 Write::Grant(grant) => look.grant(grant),
                 Write::Rollback(step) => look.rollback(step),
-                Write::Health(_) | Write::Epoch(_) | Write::Revoke => look.open(),
+                Write::Health(_) | Write::Failed(_) | Write::Epoch(_) | Write::Revoke => look.open(),
             }
         };
         let mut broken = broken_at(world.now);

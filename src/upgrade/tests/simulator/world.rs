@@ -331,6 +331,7 @@ pub(super) fn apply(view: &mut ResourceView, write: &Write) {
         Write::Grant(grant) => view.grant = Some(grant),
         Write::Health(stretch) => view.healthy = Some(stretch),
         Write::Epoch(epoch) => view.epoch = epoch,
+        Write::Failed(failed) => view.failed = failed,
         Write::Revoke => view.grant = None,
     }
 }
