@@ -30,6 +30,7 @@ use crate::fleet::file::Sources;
 use crate::fleet::problem::Problem;
 use crate::fleet::validate::{load, load_alone};
 use crate::fleet::{ClusterName, Fleet};
+use crate::version::{RELEASE_WANTED, is_release};
 
 /// So long a command that is over waits for its threads.
 const END_BOUND: Duration = Duration::from_secs(2);
@@ -134,6 +135,15 @@ fn refuse(problems: &[Problem]) -> ExitCode {
         }
     );
     ExitCode::from(2)
+}
+
+/// Reads a version that an upgrade may have, as the fleet file would take it.
+fn release(text: &str) -> Result<String, String> {
+    if is_release(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("is not a release tag; {RELEASE_WANTED}"))
+    }
 }
 
 /// So many of a thing, in words.

@@ -75,7 +75,8 @@ impl Fleet {
         let all = [
             (
                 self.clusters.len() > 1,
-                "validators.guard (strict where it is not given): one validator identity in two clusters is not noticed yet; do not give two resources one key",
+                "validators.guard (strict where it is not given): one validator identity in two clusters is not noticed yet; do \
+                 not give two resources one key",
             ),
             (
                 self.telemetry.otlp_protocol == OtlpProtocol::Http,

@@ -15,7 +15,7 @@ use super::time::Ahead;
 use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
-use crate::home::control::{Attempt, Control, Decision, Did};
+use crate::home::control::{Attempt, Control, Decision, Did, Made};
 use crate::home::followed::{self, Followed};
 use crate::home::kept::{CONTROL, Error, decide};
 
@@ -285,29 +285,31 @@ fn approved<'a>(control: &'a Control, upgrade: &Followed, stage: &str) -> Option
 
 fn change(control: &mut Control, upgrade: &Followed, what: &What, decision: &Decision) {
     let name = upgrade.name.clone();
+    let made =
+        |what| Made { what, upgrade: name.clone(), stage: None, attempt: None, decision: decision.clone() };
     match what {
         // The history tells on whose approval it was.
         What::Approve(stage) if approved(control, upgrade, stage).is_some() => {}
         What::Approve(stage) => {
-            control.note(Did::Approved, &name, (Some(stage), None), decision);
+            control.note(Made { stage: Some(stage.clone()), ..made(Did::Approved) });
             control.approvals.entry(name).or_default().insert(stage.clone(), decision.clone());
         }
         // Whoever asks later wants to know why it was stopped, not who stopped it once more.
         What::Pause if control.pauses.contains_key(&name) => {}
         What::Pause => {
-            control.note(Did::Paused, &name, (None, None), decision);
+            control.note(made(Did::Paused));
             control.pauses.insert(name, decision.clone());
         }
         What::Resume => {
             if control.pauses.remove(&name).is_some() {
-                control.note(Did::Resumed, &name, (None, None), decision);
+                control.note(made(Did::Resumed));
             }
         }
         What::Retry => {
             let known =
                 control.attempts.get(&name).filter(|known| known.decision.version == decision.version);
             let number = known.map_or(upgrade.attempt, |known| known.number.max(upgrade.attempt)) + 1;
-            control.note(Did::Retried, &name, (None, Some(number)), decision);
+            control.note(Made { attempt: Some(number), ..made(Did::Retried) });
             control.attempts.insert(name, Attempt { number, decision: decision.clone() });
         }
     }

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::choose::FleetArgs;
 use super::leader::Leader;
 use super::look::{Instant, Look};
-use super::play::release;
 use super::terminal::laid_out;
 use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
@@ -31,7 +30,7 @@ pub(super) struct PlanArgs {
     #[command(flatten)]
     pub(super) fleet: FleetArgs,
     /// As if this were every upgrade's clientVersion.
-    #[arg(long, value_name = "VERSION", value_parser = release)]
+    #[arg(long, value_name = "VERSION", value_parser = super::release)]
     target: Option<String>,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]

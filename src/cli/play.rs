@@ -14,7 +14,6 @@ use crate::polkadot::{PREPULL_APP, Polkadot};
 use crate::sandbox::cluster::Cluster;
 use crate::sandbox::faults::{NAMES, Wanted};
 use crate::sandbox::fleet::Fleet;
-use crate::version::{RELEASE_WANTED, is_release};
 
 /// When nothing has moved for this long in simulated time, the upgrade cannot end.
 pub(super) const STALLED: SignedDuration = SignedDuration::from_mins(45);
@@ -41,15 +40,6 @@ pub(super) fn fault_help(clusters: &str) -> String {
          Clusters: {clusters}, or all of them: {ALL}. Faults:\n{}",
         faults.join("\n")
     )
-}
-
-/// Reads a version that an upgrade may have, as the fleet file would take it.
-pub(super) fn release(text: &str) -> Result<String, String> {
-    if is_release(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("is not a release tag; {RELEASE_WANTED}"))
-    }
 }
 
 pub(super) fn speed(text: &str) -> Result<f64, String> {

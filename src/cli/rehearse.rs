@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::picture::facts;
 use super::plan::Format;
-use super::play::{INTERRUPTED, cause, fault, fault_help, interrupted, known, release, troubles};
+use super::play::{INTERRUPTED, cause, fault, fault_help, interrupted, known, troubles};
 use super::terminal::laid_out;
 use crate::clock::Clock;
 use crate::cluster::limits::Limits;
@@ -82,7 +82,7 @@ pub(super) struct RehearseArgs {
     #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help("those of the fleet file"))]
     fail: Vec<(String, Wanted)>,
     /// The version that the made-up resources run at first; default: the release before each upgrade's target.
-    #[arg(long, value_name = "VERSION", value_parser = release, conflicts_with = "from_clusters")]
+    #[arg(long, value_name = "VERSION", value_parser = super::release, conflicts_with = "from_clusters")]
     from: Option<String>,
     /// How it is printed.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]

@@ -29,7 +29,7 @@ use crate::version::{ClientVersion, Order, not_newer};
 
 use self::scene::{OLD, Scene};
 use self::view::View;
-use super::play::{INTERRUPTED, STALLED, fault, fault_help, hung_up, interrupted, release, speed, troubles};
+use super::play::{INTERRUPTED, STALLED, fault, fault_help, hung_up, interrupted, speed, troubles};
 
 /// What the end of the daemon may take.
 const END_BOUND: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub(super) struct SandboxArgs {
     #[arg(long, value_name = "M", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
     nodes: u16,
     /// The client version to upgrade to, from stable2503-6.
-    #[arg(long, value_name = "VERSION", value_parser = release, default_value = "stable2503-7")]
+    #[arg(long, value_name = "VERSION", value_parser = super::release, default_value = "stable2503-7")]
     upgrade: String,
     /// What goes wrong during the upgrade, for example production-1=crash-loop. May be given more than once.
     #[arg(long, value_name = "CLUSTER=FAULT", value_parser = fault, long_help = fault_help("canary, production-1, production-2, …"))]

@@ -102,11 +102,9 @@ impl Control {
     }
 
     /// Notes what was decided; what came long before is forgotten.
-    pub fn note(&mut self, what: Did, upgrade: &str, of: (Option<&str>, Option<u32>), decision: &Decision) {
-        let (stage, attempt) = (of.0.map(str::to_owned), of.1);
-        let reason = decision.reason.chars().take(LONGEST_REASON).collect();
-        let decision = Decision { reason, ..decision.clone() };
-        self.made.push(Made { what, upgrade: upgrade.to_owned(), stage, attempt, decision });
+    pub fn note(&mut self, mut made: Made) {
+        made.decision.reason = made.decision.reason.chars().take(LONGEST_REASON).collect();
+        self.made.push(made);
         self.made.drain(..self.made.len().saturating_sub(NEWEST));
     }
 
