@@ -1,10 +1,12 @@
 //! The members of the fleet at run time: one worker per cluster, engaged and disengaged as the fleet changes.
 //!
-//! [`connect`] makes a client ([`exec`] runs its plugin), [`swap`] holds it within [`limits`], [`servers`] knows whose is which, [`renew`] exchanges it, [`worker`] keeps one cluster watched and reconciled ([`supervise`] starts it again), [`watches`] fills
-//! its caches, [`trouble`] names what is wrong, [`rights`] is what a
-//! cluster must allow, [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
+//! [`connect`] makes a client ([`exec`] runs its plugin), [`swap`] holds it within [`limits`], [`servers`] knows whose is
+//! which, [`renew`] exchanges it, [`worker`] keeps one cluster watched and reconciled ([`supervise`] starts it again, after a
+//! [`backoff`]), [`watches`] fills its caches, [`trouble`] names what is wrong, [`rights`] is what a cluster must allow,
+//! [`board`] is where workers publish what they see. No worker waits for another; the registry waits for none.
 
 pub mod address;
+mod backoff;
 pub mod board;
 pub mod connect;
 mod exec;

@@ -70,6 +70,7 @@ const IO: &[&str] = &[
     "cli/validate.rs",
     "clock.rs",
     "cluster.rs",
+    "cluster/backoff.rs",
     "cluster/board.rs",
     "cluster/connect.rs",
     "cluster/exec.rs",

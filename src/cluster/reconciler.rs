@@ -23,10 +23,11 @@ use crate::reconcile::observe::Caches;
 use crate::reconcile::{self, Beginnings, Inputs, Outcome};
 use crate::telemetry::traces;
 
+use super::backoff::backoff;
 use super::board::BoardWriter;
 use super::limits::Limits;
 use super::watches::{self, Scope};
-use super::worker::{Worker, backoff};
+use super::worker::Worker;
 
 /// Reconciles of one scope under way at once.
 const RECONCILES_IN_FLIGHT: u16 = 16;

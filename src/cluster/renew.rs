@@ -14,11 +14,11 @@ use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+use super::backoff::backoff;
 use super::board::BoardWriter;
 use super::connect::{Connect, Connected};
 use super::swap::Exchange;
 use super::trouble::Trouble;
-use super::worker::backoff;
 use crate::fleet::watch::{Credentials, generation};
 use crate::fleet::{ClusterName, Connection};
 

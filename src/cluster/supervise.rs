@@ -7,8 +7,9 @@ use futures::FutureExt as _;
 use tokio::time::Instant;
 use tracing::error;
 
+use super::backoff::backoff;
 use super::trouble::{CRASHED, said};
-use super::worker::{Worker, backoff};
+use super::worker::Worker;
 use crate::observed::{ClusterState, Outage};
 
 impl Worker {

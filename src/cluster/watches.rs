@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::backoff::backoff;
 use super::limits::{ANSWER_BOUND, Limits};
-use super::worker::backoff;
 use crate::polkadot::{self, INSTANCE_LABEL, PREPULL_APP, Polkadot};
 use crate::reconcile::observe::Caches;
 
