@@ -167,7 +167,8 @@ async fn i11_pause_starts_nothing_until_resume_and_retry_raises_the_attempt(plac
     let (world, _daemon) = World::settled(place, 1, OLD).await;
     world.write_fleet(1, &upgrade(OLD, "0s"));
     let (code, said) = run(&world, &["pause", "polkadot", "--reason", "it is Friday"]).await;
-    assert_eq!(code, 0, "{said}");
+    assert_eq!((code, said.contains(" paused upgrade polkadot")), (0, true), "{said}");
+    assert!(!said.contains("does not name"), "the cluster says who it was: {said}");
     let control: Api<ConfigMap> = Api::namespaced(world.members[0].admin.clone(), &world.namespace);
     let first = control.get("polkafleet-control").await.unwrap();
     let (_, said) = run(&world, &["status"]).await;
