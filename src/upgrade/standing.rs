@@ -155,20 +155,21 @@ fn since_step(
     }
 }
 
-/// From when the deadline counts: from the step, or from the last restart that was permitted for it, until all of it came
-/// up. What restarts after that does so for somebody's edit, in its own time; and while that waits for permission nothing
-/// can be late, unless a node is sick.
+/// From when the deadline counts: from the step, or from the last restart that was permitted. What came up after that and is
+/// not well any more has that time from when it fell ill: a machine that is drained, or a node that loses its peers for a
+/// moment, weeks after a step, is no failure of the step. While what is edited waits for permission nothing can be late, unless
+/// a node is sick.
 pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &Chain) -> Option<Timestamp> {
-    let Some(reached) = resource.reached.filter(|at| *at >= step.at) else {
-        let granted = resource.grant.as_ref().filter(|grant| rolls::current(resource, grant).is_some());
-        return Some(granted.map_or(step.at, |grant| grant.at.max(step.at)));
-    };
+    let granted = resource.grant.as_ref().filter(|grant| rolls::current(resource, grant).is_some());
+    let permitted = granted.map_or(step.at, |grant| grant.at.max(step.at));
+    if resource.reached < Some(step.at) {
+        return Some(permitted);
+    }
     let is_sick = |(role, node)| chart.is_sick(resource, role, node, chain.resumed);
     if resource.roll_pending() && !rolls::is_outstanding(chart, resource) && !nodes(resource).any(is_sick) {
         return None;
     }
-    let later = resource.grant.as_ref().map(|grant| grant.at).filter(|at| *at >= reached);
-    Some(later.unwrap_or(step.at))
+    Some(chart.ill_since(resource).map_or(permitted, |since| since.max(permitted)))
 }
 
 /// Whether all that is missing is permission to restart, which other nodes hold up: what was restarted so far is well, and

@@ -40,6 +40,7 @@ impl Shape {
 }
 
 /// The clusters as they really are.
+#[derive(Clone)]
 pub(super) struct Model {
     pub(super) fleet: Fleet,
     pub(super) board: Board,
@@ -133,6 +134,7 @@ pub(super) fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView
         held: None,
         trouble: None,
         settled_since: Some(now),
+        unready_since: None,
         ever_settled: true,
         reached: None,
         keystore_kept: true,

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use self::look::Look;
-use self::under_way::{has_reached, restarted_last};
+use self::under_way::restarted_last;
 use super::daemon::Daemon;
 use super::world::{DEADLINE, DRIFT, STABLE, World, apply};
 use crate::fleet::{Cluster, ClusterName, Count, Unreachable, Upgrade};

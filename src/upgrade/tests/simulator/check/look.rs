@@ -231,14 +231,7 @@ impl Look<'_> {
         if step.rolled_back.is_some() && view.client_version == step.previous {
             return counts;
         }
-        // What came up after its step and is edited has its own time.
-        let edited = view
-            .grant
-            .as_ref()
-            .map(|grant| grant.at)
-            .filter(|at| view.reached.is_some_and(|reached| *at >= reached));
-        let from =
-            if has_reached(view, step) { edited.unwrap_or(step.at) } else { restarted_last(view, step) };
+        let from = restarted_last(view, step);
         let late = from + SignedDuration::from_secs(DEADLINE) <= self.now;
         let down =
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());

@@ -9,7 +9,7 @@ impl Look<'_> {
     /// Whether it was given a version by an upgrade, is not healthy at it, and may still become so.
     pub(super) fn is_moving(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(step) = &view.step else { return false };
-        let from = if has_reached(view, step) { step.at } else { restarted_last(view, step) };
+        let from = restarted_last(view, step);
         let late =
             from + SignedDuration::from_secs(DEADLINE) <= self.now && !self.waits_for_turn(place, view);
         let is_edited =
