@@ -234,6 +234,8 @@ pub struct StageProgress {
     pub in_flight: usize,
     /// Resources that failed.
     pub failed: usize,
+    /// Resources at a newer version than the target, among the healthy ones.
+    pub ahead: usize,
     /// Resources in scope.
     pub total: usize,
 }
@@ -243,9 +245,11 @@ impl StageProgress {
     #[must_use]
     pub fn in_words(&self) -> String {
         let failed = if self.failed > 0 { format!(", {} FAILED", self.failed) } else { String::new() };
+        let ahead =
+            if self.ahead > 0 { format!(", {} AHEAD of the target", self.ahead) } else { String::new() };
         match self.state {
             StageState::Empty => self.state.to_string(),
-            _ => format!("{}, {} of {} healthy{failed}", self.state, self.healthy, self.total),
+            _ => format!("{}, {} of {} healthy{failed}{ahead}", self.state, self.healthy, self.total),
         }
     }
 }

@@ -215,7 +215,7 @@ async fn decide_at_home(
         format!("Written to home, cluster {}, namespace {}.", home.name, fleet.home_namespace)
     };
     // It counts from then on.
-    let there = leader.map_or_else(String::new, |leader| format!("\nThere {leader}."));
+    let there = leader.map_or_else(String::new, |leader| format!("\nHome says: {leader}."));
     Ok(format!("{said} {written}{there}"))
 }
 

@@ -1,7 +1,7 @@
 //! `polkafleet status --history`: what was done to which node, when, and on whose approval, and what people decided, as home
 //! keeps it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,6 +21,10 @@ use crate::home::kept::{CONTROL, decisions, records};
 
 /// What home may take.
 const BOUND: Duration = Duration::from_secs(15);
+
+/// What an entry may tell, for programs: what it does not tell is `null`.
+const FIELDS: [&str; 9] =
+    ["from", "to", "version", "role", "ordinal", "template", "why", "approvedBy", "upgrade"];
 
 /// The whole fleet's history.
 struct History {
@@ -155,7 +159,11 @@ async fn read(fleet: &Fleet, upgrade: Option<&str>) -> Result<History, String> {
 
 fn as_value(entries: &[(ClusterName, Entry)], decisions: &[Made]) -> Value {
     let entry = |(cluster, entry): &(ClusterName, Entry)| {
-        let mut value = json!(entry);
+        let mut value = json!(FIELDS.iter().map(|field| (*field, Value::Null)).collect::<BTreeMap<_, _>>());
+        let told = json!(entry);
+        for (field, told) in told.as_object().into_iter().flatten() {
+            value[field] = told.clone();
+        }
         value["cluster"] = json!(cluster);
         value
     };

@@ -69,6 +69,7 @@ mod tests {
             healthy,
             in_flight: 1,
             failed: 0,
+            ahead: 0,
             total,
         };
         assert_eq!(bar(&of(1, 2)).matches('#').count(), BAR / 2);

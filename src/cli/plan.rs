@@ -16,7 +16,7 @@ use crate::fleet::validate::load;
 use crate::observed::ClusterState;
 use crate::upgrade::waits::ended_by;
 use crate::upgrade::waves::{Wave, waves};
-use crate::upgrade::{Action, Code, Plan, Wait, Write};
+use crate::upgrade::{Action, Code, Plan, StageState, Wait, Write};
 
 /// There is something to do, or on its way.
 const SOMETHING: u8 = 3;
@@ -167,11 +167,23 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
     for (name, why) in halted(seen) {
         let _ = writeln!(text, "Upgrade {name} is HALTED: {why}");
     }
+    text.push_str(&empty_stages(&seen.plan));
+    for (name, standing) in seen.leader.says().and_then(|said| said.unfinished.as_ref()).into_iter().flatten()
+    {
+        // Of one that is not in this file nothing else is told.
+        if !seen.plan.progress.iter().any(|progress| progress.upgrade == *name) {
+            let _ = writeln!(
+                text,
+                "The daemon that leads follows upgrade {name}, which is not in this fleet file: {standing}"
+            );
+        }
+    }
     for words in seen.leader.says().into_iter().flat_map(|said| &said.waits) {
         let _ = writeln!(text, "For the daemon that leads something waits: {words}");
     }
+    let is_stopped = nobody_takes_steps(&seen.leader).is_some();
     for (number, wave) in waves.iter().enumerate() {
-        text.push_str(&wave_in_words(number + 1, wave, &when(wave, &seen.plan)));
+        text.push_str(&wave_in_words(number + 1, wave, &when(wave, &seen.plan, is_stopped)));
     }
     if let Some(more) = seen.leader.says().map(|said| said.more_away).filter(|more| *more > 0) {
         let _ = writeln!(
@@ -180,6 +192,18 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
         );
     }
     text + &waiting(&seen.plan.waits)
+}
+
+/// Stages that cannot pass as long as nothing is in them, for people.
+pub(super) fn empty_stages(plan: &Plan) -> String {
+    let mut text = String::new();
+    for progress in &plan.progress {
+        for stage in progress.stages.iter().filter(|stage| stage.state == StageState::Empty) {
+            let _ =
+                writeln!(text, "Upgrade {}, stage {} is {}", progress.upgrade, stage.stage, stage.in_words());
+        }
+    }
+    text
 }
 
 /// Why none of the waves will begin before a person does something, as far as that is to be seen.
@@ -191,7 +215,7 @@ fn nobody_takes_steps(leader: &Leader) -> Option<String> {
 }
 
 /// When a wave begins if all goes well, for people.
-fn when(wave: &Wave, plan: &Plan) -> String {
+fn when(wave: &Wave, plan: &Plan, is_stopped: bool) -> String {
     let is_of_wave = |action: &&Action| {
         let (cluster, id) = &action.place;
         wave.steps.iter().any(|step| step.cluster == cluster.0 && step.resource == id.to_string())
@@ -200,6 +224,7 @@ fn when(wave: &Wave, plan: &Plan) -> String {
     let is_possible = steps.filter(is_of_wave).count() > 0;
     match (wave.after_seconds, wave.needs_approval) {
         (0, true) => "as soon as it is approved".into(),
+        (0, false) if is_possible && is_stopped => "as soon as steps are taken".into(),
         (0, false) if is_possible => "at once".into(),
         // What waits for it is told below, with what it waits for.
         (0, false) => "as soon as what is on its way is through".into(),
@@ -287,7 +312,7 @@ mod tests {
         let marked = action("one", Write::Epoch(1));
         let says = |wave, actions: &[&Action]| {
             let actions = actions.iter().map(|action| (*action).clone()).collect();
-            when(&wave, &Plan { actions, ..Plan::default() })
+            when(&wave, &Plan { actions, ..Plan::default() }, false)
         };
         assert_eq!(says(wave(0, false), &[&ours]), "at once");
         assert_eq!(says(wave(0, false), &[&other, &marked]), "as soon as what is on its way is through");

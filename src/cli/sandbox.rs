@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
 use crate::cluster::limits::Limits;
@@ -133,6 +134,8 @@ async fn play(args: &SandboxArgs) -> Result<End, Error> {
     let clock = Clock::simulated(Timestamp::now(), args.speed);
     // From the first moment on, so that the folder is removed whenever it is ended.
     let is_live = std::io::stdout().is_terminal();
+    // From here on SIGHUP does not end it by itself, and leave its folder behind.
+    let _hung_up = signal(SignalKind::hangup()).map_err(Error::Signal)?;
     let mut end = std::pin::pin!(ended(is_live));
     let scene = tokio::select! {
         // It listens once it was asked: before the folder is made.
@@ -197,6 +200,7 @@ async fn watch(
     let mut moved = clock.now();
     loop {
         let (seen, plan) = (daemon.board.borrow().clone(), plans.borrow_and_update().clone());
+        view.follow(&daemon.fleet.borrow());
         if view.show(&seen, &plan, &daemon.refused.borrow(), clock.now()) {
             moved = clock.now();
         }
@@ -235,6 +239,7 @@ async fn stay(
     view.come_to_rest();
     loop {
         let plan = plans.borrow_and_update().clone();
+        view.follow(&daemon.fleet.borrow());
         view.show(&daemon.board.borrow().clone(), &plan, &daemon.refused.borrow(), clock.now());
         tokio::select! {
             ended = &mut end => return ended.map_err(Error::Signal),

@@ -122,6 +122,7 @@ impl fmt::Display for What {
         let or_none = |version: &Option<String>| version.clone().unwrap_or_else(|| "no version".into());
         match self {
             Self::Appeared { version } => write!(f, "first seen, {}", or_none(version)),
+            Self::Step { from, to } if from.as_ref() == Some(to) => write!(f, "{to}, tried again"),
             Self::Step { from, to } => write!(f, "{} -> {to}", or_none(from)),
             Self::VersionSet { from, to } => {
                 write!(f, "{} -> {}, not by an upgrade", or_none(from), or_none(to))

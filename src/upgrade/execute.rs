@@ -252,8 +252,12 @@ pub(super) fn standings_of(made: &Plan, board: &Board) -> Standings {
     let is_told = |wait: &&Wait| {
         wait.code.needs_a_person() || matches!(wait.code, Code::ChainStalled | Code::ProbeBlocked)
     };
-    // A chain that stands still holds up many, in the same words.
-    let waits: BTreeSet<String> = made.waits.iter().filter(is_told).map(|wait| wait.words.clone()).collect();
+    // A chain that stands still holds up many, in the same words; all else is about one resource.
+    let told = |wait: &Wait| match wait.code {
+        Code::ChainStalled => wait.words.clone(),
+        _ => format!("{} {}: {}", wait.place.0, wait.place.1, wait.words),
+    };
+    let waits: BTreeSet<String> = made.waits.iter().filter(is_told).map(told).collect();
     let mut outcomes = Outcomes::new();
     for ((cluster, id), failure) in &made.outcomes {
         let view = board.clusters.get(cluster).and_then(|view| view.resources.get(id));

@@ -33,7 +33,7 @@ pub const STEP_GATES: [Gate; 10] =
 /// I5: nothing is changed in a cluster that is not seen as it is, or is not ours to change.
 pub fn cluster_is_open(survey: &Survey<'_>, cluster: &Cluster) -> Result<(), Veto> {
     if !survey.is_ready(cluster) {
-        let words = format!("cluster {} is {}", cluster.name, survey.state_of(cluster));
+        let words = format!("cluster {}: {}", cluster.name, survey.state_of(cluster));
         return Err((Code::ClusterUnreachable, words));
     }
     if cluster.lost {

@@ -24,7 +24,7 @@ pub fn passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
 
 fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<(), String> {
     let rules = &upgrade.stages[stage];
-    let mut soaked = 0;
+    let (mut soaked, mut left_out) = (0, None);
     for cluster in survey.fleet.clusters.iter().filter(|cluster| is_in_stage(upgrade, cluster, stage)) {
         if cluster.paused || cluster.lost {
             continue;
@@ -37,7 +37,7 @@ fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
             if upgrade.unreachable == Unreachable::Skip && survey.is_out_of_reach(cluster) {
                 continue;
             }
-            return Err(format!("cluster {} is {}", cluster.name, survey.state_of(cluster)));
+            return Err(format!("cluster {}: {}", cluster.name, survey.state_of(cluster)));
         }
         for (resource, standing) in survey.owned(upgrade, cluster) {
             // What is ahead, or has failed, may be at the target when the answer is known, and has to be watched there.
@@ -47,6 +47,9 @@ fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
                     "whether {} {id} has got another version is not known yet",
                     cluster.name
                 ));
+            }
+            if let Standing::Out(code, _) = standing {
+                left_out.get_or_insert_with(|| format!("{} {id}: {code:?}", cluster.name));
             }
             match soak(survey, upgrade, stage, standing) {
                 Soak::Done if has_nodes(resource) => soaked += 1,
@@ -60,7 +63,13 @@ fn has_passed(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> Result<()
     if soaked > 0 || rules.optional {
         return Ok(());
     }
-    Err("it has no resource that has soaked; label its clusters and resources, or set optional: true".into())
+    Err(match left_out {
+        Some(first) => {
+            format!("no resource in it has soaked: what there is was left out ({first}); mend that first")
+        }
+        None => "it has no resource that has soaked; label its clusters and resources, or set optional: true"
+            .into(),
+    })
 }
 
 fn has_nodes(resource: &Surveyed<'_>) -> bool {

@@ -325,7 +325,8 @@ fn candidate<'a>(resource: &Surveyed<'a>) -> Option<(&'a Upgrade, Option<usize>)
 fn excluded(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Option<Veto> {
     Some(match &resource.owner.as_ref()?.standing {
         Standing::Out(code, words) => (*code, words.clone()),
-        Standing::Ahead => (Code::Ahead, "it runs a newer version than the target; left as it is".into()),
+        Standing::Ahead => (Code::Ahead, "it runs a newer version than the target, and is left as it is (allowDowngrade: true sets an older one; a client may \
+             not open a newer one's database)".into()),
         Standing::Failed(why) => (Code::Failed, why.clone()),
         Standing::InFlight { .. } if !resource.view.roll_pending() => {
             match (gates::cluster_is_open(survey, resource.cluster), gates::chain_moves(survey, resource)) {

@@ -27,6 +27,7 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
                 healthy: 0,
                 in_flight: 0,
                 failed: 0,
+                ahead: 0,
                 total: 0,
             };
             let of_stage = |cluster: &&Cluster| passing::is_in_stage(upgrade, cluster, index);
@@ -142,14 +143,18 @@ fn unseen(survey: &Survey<'_>) -> String {
 fn is_seen_empty(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> bool {
     let mut members =
         survey.fleet.clusters.iter().filter(|cluster| passing::is_in_stage(upgrade, cluster, stage));
+    // What is left out for a reason of its own is there, and its reason is told.
+    let has_none =
+        |cluster: &Cluster| survey.is_ready(cluster) && survey.owned(upgrade, cluster).next().is_none();
     !upgrade.stages[stage].optional
-        && members.all(|cluster| cluster.paused || cluster.lost || survey.is_ready(cluster))
+        && members.all(|cluster| cluster.paused || cluster.lost || has_none(cluster))
 }
 
 fn count(stage: &mut StageProgress, standing: &Standing) {
     match standing {
         Standing::Out(..) => return,
-        Standing::Healthy(_) | Standing::Ahead => stage.healthy += 1,
+        Standing::Healthy(_) => stage.healthy += 1,
+        Standing::Ahead => (stage.healthy, stage.ahead) = (stage.healthy + 1, stage.ahead + 1),
         Standing::InFlight { .. } => stage.in_flight += 1,
         Standing::Failed(_) => stage.failed += 1,
         Standing::NotStarted => {}

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::played::are_the_same;
 use crate::cli::counted;
-use crate::cli::plan::{in_words, waiting, waits, wave_in_words};
-use crate::upgrade::Plan;
+use crate::cli::plan::{empty_stages, in_words, waiting, waits, wave_in_words};
 use crate::upgrade::waves::Wave;
+use crate::upgrade::{Plan, progress};
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,10 +71,11 @@ impl Report {
     }
 
     pub(super) fn as_value(&self) -> Value {
+        let stuck = self.unfinished();
         let (outcome, why) = match &self.end {
             End::Passed => ("passed", None),
             End::Halted(why) => ("halted", Some(why)),
-            End::Stuck => ("stuck", None),
+            End::Stuck => ("stuck", Some(&stuck)),
         };
         json!({
             "outcome": outcome, "why": why, "complete": self.complete, "seconds": self.seconds,
@@ -108,7 +109,10 @@ impl Report {
             End::Passed => format!("PASSED in {time} of the fleet's time{faults}.\n"),
             End::Halted(why) => format!("HALTED after {time} of the fleet's time{faults}: {why}\n"),
             End::Stuck => {
-                format!("STUCK after {time} of the fleet's time{faults}: nothing moves any more.\n")
+                let unfinished = self.unfinished();
+                format!(
+                    "STUCK after {time} of the fleet's time{faults}: nothing moves any more; {unfinished}\n"
+                )
             }
         };
         if self.end != End::Passed {
@@ -116,6 +120,7 @@ impl Report {
                 let _ = writeln!(text, "{line}");
             }
         }
+        text.push_str(&empty_stages(&self.plan));
         text.push_str(&waiting(&self.plan.waits));
         if !self.complete {
             text.push_str(
@@ -125,7 +130,19 @@ impl Report {
         text
     }
 
+    /// What has not passed, and how far that is.
+    fn unfinished(&self) -> String {
+        let all = self.plan.progress.iter();
+        let words: Vec<String> = all
+            .filter_map(|one| Some(format!("upgrade {}: {}", one.upgrade, progress::in_words(one)?)))
+            .collect();
+        words.join("; ")
+    }
+
     fn comparison(&self) -> &'static str {
+        if !self.complete {
+            return "They are not compared with those of plan, which sees another fleet.\n";
+        }
         match (are_the_same(&self.waves, &self.predicted), &self.end) {
             (true, _) => "These are the waves that plan names.\n",
             (false, End::Passed) => {

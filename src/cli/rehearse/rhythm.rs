@@ -70,6 +70,7 @@ mod tests {
             healthy: 1,
             in_flight,
             failed: 0,
+            ahead: 0,
             total: 1,
         };
         let progress = Progress {

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 
 use crate::cli::picture;
 use crate::cli::terminal::{laid_out, rows};
+use crate::fleet::Fleet;
+use crate::home::followed;
 use crate::observed::Board;
 use crate::upgrade::Plan;
 
@@ -18,6 +20,8 @@ const SHOWN: usize = 12;
 pub(super) struct View {
     live: bool,
     at_rest: bool,
+    /// What the daemon follows, in words.
+    followed: String,
     speed: f64,
     /// Lines of the picture on the screen.
     drawn: usize,
@@ -27,7 +31,7 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn new(live: bool, speed: f64) -> Self {
-        Self { live, at_rest: false, speed, drawn: 0, said: BTreeMap::new() }
+        Self { live, at_rest: false, followed: String::new(), speed, drawn: 0, said: BTreeMap::new() }
     }
 
     /// Whether somebody sits in front of it.
@@ -39,6 +43,12 @@ impl View {
     pub(super) fn say(&mut self, text: &str) {
         print(&laid_out(text));
         self.drawn = 0;
+    }
+
+    /// What the daemon follows now.
+    pub(super) fn follow(&mut self, fleet: &Fleet) {
+        let lines = followed::lines(&followed::of(fleet));
+        self.followed = if lines.is_empty() { "no upgrade".into() } else { lines.join("; ") };
     }
 
     /// From now on it is drawn only when something has happened: simulated time alone is no news.
@@ -63,7 +73,7 @@ impl View {
     fn news(&mut self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) -> Vec<String> {
         let mut facts = picture::facts(board, plan);
         let standing = match refused {
-            [] => "followed".to_owned(),
+            [] => format!("followed: {}", self.followed),
             refused => format!("REFUSED, the last good one goes on: {}", refused.join("; ")),
         };
         facts.insert("fleet.yaml".into(), standing);
@@ -78,7 +88,11 @@ impl View {
         let picture = laid_out(&self.picture(board, plan, refused, now));
         // What does not fit on the screen could not be drawn over.
         let rows = rows().saturating_sub(1).max(1);
-        let picture: Vec<&str> = picture.trim_end().lines().take(rows).collect();
+        let mut picture: Vec<&str> = picture.trim_end().lines().collect();
+        if picture.len() > rows {
+            picture.truncate(rows - 1);
+            picture.push("… (this terminal is too low for the rest)");
+        }
         let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) };
         self.drawn = picture.len();
         print(&format!("{up}{}", picture.join("\n")));
@@ -132,6 +146,7 @@ mod tests {
             healthy,
             in_flight: 1,
             failed: 0,
+            ahead: 0,
             total,
         }
     }

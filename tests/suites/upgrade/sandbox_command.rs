@@ -121,6 +121,7 @@ async fn a_sandbox_that_stays_follows_its_fleet_file_and_tells_what_it_refuses()
     says("fleet.yaml  REFUSED, the last good one goes on: ").await;
     assert!(said().contains("did you mean stages?"), "{}", said());
     std::fs::write(&fleet_file, text.replace("stable2503-7", "stable2503-8")).unwrap();
+    says("fleet.yaml  followed: upgrade polkadot to stable2503-8, stages canary, production").await;
     says("canary  validator-sset-0  stable2503-8  ready").await;
     terminate(&playing.0);
     let ended = eventually("it has ended", PATIENCE, async || playing.0.try_wait().unwrap()).await;
