@@ -166,9 +166,6 @@ pub struct ResourceView {
     pub trouble: Option<String>,
     /// Since when every node has run the wanted template at the wanted version, Ready.
     pub settled_since: Option<Timestamp>,
-    /// Since when some node has not been Ready, while one is not.
-    #[serde(default, skip_serializing)]
-    pub unready_since: Option<Timestamp>,
     /// Whether it was ever settled; until then it is bootstrapping.
     pub ever_settled: bool,
     /// When it was first settled at the version of its spec, after the last step to it.

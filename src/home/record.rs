@@ -188,7 +188,6 @@ fn lasting(resource: &ResourceView) -> ResourceView {
     resource.trouble = None;
     // It says what follows from the rest.
     resource.failed = None;
-    resource.unready_since = None;
     resource.prepulls.retain(|_, tried| matches!(tried, Tried::Failed(_)));
     let version = resource.client_version.as_deref().unwrap_or_default();
     let failed = resource.prepulls.iter_mut().map(|(machine, tried)| {

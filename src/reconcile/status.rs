@@ -9,7 +9,7 @@ use kube::{Resource as _, ResourceExt as _};
 use crate::desired::{self, Keys};
 use crate::observed::health::DIP;
 use crate::observed::{ResourceView, RoleView, Tried};
-use crate::polkadot::status::{NodeStatus, READY, Reached, Settled};
+use crate::polkadot::status::{NodeStatus, Reached, Settled};
 use crate::polkadot::{Condition, Polkadot, PolkadotStatus, ResourceId, Role, record};
 
 use super::conditions::{self, Verdict};
@@ -139,7 +139,6 @@ pub fn view(
         held: polkadot.spec.hold.clone(),
         trouble: found.trouble.as_ref().map(|(_, words)| words.clone()).or_else(|| contest(found)),
         settled_since: current.map(|settled| settled.since.0.min(now)),
-        unready_since: unready_since(status).map(|since| since.min(now)),
         ever_settled: status.first_settled.is_some(),
         reached: status
             .reached
@@ -151,12 +150,6 @@ pub fn view(
             && polkadot.replicas(Role::Sentry) > 0,
         prepulls: found.pods.prepulls.clone(),
     }
-}
-
-/// Since when some node is not Ready, as the condition keeps it through every restart of ours.
-fn unready_since(now: &PolkadotStatus) -> Option<Timestamp> {
-    let ready = now.conditions.iter().find(|condition| condition.type_ == READY)?;
-    (ready.status == "False").then_some(ready.last_transition_time.0)
 }
 
 /// While somebody else writes the objects they are left alone, so that no permission would be used; nor would it be while

@@ -175,23 +175,6 @@ impl Chart {
         })
     }
 
-    /// Since when the first of its nodes is not well, or is well again but not for long enough; `None` where nobody knows.
-    #[must_use]
-    pub fn ill_since(&self, resource: &ResourceView) -> Option<Timestamp> {
-        let since = |(role, node): (&RoleView, &NodeView)| {
-            if let Some(well) = self.well(resource, role, node) {
-                return Some(well.since);
-            }
-            match self.verdict(resource, role, node) {
-                Verdict::Unhealthy { since, .. } if node.settled_since(&role.hash).is_some() => Some(since),
-                _ => resource.unready_since,
-            }
-        };
-        let ill = nodes(resource).filter(|(role, node)| !self.is_healthy(resource, role, node));
-        // Of one of whom nobody knows, none can tell that it was the last.
-        ill.map(since).min().flatten()
-    }
-
     /// Whether what is missing is only that a node can be asked, while all others were well by `deadline`, as far as
     /// anybody saw: that is nobody's failure.
     #[must_use]

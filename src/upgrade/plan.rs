@@ -284,21 +284,21 @@ fn note_health(survey: &Survey<'_>, plan: &mut Plan) {
 /// Notes steps that failed, and those that do so no more, on their resources: events are gone after an hour.
 fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
     for (place, resource) in &survey.resources {
-        let (view, outcome) = (&resource.view, plan.outcomes.get(place));
-        let Some((step, outcome)) = view.step.as_ref().zip(outcome) else { continue };
-        if step.rolled_back.is_some() {
-            // It says so itself.
-            continue;
-        }
+        let view = &resource.view;
+        // One that was taken back says so itself.
+        let Some(step) = view.step.as_ref().filter(|step| step.rolled_back.is_none()) else { continue };
         let is_noted = view.failed.as_ref().is_some_and(|failed| failed.is_of(step));
-        let note = match outcome {
-            Some(why) if !is_noted => Some(Failed {
+        // Whatever upgrade it belongs to by now.
+        let healthy = super::standing::healthy_at(view, &resource.chart);
+        let is_well = healthy.is_some_and(|(at, _)| at <= survey.now);
+        let note = match plan.outcomes.get(place) {
+            Some(Some(why)) if !is_noted => Some(Failed {
                 upgrade: step.upgrade.clone(),
                 target: step.target.clone(),
                 attempt: step.attempt,
                 why: why.chars().take(LONGEST_NOTE).collect(),
             }),
-            None if view.failed.is_some() => None,
+            _ if is_well && view.failed.is_some() => None,
             _ => continue,
         };
         if is_free(survey, place, resource, plan) {

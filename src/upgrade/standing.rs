@@ -155,21 +155,17 @@ fn since_step(
     }
 }
 
-/// From when the deadline counts: from the step, or from the last restart that was permitted. What came up after that and is
-/// not well any more has that time from when it fell ill: a machine that is drained, or a node that loses its peers for a
-/// moment, weeks after a step, is no failure of the step. While what is edited waits for permission nothing can be late, unless
-/// a node is sick.
+/// From when the deadline counts: from the step, or from the last restart that was permitted. While what is edited after all of
+/// it came up waits for permission, nothing can be late, unless a node is sick.
 pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &Chain) -> Option<Timestamp> {
     let granted = resource.grant.as_ref().filter(|grant| rolls::current(resource, grant).is_some());
     let permitted = granted.map_or(step.at, |grant| grant.at.max(step.at));
-    if resource.reached < Some(step.at) {
-        return Some(permitted);
-    }
     let is_sick = |(role, node)| chart.is_sick(resource, role, node, chain.resumed);
-    if resource.roll_pending() && !rolls::is_outstanding(chart, resource) && !nodes(resource).any(is_sick) {
-        return None;
-    }
-    Some(chart.ill_since(resource).map_or(permitted, |since| since.max(permitted)))
+    let waits = resource.reached >= Some(step.at)
+        && resource.roll_pending()
+        && !rolls::is_outstanding(chart, resource)
+        && !nodes(resource).any(is_sick);
+    (!waits).then_some(permitted)
 }
 
 /// Whether all that is missing is permission to restart, which other nodes hold up: what was restarted so far is well, and

@@ -46,7 +46,6 @@ fn resource(name: &str, version: &str) -> ResourceView {
         held: None,
         trouble: None,
         settled_since: Some(at(0)),
-        unready_since: None,
         ever_settled: true,
         reached: None,
         keystore_kept: true,

@@ -104,8 +104,13 @@ fn of_what_waits_the_lease_tells_what_only_the_daemon_sees_and_what_needs_a_pers
         wait(Code::RecordPending, "home is told"),
     ];
     let made = Plan { waits: told.into_iter().chain(not_told).collect(), ..Plan::default() };
-    let expected =
-        ["no way to its metrics", "older than what runs", "somebody set it back", "the chain stands"];
+    let here = |words: &str| format!("{} {}: {words}", place.0, place.1);
+    let expected = [
+        here("no way to its metrics"),
+        here("older than what runs"),
+        here("somebody set it back"),
+        "the chain stands".to_owned(),
+    ];
     assert_eq!(standings_of(&made, &Board::default()).waits, expected);
 }
 

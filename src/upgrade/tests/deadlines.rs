@@ -173,45 +173,6 @@ fn through() -> (Model, ClusterName, ResourceId) {
 }
 
 #[test]
-fn a_node_that_is_drained_long_after_its_step_has_a_deadline_of_its_own_and_fails_nothing_before() {
-    let (mut model, cluster, id) = through();
-    let now = model.now;
-    model.edit(&cluster, &id, |view| {
-        (view.roles[0].nodes[0].ready_since, view.settled_since) = (None, None);
-        view.unready_since = Some(now);
-    });
-    let made = planned(&model);
-    assert_eq!((made.progress[0].halted.as_deref(), made.progress[0].is_complete()), (None, false));
-    // It is back, and not well for long enough yet.
-    model.now += SignedDuration::from_mins(20);
-    let back = model.now;
-    let mut well = model.clone();
-    well.edit(&cluster, &id, |view| {
-        (view.roles[0].nodes[0].ready_since, view.settled_since) = (Some(back), Some(back));
-        view.unready_since = None;
-    });
-    well.ask();
-    assert_eq!(planned(&well).progress[0].halted, None);
-    well.pass(600);
-    assert_eq!(planned(&well).progress[0].stages[0].healthy, 1, "{:?}", planned(&well).waits);
-    // It does not come back.
-    model.now += SignedDuration::from_mins(11);
-    let halted = planned(&model).progress[0].halted.clone().unwrap_or_default();
-    assert!(halted.contains("its pod is not Ready"), "{halted}");
-}
-
-#[test]
-fn a_node_that_falls_ill_for_a_moment_long_after_its_step_halts_nothing() {
-    let (mut model, cluster, _) = through();
-    let view = Arc::make_mut(model.board.clusters.get_mut(&cluster).unwrap());
-    for health in Arc::make_mut(&mut view.health).values_mut() {
-        Arc::make_mut(health).samples.back_mut().unwrap().peers = Some(0);
-    }
-    let made = planned(&model);
-    assert_eq!((made.progress[0].halted.as_deref(), made.progress[0].is_complete()), (None, false));
-}
-
-#[test]
 fn the_deadline_counts_from_the_last_permission_also_when_all_of_it_has_come_up() {
     let (mut model, cluster, id) = through();
     // As if its many sentries had taken hours, and the last node had restarted a minute ago.

@@ -134,7 +134,6 @@ pub(super) fn resource(kind: Kind, index: usize, now: Timestamp) -> ResourceView
         held: None,
         trouble: None,
         settled_since: Some(now),
-        unready_since: None,
         ever_settled: true,
         reached: None,
         keystore_kept: true,
