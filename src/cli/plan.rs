@@ -153,10 +153,10 @@ pub(super) fn waits(waits: &[Wait]) -> Value {
 }
 
 fn as_text(seen: &Instant, waves: &[Wave]) -> String {
-    let mut text = unseen(seen);
+    let (mut text, stopped) = (unseen(seen), nobody_takes_steps(&seen.leader));
     if waves.is_empty() {
         text.push_str("No upgrade has a step to take.\n");
-    } else if let Some(why) = nobody_takes_steps(&seen.leader) {
+    } else if let Some(why) = &stopped {
         let _ = writeln!(text, "{why}");
     }
     for progress in &seen.plan.progress {
@@ -181,9 +181,8 @@ fn as_text(seen: &Instant, waves: &[Wave]) -> String {
     for words in seen.leader.says().into_iter().flat_map(|said| &said.waits) {
         let _ = writeln!(text, "For the daemon that leads something waits: {words}");
     }
-    let is_stopped = nobody_takes_steps(&seen.leader).is_some();
     for (number, wave) in waves.iter().enumerate() {
-        text.push_str(&wave_in_words(number + 1, wave, &when(wave, &seen.plan, is_stopped)));
+        text.push_str(&wave_in_words(number + 1, wave, &when(wave, &seen.plan, stopped.is_some())));
     }
     if let Some(more) = seen.leader.says().map(|said| said.more_away).filter(|more| *more > 0) {
         let _ = writeln!(
@@ -310,11 +309,13 @@ mod tests {
         };
         let (ours, other) = (action("one", Write::Step(taken.clone())), action("two", Write::Step(taken)));
         let marked = action("one", Write::Epoch(1));
-        let says = |wave, actions: &[&Action]| {
+        let plan = |actions: &[&Action]| {
             let actions = actions.iter().map(|action| (*action).clone()).collect();
-            when(&wave, &Plan { actions, ..Plan::default() }, false)
+            Plan { actions, ..Plan::default() }
         };
+        let says = |wave, actions: &[&Action]| when(&wave, &plan(actions), false);
         assert_eq!(says(wave(0, false), &[&ours]), "at once");
+        assert_eq!(when(&wave(0, false), &plan(&[&ours]), true), "as soon as steps are taken");
         assert_eq!(says(wave(0, false), &[&other, &marked]), "as soon as what is on its way is through");
         assert_eq!(says(wave(0, true), &[]), "as soon as it is approved");
         assert_eq!(says(wave(7_200, false), &[]), "in 2 h 0 min at the earliest");

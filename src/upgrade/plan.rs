@@ -19,6 +19,10 @@ use super::{Action, Code, Ground, Place, Plan, Write, waits};
 /// More letters of a reason are not noted on a resource.
 const LONGEST_NOTE: usize = 600;
 
+/// What is said of a resource beyond the target.
+const AHEAD: &str = "it runs a newer version than the target, and is left as it is (allowDowngrade: true sets an older one; a \
+    client may not open a newer one's database)";
+
 /// Plans once. Everything that it needs to know is in its arguments; it never looks at the clock.
 pub fn plan(fleet: &Fleet, board: &Board, ground: &Ground, now: Timestamp) -> Plan {
     plan_with(&STEP_GATES, fleet, board, ground, now)
@@ -298,7 +302,8 @@ fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
                 attempt: step.attempt,
                 why: why.chars().take(LONGEST_NOTE).collect(),
             }),
-            _ if is_well && view.failed.is_some() => None,
+            // Never beside a failure: the two would take turns.
+            None | Some(None) if is_well && view.failed.is_some() => None,
             _ => continue,
         };
         if is_free(survey, place, resource, plan) {
@@ -325,8 +330,7 @@ fn candidate<'a>(resource: &Surveyed<'a>) -> Option<(&'a Upgrade, Option<usize>)
 fn excluded(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Option<Veto> {
     Some(match &resource.owner.as_ref()?.standing {
         Standing::Out(code, words) => (*code, words.clone()),
-        Standing::Ahead => (Code::Ahead, "it runs a newer version than the target, and is left as it is (allowDowngrade: true sets an older one; a client may \
-             not open a newer one's database)".into()),
+        Standing::Ahead => (Code::Ahead, AHEAD.into()),
         Standing::Failed(why) => (Code::Failed, why.clone()),
         Standing::InFlight { .. } if !resource.view.roll_pending() => {
             match (gates::cluster_is_open(survey, resource.cluster), gates::chain_moves(survey, resource)) {
