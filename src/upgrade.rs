@@ -2,7 +2,7 @@
 //!
 //! [`plan::plan`] is a pure function of the fleet, the Board and the time; it keeps nothing between calls, so a
 //! restarted daemon goes on where the last one was. It surveys the fleet ([`survey`]), says where every resource
-//! stands ([`standing`]), judges the nodes' health ([`chart`]) and that of whole chains, and lets every candidate pass a
+//! stands ([`standing`]), what has to be noted of how it fares ([`lapse`]), judges the nodes' health ([`chart`]) and that of whole chains, and lets every candidate pass a
 //! list of [`gates`], each of which may veto with a reason. [`rolls`] picks the pod that may restart next; [`waves`] plays
 //! the plan forward. A version is tried first where that is wanted ([`prepull`]), and
 //! what failed by that is taken back ([`rollback`]); [`progress`] sums up how far an upgrade is. [`execute`] and `write` are
@@ -13,6 +13,7 @@ mod chains;
 pub mod chart;
 pub mod execute;
 pub mod gates;
+mod lapse;
 mod overlay;
 mod passing;
 pub mod plan;

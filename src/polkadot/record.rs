@@ -45,15 +45,20 @@ impl Failed {
     }
 }
 
-/// Since when the resource has been healthy at a version, where that is not since its pods became Ready: a soak counts
-/// from here, whichever daemon looks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How the resource has fared at a version: a soak and a deadline count from here, whichever daemon looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretch {
     /// The version.
     pub version: String,
-    /// Since when; absent while it is sick.
+    /// Since when it has been healthy, where that is not since its pods became Ready; absent while it is sick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
+    /// When it was first seen healthy for long enough after its last permitted restart; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Timestamp>,
+    /// When it was first seen not to be so any more; absent while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ill: Option<Timestamp>,
 }
 
 /// One step of an upgrade: this resource was given this version.

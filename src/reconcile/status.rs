@@ -130,6 +130,8 @@ pub fn view(
         healthy: record::read(polkadot.annotations(), record::HEALTH_ANNOTATION).map(
             |stretch: record::Stretch| record::Stretch {
                 since: stretch.since.map(|since| since.min(now)),
+                proven: stretch.proven.map(|proven| proven.min(now)),
+                ill: stretch.ill.map(|ill| ill.min(now)),
                 ..stretch
             },
         ),

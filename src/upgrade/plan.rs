@@ -1,6 +1,6 @@
 //! The planner: from the fleet, the Board and the time to the writes that may be made now. Pure, and without memory.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::fleet::{Fleet, Upgrade};
 use crate::observed::{Board, ClusterState, ResourceView};
@@ -8,12 +8,13 @@ use crate::polkadot::{Failed, Grant, Kind, Role, Step};
 
 use super::chart::nodes;
 use super::gates::{self, Candidate, Gate, STEP_GATES, Veto};
+use super::lapse;
 use super::prepull;
 use super::progress;
 use super::rollback;
 use super::rolls::{self, Next};
-use super::standing::{EPHEMERAL_KEYSTORE, Standing, to_note};
-use super::survey::{Owner, Survey, Surveyed};
+use super::standing::{EPHEMERAL_KEYSTORE, Standing};
+use super::survey::{Survey, Surveyed};
 use super::{Action, Code, Ground, Place, Plan, Write, waits};
 
 /// More letters of a reason are not noted on a resource.
@@ -266,20 +267,17 @@ fn roll_back(survey: &Survey<'_>, plan: &mut Plan) {
     }
 }
 
-/// Notes bad stretches of what soaks. Of a chain that stands still as a whole nothing is noted: no node is sick by it.
+/// Notes how it fares what has come to its target. Of a chain that stands still as a whole nothing is noted: no node is sick by
+/// it.
 fn note_health(survey: &Survey<'_>, plan: &mut Plan) {
     for (place, resource) in &survey.resources {
-        let soaks = |owner: &Owner<'_>| {
-            let at_target = resource.view.client_version.as_ref() == Some(&owner.upgrade.client_version);
-            at_target
-                && owner.stage.is_some_and(|stage| owner.upgrade.stages[stage].soak > SignedDuration::ZERO)
-        };
-        let open = resource.owner.as_ref().is_some_and(soaks)
-            && survey.chain(&resource.view).stalled.is_none()
+        let Some(owner) = &resource.owner else { continue };
+        let chain = survey.chain(&resource.view);
+        let open = resource.view.client_version.as_ref() == Some(&owner.upgrade.client_version)
+            && chain.stalled.is_none()
             && is_free(survey, place, resource, plan);
-        if let Some(stretch) =
-            open.then(|| to_note(&resource.view, &resource.chart, survey.chain(&resource.view))).flatten()
-        {
+        let note = open.then(|| lapse::to_note(owner, &resource.view, &resource.chart, chain)).flatten();
+        if let Some(stretch) = note {
             plan.actions.push(action(place.clone(), resource, Write::Health(stretch)));
         }
     }
@@ -336,6 +334,9 @@ fn excluded(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Option<Veto> {
             match (gates::cluster_is_open(survey, resource.cluster), gates::chain_moves(survey, resource)) {
                 (Err((_, words)), _) => (Code::NotHealthyYet, words),
                 (_, Err(veto)) => veto,
+                _ if lapse::was_proven(&resource.view) => {
+                    (Code::NotHealthyYet, with_reason("healthy at the target before, and not now", resource))
+                }
                 _ => (Code::NotHealthyYet, with_reason("not healthy at the target yet", resource)),
             }
         }

@@ -3,7 +3,6 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Upgrade;
-use crate::observed::health::DIP;
 use crate::observed::{NodeView, ResourceView, RoleView, Stuck, UNSCHEDULABLE};
 use crate::polkadot::{Role, Step, Stretch};
 use crate::version::{ClientVersion, Order, is_floating};
@@ -11,6 +10,7 @@ use crate::version::{ClientVersion, Order, is_floating};
 use super::Code;
 use super::chains::Chain;
 use super::chart::{Chart, nodes};
+use super::lapse;
 use super::prepull;
 use super::rollback;
 use super::rolls;
@@ -123,7 +123,9 @@ fn since_step(
     chart: &Chart,
     chain: &Chain,
 ) -> Standing {
-    let begun = counts_from(resource, step, chart, chain);
+    let permitted = counts_from(resource, step, chart, chain);
+    let lapsed = permitted.and_then(|permitted| lapse::since(resource, permitted, chart.now));
+    let begun = lapsed.or(permitted);
     // While the chain stood still nobody could become healthy.
     let from = begun.map(|begun| chain.resumed.map_or(begun, |resumed| resumed.max(begun)));
     let deadline = from.map_or(Timestamp::MAX, |from| from + upgrade.progress_deadline);
@@ -139,7 +141,13 @@ fn since_step(
             && !was_well(resource, chart, deadline)
             && !waits_for_turn(upgrade, resource, chart, chain) =>
         {
-            let within = format!("not healthy within {:#}", upgrade.progress_deadline);
+            let within = match lapsed {
+                Some(since) => format!(
+                    "it was healthy at first, and has not been so again within {:#} since {since:.0}",
+                    upgrade.progress_deadline
+                ),
+                None => format!("not healthy within {:#}", upgrade.progress_deadline),
+            };
             let why = prepull::untried(Some(upgrade), resource);
             let why = why.or_else(|| refused(upgrade, resource, chart));
             Standing::Failed(match (why, chart.ill(resource)) {
@@ -155,17 +163,21 @@ fn since_step(
     }
 }
 
-/// From when the deadline counts: from the step, or from the last restart that was permitted. While what is edited after all of
-/// it came up waits for permission, nothing can be late, unless a node is sick.
+/// From when the deadline counts, for what was not healthy since: from the step, or from the last restart that was permitted.
+/// While what is edited after all of it came up waits for permission, nothing can be late, unless a node is sick.
 pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &Chain) -> Option<Timestamp> {
-    let granted = resource.grant.as_ref().filter(|grant| rolls::current(resource, grant).is_some());
-    let permitted = granted.map_or(step.at, |grant| grant.at.max(step.at));
     let is_sick = |(role, node)| chart.is_sick(resource, role, node, chain.resumed);
     let waits = resource.reached >= Some(step.at)
         && resource.roll_pending()
         && !rolls::is_outstanding(chart, resource)
         && !nodes(resource).any(is_sick);
-    (!waits).then_some(permitted)
+    (!waits).then_some(permitted(resource, step))
+}
+
+/// When it was last permitted to restart for what is wanted now: by the step, or by a permission after it.
+pub fn permitted(resource: &ResourceView, step: &Step) -> Timestamp {
+    let granted = resource.grant.as_ref().filter(|grant| rolls::current(resource, grant).is_some());
+    granted.map_or(step.at, |grant| grant.at.max(step.at))
 }
 
 /// Whether all that is missing is permission to restart, which other nodes hold up: what was restarted so far is well, and
@@ -255,7 +267,7 @@ pub fn healthy_at(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, 
 }
 
 /// Since when the resource, at the version of its spec, has been well as far as we saw, and as far as anybody did.
-fn well_since(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, Timestamp)> {
+pub fn well_since(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, Timestamp)> {
     let version = resource.client_version.as_deref()?;
     let runs = |role: &RoleView| role.nodes.iter().all(|node| node.version.as_deref() == Some(version));
     let settled = resource.settled_since.filter(|_| resource.roles.iter().all(runs))?;
@@ -275,24 +287,6 @@ fn well_since(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, Time
         None => {}
     }
     Some((since, anchor))
-}
-
-/// What has to be noted on the resource, so that whoever looks after us counts the soak from the same moment: that it is
-/// sick, or since when it is not any more. A dip, or a start that took no longer than one, is not worth it.
-pub fn to_note(resource: &ResourceView, chart: &Chart, chain: &Chain) -> Option<Stretch> {
-    let version = resource.client_version.as_deref()?;
-    let noted = resource.healthy.as_ref().filter(|stretch| stretch.version == version);
-    let runs = |node: &NodeView| node.version.as_deref() == Some(version);
-    let is_sick = |role, node| runs(node) && chart.is_sick(resource, role, node, chain.resumed);
-    let since = if nodes(resource).any(|(role, node)| is_sick(role, node)) {
-        None
-    } else {
-        let (_, anchor) = well_since(resource, chart)?;
-        let was_sick = noted.is_some() || anchor >= resource.settled_since? + DIP;
-        was_sick.then_some(Some(anchor))?
-    };
-    let stretch = Stretch { version: version.to_owned(), since };
-    (noted != Some(&stretch)).then_some(stretch)
 }
 
 /// The node on the wanted template that waiting will not start, and from when that is so: of one that fits on no machine

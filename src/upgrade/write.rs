@@ -15,7 +15,7 @@ use crate::polkadot::record::{
     EPOCH_ANNOTATION, FAILED_ANNOTATION, GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION,
     TRACEPARENT_ANNOTATION,
 };
-use crate::polkadot::{FIELD_MANAGER, Failed, Polkadot};
+use crate::polkadot::{FIELD_MANAGER, Failed, Polkadot, Stretch};
 use crate::reconcile::events::Happening;
 use crate::reconcile::{REQUEST_BOUND, tell};
 use crate::telemetry::traces;
@@ -189,10 +189,15 @@ fn say(action: &Action) {
         Write::Grant(grant) => {
             info!(%cluster, resource = %id, role = %grant.role, ordinal = grant.ordinal, "Allowed a pod to restart.");
         }
-        Write::Health(stretch) => match stretch.since {
-            None => info!(%cluster, resource = %id, "It is sick; its soak will count from its recovery."),
-            Some(since) => info!(%cluster, resource = %id, %since, "Its soak counts from its recovery."),
-        },
+        Write::Health(Stretch { since: None, .. }) => {
+            info!(%cluster, resource = %id, "It is sick; its soak will count from its recovery.");
+        }
+        Write::Health(Stretch { ill: Some(since), .. }) => {
+            info!(%cluster, resource = %id, %since, "It is not healthy any more; its deadline counts from now.");
+        }
+        Write::Health(Stretch { since: Some(since), .. }) => {
+            info!(%cluster, resource = %id, %since, "It is healthy; its soak counts from then.");
+        }
         Write::Failed(Some(Failed { upgrade, target, why, .. })) => {
             warn!(%cluster, resource = %id, upgrade, target, why, "The upgrade failed there.");
         }

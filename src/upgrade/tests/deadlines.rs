@@ -191,3 +191,100 @@ fn the_deadline_counts_from_the_last_permission_also_when_all_of_it_has_come_up(
     model.pass(600);
     assert!(planned(&model).progress[0].is_complete(), "{:?}", planned(&model).waits);
 }
+
+/// Its validator is up or not from now on, and what there is to note of it is noted.
+fn is_up(model: &mut Model, is_up: bool) {
+    let (cluster, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let since = is_up.then_some(model.now);
+    model.edit(&cluster, &id, |view| {
+        (view.roles[0].nodes[0].ready_since, view.settled_since) = (since, since);
+    });
+    model.ask();
+    note(model);
+}
+
+fn note(model: &mut Model) {
+    let made = planned(model);
+    assert!(
+        made.actions.iter().all(|action| matches!(action.write, Write::Health(_) | Write::Failed(_))),
+        "{made:?}"
+    );
+    model.act(&made);
+}
+
+fn halted(model: &Model) -> Option<String> {
+    planned(model).progress[0].halted.clone()
+}
+
+#[test]
+fn what_was_healthy_and_falls_ill_long_after_its_step_has_failed_by_a_deadline_of_its_own() {
+    let (mut model, ..) = through();
+    note(&mut model);
+    is_up(&mut model, false);
+    assert_eq!(halted(&model), None);
+    model.pass(29 * 60);
+    note(&mut model);
+    assert_eq!((halted(&model), planned(&model).progress[0].is_complete()), (None, false));
+    model.pass(60);
+    let halt = halted(&model).unwrap();
+    assert!(halt.contains("it was healthy at first, and has not been so again within 30m since"), "{halt}");
+    // Whoever begins to look now says the same.
+    model.asked_since = Some(model.now);
+    model.ask();
+    assert!(halted(&model).is_some());
+    is_up(&mut model, true);
+    model.pass(1_200);
+    for _ in 0..2 {
+        note(&mut model);
+    }
+    assert_eq!((halted(&model), planned(&model).progress[0].is_complete()), (None, true));
+    // The next time is another one.
+    is_up(&mut model, false);
+    assert_eq!(halted(&model), None);
+}
+
+#[test]
+fn what_comes_and_goes_and_is_never_healthy_for_long_enough_has_failed_by_its_deadline_too() {
+    let (mut model, ..) = through();
+    note(&mut model);
+    for minute in 0..30 {
+        is_up(&mut model, minute % 2 == 1);
+        assert_eq!(halted(&model), None, "{minute}");
+        model.pass(60);
+    }
+    is_up(&mut model, false);
+    assert!(halted(&model).is_some(), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn who_only_was_not_asked_since_a_start_of_the_daemon_is_not_noted_as_ill() {
+    let (mut model, ..) = through();
+    note(&mut model);
+    Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from("c0")).unwrap()).health =
+        Healths::default();
+    assert_eq!(planned(&model).actions, vec![]);
+    model.asked_since = Some(model.now);
+    model.ask();
+    assert_eq!((halted(&model), planned(&model).actions), (None, vec![]));
+}
+
+#[test]
+fn a_permitted_restart_of_what_was_healthy_has_the_whole_deadline_whatever_was_noted_before() {
+    let (mut model, cluster, id) = through();
+    note(&mut model);
+    is_up(&mut model, false);
+    model.pass(20 * 60);
+    // Somebody edits it, which it is permitted to restart for.
+    let now = model.now;
+    model.edit(&cluster, &id, |view| {
+        view.roles[0].hash = "edited".into();
+        view.roles[0].nodes[0].hash = Some("edited".into());
+        let grant = view.grant.as_mut().unwrap();
+        (grant.hash, grant.at) = ("edited".into(), now);
+    });
+    model.pass(29 * 60);
+    assert_eq!(halted(&model), None);
+    model.pass(60);
+    let halt = halted(&model).unwrap();
+    assert!(halt.contains("not healthy within 30m"), "{halt}");
+}

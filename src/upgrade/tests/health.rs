@@ -230,7 +230,13 @@ fn the_soak_counts_from_the_recovery_of_a_sick_node_also_for_a_daemon_that_did_n
     let mut model = canary_at_the_target();
     model.pass(300);
     let is_step = |plan: &Plan| plan.actions.iter().any(|action| matches!(action.write, Write::Step(_)));
-    assert_eq!(planned(&model).actions, vec![], "nothing is noted while all is well");
+    let made = planned(&model);
+    let [Action { write: Write::Health(noted), .. }] = &made.actions[..] else {
+        panic!("{:?}", made.actions)
+    };
+    assert!(noted.proven.is_some() && noted.since.is_some() && noted.ill.is_none(), "{noted:?}");
+    model.act(&made);
+    assert_eq!(planned(&model).actions, vec![], "that is noted once, and nothing more while all is well");
     says(&mut model, "c0", finalises_nothing);
     let made = planned(&model);
     assert!(

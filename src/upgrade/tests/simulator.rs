@@ -87,7 +87,7 @@ impl Simulation {
 
     fn replace_daemon(&mut self, late: u32) {
         self.daemon.replaced(&mut self.home, late);
-        self.ledger.another_daemon();
+        self.ledger.another_daemon(self.world.now);
     }
 
     /// Everything is mended and approved; every upgrade comes to its end.

@@ -10,7 +10,8 @@ use crate::polkadot::Stretch;
 use crate::upgrade::Ground;
 use crate::upgrade::chains::Chain;
 use crate::upgrade::chart::Chart;
-use crate::upgrade::standing::{Standing, healthy_at, may_go_on, to_note, waits_for_turn};
+use crate::upgrade::lapse;
+use crate::upgrade::standing::{Standing, healthy_at, may_go_on, waits_for_turn};
 use crate::upgrade::survey::{Survey, is_stepped};
 use crate::upgrade::tests::model::{OLD, STABLE, stepped_at};
 
@@ -150,9 +151,13 @@ fn a_bad_stretch_moves_the_soak_and_is_noted_also_where_nothing_was_before() {
     samples(&mut model, "validator-sset-0", |health| was_alone(health, now, (700, 300)));
     assert!(anchor(&model) > before + SignedDuration::from_mins(10));
     let resource = view(&model, "c0");
-    let noted = to_note(&resource, &chart(&model, 0), &Chain::default());
+    let note = |survey: &mut Survey<'_>| {
+        let one = &survey.resources[&at("c0", "r0")];
+        lapse::to_note(one.owner.as_ref().unwrap(), &one.view, &one.chart, &Chain::default())
+    };
+    let noted = surveyed(&model, note);
     let since = anchor(&model) - chart(&model, 0).stable_for();
-    assert_eq!(noted, Some(Stretch { version: OLD.into(), since: Some(since) }));
+    assert_eq!(noted, Some(Stretch { version: OLD.into(), since: Some(since), ..Stretch::default() }));
     assert_eq!(resource.healthy, None);
 }
 

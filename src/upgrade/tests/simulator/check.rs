@@ -17,7 +17,7 @@ use super::world::{DEADLINE, DRIFT, STABLE, World, apply};
 use crate::fleet::{Cluster, ClusterName, Count, Unreachable, Upgrade};
 use crate::observed::health::DIP;
 use crate::observed::{NodeView, ResourceView, RoleView, Tried};
-use crate::polkadot::{Grant, Role, Step};
+use crate::polkadot::{Grant, Role, Step, Stretch};
 use crate::upgrade::{Action, Place, Write};
 use crate::version::{ClientVersion, Order};
 
@@ -34,10 +34,20 @@ pub(super) struct Ledger {
     nodes: BTreeMap<(Place, Role, i32), Told>,
     /// Steps that were taken: resource, upgrade, target, attempt.
     given: BTreeSet<(Place, String, String, u32)>,
+    fared: BTreeMap<Place, Fared>,
     /// When nobody could last tell that the chain moves: no node that nobody touched was seen well.
     doubt: Option<Timestamp>,
     /// What was broken, with the first decision that did.
     pub(super) broken: BTreeMap<&'static str, String>,
+}
+
+/// How a resource has fared, as far as that can have been noted on it.
+#[derive(Clone, Copy, Default)]
+struct Fared {
+    /// When it was last well enough, for long enough, to have been noted as healthy.
+    done: Option<Timestamp>,
+    /// Since when one of its nodes has been down, and somebody was there to note it.
+    down: Option<Timestamp>,
 }
 
 /// What is known of a node's health.
@@ -74,7 +84,14 @@ impl Ledger {
                     let says = (!truth.deaf).then_some(is_sick && world.chain_stands.is_none());
                     told.hear(node, says, noted, world.now);
                 }
+                self.fare(&place, view, noted, world.now);
                 self.told.insert(place, view.clone());
+            }
+        }
+        for (place, fared) in &mut self.fared {
+            let is_told = world.clusters.get(&place.0).is_some_and(|truth| truth.up && truth.lags == 0);
+            if !is_told {
+                fared.forget(world.now);
             }
         }
         if !self.is_seen_to_move(world) {
@@ -86,6 +103,22 @@ impl Ledger {
             if let Some(view) = view.filter(|view| view.resource_version == action.resource_version) {
                 apply(view, &action.write);
             }
+        }
+    }
+
+    fn fare(&mut self, place: &Place, view: &ResourceView, noted: bool, now: Timestamp) {
+        let done = self.is_done(place, view, STABLE, now);
+        let is_down = nodes(view).any(|(_, node)| node.ready_since.is_none());
+        let fared = self.fared.entry(place.clone()).or_default();
+        if done {
+            fared.done = Some(now);
+        }
+        if !is_down {
+            fared.down = None;
+        } else if noted {
+            fared.down.get_or_insert(now);
+        } else {
+            fared.forget(now);
         }
     }
 
@@ -105,7 +138,8 @@ impl Ledger {
     }
 
     /// Another daemon looks: how long a node has been sick already, it does not know.
-    pub(super) fn another_daemon(&mut self) {
+    pub(super) fn another_daemon(&mut self, now: Timestamp) {
+        self.fared.values_mut().for_each(|fared| fared.forget(now));
         self.nodes.values_mut().for_each(|told| (told.sick_since, told.asked_since) = (None, None));
     }
 
@@ -140,7 +174,8 @@ impl Ledger {
                 Write::Step(step) => look.step(step),
                 Write::Grant(grant) => look.grant(grant),
                 Write::Rollback(step) => look.rollback(step),
-                Write::Health(_) | Write::Failed(_) | Write::Epoch(_) | Write::Revoke => look.open(),
+                Write::Health(stretch) => look.health(stretch),
+                Write::Failed(_) | Write::Epoch(_) | Write::Revoke => look.open(),
             }
         };
         let mut broken = broken_at(world.now);
@@ -171,6 +206,13 @@ impl Ledger {
         if let Some(view) = self.told.get_mut(&action.place) {
             apply(view, &action.write);
         }
+    }
+}
+
+impl Fared {
+    /// Nobody is there to note that it is down; what has lasted was noted already.
+    fn forget(&mut self, now: Timestamp) {
+        self.down = self.down.filter(|since| now.duration_since(*since) >= NOTED);
     }
 }
 

@@ -93,6 +93,21 @@ impl Look<'_> {
         broken
     }
 
+    /// I6: that it was healthy is noted only where it was, and so is that it is so again.
+    pub(super) fn health(&self, stretch: &Stretch) -> Vec<&'static str> {
+        let mut broken = self.open();
+        let before = self.view.healthy.as_ref().filter(|before| before.version == stretch.version);
+        let (proven, ill) = before.map_or((None, None), |before| (before.proven, before.ill));
+        let says_well = stretch.proven != proven || (ill.is_some() && stretch.ill.is_none());
+        if says_well && !self.ledger.is_done(self.place, self.view, STABLE, self.now) {
+            broken.push("I6: noted as healthy, and it is not");
+        }
+        if stretch.ill != ill && ill.is_some() && stretch.ill.is_some() {
+            broken.push("I6: what is not healthy gets more time");
+        }
+        broken
+    }
+
     /// I14: only what was tried in vain, and restarted nothing.
     pub(super) fn rollback(&self, step: &Step) -> Vec<&'static str> {
         let mut broken = self.open();
@@ -232,7 +247,13 @@ impl Look<'_> {
             return counts;
         }
         let from = restarted_last(view, step);
-        let late = from + SignedDuration::from_secs(DEADLINE) <= self.now;
+        let deadline = SignedDuration::from_secs(DEADLINE);
+        let late = if self.was_done(place, from) {
+            let since = self.ledger.fared.get(place).and_then(|fared| fared.down);
+            since.is_some_and(|since| since.max(from) + deadline + NOTED <= self.now)
+        } else {
+            from + deadline <= self.now
+        };
         let down =
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
         let at_target = view.client_version.as_ref() == Some(&step.target);
@@ -254,6 +275,11 @@ impl Look<'_> {
             && ((late && down && self.ledger.doubt.is_none_or(|doubt| doubt < step.at))
                 || nodes(view).any(stuck_there)
                 || trial_failed(view))
+    }
+
+    /// Whether it may have been noted as healthy since then.
+    pub(super) fn was_done(&self, place: &Place, from: jiff::Timestamp) -> bool {
+        self.ledger.fared.get(place).is_some_and(|fared| fared.done >= Some(from))
     }
 
     fn earlier_passed(&self, upgrade: &Upgrade, stage: usize) -> bool {

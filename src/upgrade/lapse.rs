@@ -1,0 +1,92 @@
+//! What is noted on a resource of how it fares at its version, so that whoever looks after us counts the soak and the deadline
+//! from the same moments. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::observed::ResourceView;
+use crate::observed::health::DIP;
+use crate::polkadot::Stretch;
+
+use super::chains::Chain;
+use super::chart::{Chart, nodes};
+use super::standing::{Standing, permitted, well_since};
+use super::survey::Owner;
+use crate::health::Verdict;
+
+/// From when the deadline counts of what was healthy once since it was permitted to restart: from when it was first seen not
+/// to be so any more; from now until that is noted. `None` where it was not healthy yet.
+pub fn since(resource: &ResourceView, permitted: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    let noted = noted(resource)?;
+    noted.proven.filter(|proven| *proven >= permitted)?;
+    Some(noted.ill.map_or(now, |ill| ill.max(permitted)))
+}
+
+/// What has to be noted on a resource at its upgrade's target. A dip, or a start that took no longer than one, is not worth it
+/// for the soak.
+pub fn to_note(owner: &Owner<'_>, resource: &ResourceView, chart: &Chart, chain: &Chain) -> Option<Stretch> {
+    let version = resource.client_version.as_ref()?;
+    let before = noted(resource);
+    let (proven, ill) = proof(owner, resource, chart);
+    let soaks = owner.stage.is_some_and(|stage| owner.upgrade.stages[stage].soak > SignedDuration::ZERO);
+    let since = match soaks.then(|| soak(resource, chart, chain)).flatten() {
+        Some(since) => since,
+        // Only what is proven is noted, and that is well.
+        None if before.is_none() => Some(proven.and_then(|_| well_since(resource, chart))?.1),
+        None => before?.since,
+    };
+    let stretch = Stretch { version: version.clone(), since, proven, ill };
+    (before != Some(&stretch)).then_some(stretch)
+}
+
+/// Whether it was healthy for long enough since it was permitted to restart last.
+pub fn was_proven(resource: &ResourceView) -> bool {
+    let permitted = resource.step.as_ref().map(|step| permitted(resource, step));
+    permitted.is_some_and(|permitted| since(resource, permitted, Timestamp::MAX).is_some())
+}
+
+fn noted(resource: &ResourceView) -> Option<&Stretch> {
+    let version = resource.client_version.as_ref()?;
+    resource.healthy.as_ref().filter(|stretch| stretch.version == *version)
+}
+
+/// Since when its soak counts, or that it is sick, where that is not known from its pods.
+fn soak(resource: &ResourceView, chart: &Chart, chain: &Chain) -> Option<Option<Timestamp>> {
+    let mut running = nodes(resource).filter(|(_, node)| node.version == resource.client_version);
+    if running.any(|(role, node)| chart.is_sick(resource, role, node, chain.resumed)) {
+        return Some(None);
+    }
+    let (_, anchor) = well_since(resource, chart)?;
+    let was_sick = noted(resource).is_some() || anchor >= resource.settled_since? + DIP;
+    was_sick.then_some(Some(anchor))
+}
+
+/// When it was first healthy for long enough after its last permitted restart, and since when it is so no more: that is noted
+/// at once, and holds until it was healthy for long enough again, so that what comes and goes has its deadline too.
+fn proof(
+    owner: &Owner<'_>,
+    resource: &ResourceView,
+    chart: &Chart,
+) -> (Option<Timestamp>, Option<Timestamp>) {
+    let (proven, ill) = noted(resource).map_or((None, None), |noted| (noted.proven, noted.ill));
+    let upgrade = owner.upgrade;
+    let is_its =
+        |step: &&crate::polkadot::Step| step.upgrade == upgrade.name && step.target == upgrade.client_version;
+    let Some(step) = resource.step.as_ref().filter(is_its) else { return (proven, ill) };
+    let current = proven.filter(|proven| *proven >= permitted(resource, step));
+    match owner.standing {
+        Standing::Healthy(_) => (current.or(Some(chart.now)), None),
+        Standing::InFlight { .. } | Standing::Failed(_)
+            if current.is_some() && ill.is_none() && is_ill(resource, chart) =>
+        {
+            (proven, Some(chart.now))
+        }
+        _ => (proven, ill),
+    }
+}
+
+/// Whether one of its nodes is known not to be well. Who was not asked yet says nothing.
+fn is_ill(resource: &ResourceView, chart: &Chart) -> bool {
+    nodes(resource).any(|(role, node)| {
+        node.ready_since.is_none() || matches!(chart.verdict(resource, role, node), Verdict::Unhealthy { .. })
+    })
+}
