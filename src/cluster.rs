@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::fleet::{Cluster, ClusterName, Fleet};
 use crate::leader::Hold;
 use crate::leader::lease::Wish;
+use crate::observed::ClusterState;
 
 use self::board::BoardWriter;
 use self::connect::Connect;
@@ -142,8 +143,8 @@ impl Registry {
                 changed = fleet.changed() => if changed.is_err() { break },
             }
         }
-        for worker in self.workers.values() {
-            worker.stop.cancel();
+        for (name, worker) in &self.workers {
+            self.stops(name, worker);
         }
         let working = self.workers.into_iter().map(|(name, worker)| (name, worker.task));
         for (name, task) in working.chain(self.leaving) {
@@ -171,11 +172,11 @@ impl Registry {
         for name in gone {
             if let Some(engaged) = self.workers.remove(&name) {
                 info!(cluster = %name, "Disengaging a cluster.");
-                engaged.stop.cancel();
-                self.leaving.insert(name.clone(), engaged.task);
+                self.stops(&name, &engaged);
                 if fleet.cluster(&name).is_none() {
                     self.board.remove(&name);
                 }
+                self.leaving.insert(name, engaged.task);
             }
         }
         for cluster in &fleet.clusters {
@@ -189,6 +190,15 @@ impl Registry {
                 }
                 None => self.start(cluster, &lease, stop),
             }
+        }
+    }
+
+    /// A worker finishes what it has begun; what it saw is not looked after from now on.
+    fn stops(&self, name: &ClusterName, worker: &Engaged) {
+        worker.stop.cancel();
+        let state = ClusterState::Stopping;
+        if self.board.set_state(name, &state) {
+            info!(cluster = %name, %state, "The cluster's state changed.");
         }
     }
 

@@ -71,6 +71,8 @@ pub enum ClusterState {
     Standby(String),
     /// Watched, and its Lease cannot be had; in words.
     NoLease(String),
+    /// Its worker ends, or another one follows it: what is in flight is finished, and nothing begins.
+    Stopping,
 }
 
 impl ClusterState {
@@ -98,6 +100,7 @@ impl fmt::Display for ClusterState {
             }
             Self::NoCrd(Some(why)) => write!(f, "the Polkadot CRD is not installed, and cannot be: {why}"),
             Self::Standby(why) => write!(f, "standby: {why}"),
+            Self::Stopping => f.write_str("stopping: what is in flight there is finished first"),
             Self::NoLease(why) => write!(f, "its Lease cannot be had: {why}"),
             Self::Forbidden(right) => write!(f, "forbidden: {right}; see deploy/rbac.yaml"),
         }

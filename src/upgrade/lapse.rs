@@ -28,11 +28,15 @@ pub fn to_note(owner: &Owner<'_>, resource: &ResourceView, chart: &Chart, chain:
     let before = noted(resource);
     let (proven, ill) = proof(owner, resource, chart);
     let soaks = owner.stage.is_some_and(|stage| owner.upgrade.stages[stage].soak > SignedDuration::ZERO);
-    let since = match soaks.then(|| soak(resource, chart, chain)).flatten() {
-        Some(since) => since,
+    let since = if soaks && is_sick(resource, chart, chain) {
+        None
+    } else if let Some(anchor) = soaks.then(|| recovered(resource, chart)).flatten() {
+        Some(anchor)
+    } else if let Some(before) = before {
+        before.since
+    } else {
         // Only what is proven is noted, and that is well.
-        None if before.is_none() => Some(proven.and_then(|_| well_since(resource, chart))?.1),
-        None => before?.since,
+        Some(proven.and_then(|_| well_since(resource, chart))?.1)
     };
     let stretch = Stretch { version: version.clone(), since, proven, ill };
     (before != Some(&stretch)).then_some(stretch)
@@ -49,15 +53,16 @@ fn noted(resource: &ResourceView) -> Option<&Stretch> {
     resource.healthy.as_ref().filter(|stretch| stretch.version == *version)
 }
 
-/// Since when its soak counts, or that it is sick, where that is not known from its pods.
-fn soak(resource: &ResourceView, chart: &Chart, chain: &Chain) -> Option<Option<Timestamp>> {
+fn is_sick(resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     let mut running = nodes(resource).filter(|(_, node)| node.version == resource.client_version);
-    if running.any(|(role, node)| chart.is_sick(resource, role, node, chain.resumed)) {
-        return Some(None);
-    }
+    running.any(|(role, node)| chart.is_sick(resource, role, node, chain.resumed))
+}
+
+/// Since when its soak counts, where that is not known from its pods.
+fn recovered(resource: &ResourceView, chart: &Chart) -> Option<Timestamp> {
     let (_, anchor) = well_since(resource, chart)?;
     let was_sick = noted(resource).is_some() || anchor >= resource.settled_since? + DIP;
-    was_sick.then_some(Some(anchor))
+    was_sick.then_some(anchor)
 }
 
 /// When it was first healthy for long enough after its last permitted restart, and since when it is so no more: that is noted

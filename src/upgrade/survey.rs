@@ -128,9 +128,9 @@ impl<'a> Survey<'a> {
 
     /// Whether it was tried in vain to see the cluster as it is; not where that is only being begun.
     pub fn is_out_of_reach(&self, cluster: &Cluster) -> bool {
-        use ClusterState::{Connecting, Ready, Standby, Syncing};
+        use ClusterState::{Connecting, Ready, Standby, Stopping, Syncing};
         let state = self.view(cluster).map(|view| &view.state);
-        !matches!(state, None | Some(Connecting | Syncing | Ready | Standby(_)))
+        !matches!(state, None | Some(Connecting | Syncing | Ready | Standby(_) | Stopping))
     }
 
     /// How it is with the cluster, in words.

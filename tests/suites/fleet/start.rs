@@ -37,6 +37,7 @@ async fn a_second_signal_ends_a_daemon_that_is_still_finishing(place: Place) {
     world.members[0].gate.set(Mode::Hang);
     daemon.signal("-TERM");
     says(&daemon, "Stopping").await;
+    says(&daemon, "\"state\":\"stopping: what is in flight there is finished first\"").await;
     let Daemon::Process { child, .. } = &mut daemon else { panic!() };
     assert!(child.try_wait().unwrap().is_none(), "it is still finishing");
     let pid = child.id().to_string();
