@@ -2,11 +2,15 @@
 //! killed. Every decision of the planner is checked against the invariants; in the end, with everything mended, every
 //! upgrade must come to its end.
 //!
-//! [`world`] is what is, [`daemon`] what one daemon knows and sends, [`events`] what happens, [`check`] the invariants.
+//! [`schedule`] is what happens, at random; [`world`] what is, and [`events`] what becomes of it; [`daemon`] what one daemon
+//! knows and sends, [`check`] the invariants. The same schedules are played by the whole daemon on simulated clusters
+//! (`tests/suites/upgrade/simulation`).
 
 mod check;
 mod daemon;
 mod events;
+pub mod schedule;
+mod types;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,13 +18,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use proptest::strategy::{Strategy as _, ValueTree as _};
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use self::check::Ledger;
 use self::daemon::{Daemon, Home};
-use self::events::{Schedule, schedules};
-use self::world::{FIRST, World, version};
+use self::schedule::{FIRST, Schedule, schedule, shrunk, version};
+use self::world::World;
 use super::super::gates::{Gate, STEP_GATES};
 use crate::fleet::Count;
 use crate::home::history::{Entry, What};
@@ -200,29 +202,6 @@ fn play(
 /// How many schedules: as many as `POLKAFLEET_SCHEDULES` says, or what CI's run can afford.
 fn count() -> u64 {
     std::env::var("POLKAFLEET_SCHEDULES").map_or(500, |count| count.parse().unwrap())
-}
-
-/// The schedule of a seed: always the same one.
-fn schedule(seed: u64, steps: usize) -> Schedule {
-    let bytes: [u8; 32] = std::array::from_fn(|index| seed.to_le_bytes()[index % 8]);
-    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), random);
-    schedules(steps).new_tree(&mut runner).unwrap().current()
-}
-
-/// Leaves out as many events as possible, half of them first, such that it still fails.
-fn shrunk(mut schedule: Schedule, fails: impl Fn(&Schedule) -> bool) -> Schedule {
-    let mut chunk = schedule.events.len() / 2;
-    while chunk > 0 {
-        let mut from = 0;
-        while from < schedule.events.len() {
-            let mut less = schedule.clone();
-            less.events.drain(from..(from + chunk).min(schedule.events.len()));
-            if fails(&less) { schedule = less } else { from += chunk }
-        }
-        chunk /= 2;
-    }
-    schedule
 }
 
 /// The first seed: always the same in CI, so that what fails there fails here.

@@ -14,17 +14,11 @@ use crate::observed::{NodeView, ResourceView, Sample, Stuck, Tried};
 use crate::polkadot::{Kind, ResourceId, Role};
 use crate::upgrade::{Place, Write};
 
-pub(super) use self::shape::{DEADLINE, DRIFT, FIRST, STABLE, Shape, version};
+use super::schedule::{Fault, Shape};
+
+pub(super) use self::shape::{DEADLINE, STABLE};
 use self::shape::{fleet, resource};
 use self::worker::{reconcile, settle, try_version};
-
-/// What goes wrong with the pods that restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    NeverReady,
-    NoImage,
-    FinalisesNothing,
-}
 
 /// One cluster.
 #[derive(Clone, Default)]

@@ -1,213 +1,209 @@
-//! What happens to the fleet, at random.
+//! What the events of a schedule do to simulated clusters and to the daemons that look after them.
+//!
+//! Two have no counterpart here, and nothing happens by them: a worker that cannot make a resource so, and a keystore that is
+//! taken off its volume (some resources begin without one). What befalls a node befalls all of its cluster at its version.
 
 use std::time::Duration;
 
 use kube::ResourceExt as _;
-use polkafleet::fleet::Fleet;
+use polkafleet::fleet::{Expedite, Fleet, Upgrade};
+use polkafleet::polkadot::{Kind, Polkadot};
+use polkafleet::sandbox::chain::Chain;
+use polkafleet::sandbox::cluster::Cluster;
 use polkafleet::sandbox::faults::{ApiFault, VersionFault};
-use rand::RngExt as _;
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
 use serde_json::json;
 
-use super::stage::{FIRST, Stage, version};
+use super::furniture::{furnish, joiner, name_of};
+use super::schedule::{ClusterEvent, Event, FIRST, Fault, ResourceEvent, UpgradeEvent, version};
+use super::stage::Stage;
+use super::truth::version_of;
 
 impl Stage {
-    /// One event; what it was.
-    pub(super) async fn happen(&mut self, random: &mut StdRng) -> String {
-        match random.random_range(0..18) {
-            0 | 1 => self.kill_one(random),
-            2 => self.stand_by(),
-            3 | 4 => self.break_api(random),
-            5 => self.mend_apis(),
-            6 => self.deafen(random),
-            7 => self.break_version(random),
-            8 => self.stall_chain(random),
-            9 => self.crash(random).await,
-            10 => self.edit_resource(random).await,
-            11 => self.set_back(random).await,
-            12 | 13 => self.slow_down(random),
-            14 => self.pause_cluster(random),
-            15 => self.lose_cluster(random),
-            _ => self.edit_upgrade(random),
-        }
-    }
-
-    fn kill_one(&mut self, random: &mut StdRng) -> String {
-        if random.random_bool(0.3) {
-            self.start_daemon();
-        }
-        self.kill();
-        "a daemon dies".into()
-    }
-
-    fn stand_by(&mut self) -> String {
-        if self.daemons.len() < 2 {
-            self.start_daemon();
-        }
-        "another daemon stands by".into()
-    }
-
-    fn break_api(&mut self, random: &mut StdRng) -> String {
-        let faults = [
-            ApiFault::Unreachable,
-            ApiFault::Hangs,
-            ApiFault::Slow(Duration::from_secs(2)),
-            ApiFault::Refuses(500),
-            ApiFault::Refuses(429),
-            ApiFault::Expired,
-            ApiFault::Stale,
-            ApiFault::DropsWatches,
-            ApiFault::Compacts,
-        ];
-        let (fault, cluster) =
-            (faults.choose(random).unwrap(), self.simulated.clusters.choose(random).unwrap());
-        self.ledger.fares.api(cluster.name(), true);
-        cluster.set_faults(|faults| faults.api = fault.clone());
-        format!("{}: {fault:?}", cluster.name())
-    }
-
-    fn mend_apis(&mut self) -> String {
-        for cluster in &self.simulated.clusters {
-            self.ledger.fares.api(cluster.name(), false);
-            self.ledger.fares.pods(cluster.name(), false);
-            cluster.set_faults(|faults| (faults.api, faults.pods_unreachable) = (ApiFault::None, false));
-        }
-        "all API servers are well".into()
-    }
-
-    fn deafen(&mut self, random: &mut StdRng) -> String {
-        let cluster = self.simulated.clusters.choose(random).unwrap();
-        cluster.set_faults(|faults| {
-            faults.pods_unreachable = !faults.pods_unreachable;
-            self.ledger.fares.pods(cluster.name(), faults.pods_unreachable);
-        });
-        format!("{}: the way to its pods changes", cluster.name())
-    }
-
-    fn break_version(&mut self, random: &mut StdRng) -> String {
-        let faults = [
-            VersionFault::None,
-            VersionFault::CrashLoop,
-            VersionFault::NeverSyncs,
-            VersionFault::StallsFinality,
-            VersionFault::NoImage,
-        ];
-        let (fault, cluster) =
-            (*faults.choose(random).unwrap(), self.simulated.clusters.choose(random).unwrap());
-        let tag = self.fleets.borrow().upgrades[0].client_version.clone();
-        self.ledger.fares.stalls_finality(cluster.name(), &tag, fault == VersionFault::StallsFinality);
-        cluster.set_faults(|faults| {
-            faults.versions.insert(tag, fault);
-        });
-        format!("{}: the target {fault:?}", cluster.name())
-    }
-
-    fn stall_chain(&mut self, random: &mut StdRng) -> String {
-        let (now, stalls) = (self.clock.now(), random.random_bool(0.4));
-        let change = |chain: &mut polkafleet::sandbox::chain::Chain| {
-            if stalls { chain.stall(now) } else { chain.resume(now) }
-        };
-        self.simulated.chains.with("polkadot", now, change);
-        self.ledger.fares.chain_stands(stalls);
-        format!("the chain stalls: {stalls}")
-    }
-
-    async fn crash(&mut self, random: &mut StdRng) -> String {
-        let cluster = self.simulated.clusters.choose(random).unwrap().clone();
-        let pods = self.pods(&cluster).await;
-        let Some(pod) = pods.choose(random) else { return "no pod".into() };
-        self.delete_pod(&cluster, pod).await;
-        format!("{}: {pod} is deleted", cluster.name())
-    }
-
-    async fn edit_resource(&mut self, random: &mut StdRng) -> String {
-        let all = self.polkadots().await;
-        let (cluster, polkadot) = all.choose(random).unwrap();
-        let name = polkadot.name_any();
-        let (what, patch) = match (random.random_range(0..3), polkadot.spec.hold.is_some()) {
-            (0, false) => ("is held", json!({"spec": {"hold": "a person looks at it"}})),
-            (_, true) => ("is held no more", json!({"spec": {"hold": null}})),
-            _ => {
-                let number: u32 = random.random();
-                ("gets another template", json!({"spec": {"podAnnotations": {"edited": number.to_string()}}}))
-            }
-        };
-        self.edit(cluster, &name, &patch).await;
-        format!("{} {name} {what}", cluster.name())
-    }
-
-    /// As `GitOps` does that has an older version in Git.
-    async fn set_back(&mut self, random: &mut StdRng) -> String {
-        let all = self.polkadots().await;
-        let (cluster, polkadot) = all.choose(random).unwrap();
-        self.edit(cluster, &polkadot.name_any(), &json!({"spec": {"clientVersion": version(FIRST)}})).await;
-        format!("{} {} is set back to the first version", cluster.name(), polkadot.name_any())
-    }
-
-    fn slow_down(&mut self, random: &mut StdRng) -> String {
-        let running = self.daemons.choose(random).unwrap();
-        let mut line = running.line.lock().unwrap();
-        line.latency = Duration::from_secs(*[0, 1, 5, 12].choose(random).unwrap());
-        line.loses = random.random_range(0..3);
-        format!("writes take {:?}, {} answers are lost", line.latency, line.loses)
-    }
-
-    fn pause_cluster(&mut self, random: &mut StdRng) -> String {
-        let mut fleet = Fleet::clone(&self.fleets.borrow());
-        let index = random.random_range(0..fleet.clusters.len());
-        let cluster = &mut fleet.clusters[index];
-        cluster.paused = !cluster.paused;
-        let what = format!("{} paused: {}", cluster.name, cluster.paused);
-        self.follow(fleet);
-        what
-    }
-
-    /// Not home: without it nothing goes on, lost or not.
-    fn lose_cluster(&mut self, random: &mut StdRng) -> String {
-        let mut fleet = Fleet::clone(&self.fleets.borrow());
-        let index = random.random_range(1..fleet.clusters.len());
-        let cluster = &mut fleet.clusters[index];
-        cluster.lost = !cluster.lost;
-        let what = format!("{} lost: {}", cluster.name, cluster.lost);
-        if cluster.lost && random.random_bool(0.7) {
-            self.ledger.fares.api(&cluster.name.0, true);
-            self.simulated.clusters[index].set_faults(|faults| faults.api = ApiFault::Unreachable);
-        }
-        self.follow(fleet);
-        what
-    }
-
-    fn edit_upgrade(&mut self, random: &mut StdRng) -> String {
-        let mut fleet = Fleet::clone(&self.fleets.borrow());
-        let upgrade = &mut fleet.upgrades[0];
-        let what = match random.random_range(0..6) {
-            5 => {
-                upgrade.allow_ephemeral = !upgrade.allow_ephemeral;
-                format!("it may take keystores that are on no volume: {}", upgrade.allow_ephemeral)
-            }
-            0 => {
-                upgrade.paused = !upgrade.paused;
-                format!("the upgrade is paused: {}", upgrade.paused)
-            }
-            1 => {
-                let patch: u32 = upgrade.client_version.rsplit('-').next().unwrap().parse().unwrap();
-                upgrade.client_version = version(patch + 1);
-                format!("its target is {}", upgrade.client_version)
-            }
-            2 => {
-                upgrade.attempt += 1;
-                format!("its attempt is {}", upgrade.attempt)
-            }
-            _ => {
-                let target = upgrade.client_version.clone();
-                for stage in upgrade.stages.iter_mut().filter(|stage| stage.approval_required) {
-                    stage.approved_version = Some(target.clone());
+    /// One event.
+    pub(super) async fn happens(&mut self, event: &Event) {
+        match event {
+            Event::Nothing => {}
+            Event::Sicken(who, is_sick) => {
+                if let Some((cluster, _, version)) = self.node(*who).await {
+                    let fault = if *is_sick { VersionFault::StallsFinality } else { VersionFault::None };
+                    self.break_version(&cluster, version, fault);
                 }
-                format!("{target} is approved")
             }
-        };
+            Event::Crash(who, comes_back) => {
+                if let Some((cluster, pod, version)) = self.node(*who).await {
+                    if !comes_back {
+                        self.break_version(&cluster, version, VersionFault::CrashLoop);
+                    }
+                    self.delete_pod(&cluster, &pod).await;
+                }
+            }
+            Event::Fault(fault) => self.break_target(match fault {
+                Fault::NeverReady => VersionFault::NeverSyncs,
+                Fault::NoImage => VersionFault::NoImage,
+                Fault::FinalisesNothing => VersionFault::StallsFinality,
+            }),
+            Event::Trial(_) => self.break_target(VersionFault::NoImage),
+            Event::Mend => self.mend_versions(),
+            Event::Cluster(who, what) => self.cluster(*who, what),
+            Event::Upgrade(who, what) => self.upgrade(*who, what),
+            Event::Resource(who, what) => self.resource(*who, what).await,
+            Event::Join(who) => self.join(*who).await,
+            Event::Chain(stands) => self.stall_chain(*stands),
+            Event::Kill(late) => {
+                // Where another one stands by, it takes over; else the next start does.
+                if *late > 0 && self.daemons.len() < 2 {
+                    self.start_daemon();
+                }
+                self.kill();
+            }
+            Event::Latency(ticks) => {
+                let latency = Duration::from_secs([0, 2, 10][*ticks as usize % 3]);
+                self.each_line(|line| line.latency = latency);
+            }
+            Event::LoseAnswers(lost) => self.each_line(|line| line.loses = if *lost { 2 } else { 0 }),
+            Event::Clock(ahead) => self.set_clocks(*ahead),
+        }
+    }
+
+    /// A pod of a chain node, where it is, and its version.
+    async fn node(&self, who: u16) -> Option<(Cluster, String, String)> {
+        let (cluster, _) = self.one(who).await?;
+        let pods = self.pods(&cluster).await;
+        let pod = pods.get(usize::from(who / 7) % pods.len().max(1))?;
+        let version = version_of(&serde_json::to_value(pod).unwrap());
+        Some((cluster, pod.name_any(), version))
+    }
+
+    /// A resource of a member.
+    async fn one(&self, who: u16) -> Option<(Cluster, Polkadot)> {
+        let mut all = self.polkadots().await;
+        let count = all.len().max(1);
+        (!all.is_empty()).then(|| all.swap_remove(usize::from(who) % count))
+    }
+
+    fn break_version(&self, cluster: &Cluster, version: String, fault: VersionFault) {
+        self.ledger.fares.stalls_finality(cluster.name(), &version, fault == VersionFault::StallsFinality);
+        cluster.set_faults(|faults| {
+            faults.versions.insert(version, fault);
+        });
+    }
+
+    /// The target is bad in the next of the clusters.
+    fn break_target(&mut self, fault: VersionFault) {
+        self.faults += 1;
+        let fleet = self.fleets.borrow().clone();
+        let upgrade = &fleet.upgrades[self.faults % fleet.upgrades.len()];
+        let member = &fleet.clusters[self.faults % fleet.clusters.len()];
+        self.break_version(&self.simulated(&member.name.0), upgrade.client_version.clone(), fault);
+    }
+
+    pub(super) fn mend_versions(&self) {
+        for cluster in &self.simulated.clusters {
+            self.ledger.fares.finalises(cluster.name());
+            cluster.set_faults(|faults| faults.versions.clear());
+        }
+    }
+
+    fn cluster(&self, who: u16, what: &ClusterEvent) {
+        let mut fleet = Fleet::clone(&self.fleets.borrow());
+        let index = usize::from(who) % fleet.clusters.len();
+        let name = fleet.clusters[index].name.0.clone();
+        match what {
+            ClusterEvent::Down => {
+                let faults = [
+                    ApiFault::Unreachable,
+                    ApiFault::Hangs,
+                    ApiFault::Slow(Duration::from_secs(2)),
+                    ApiFault::Refuses(500),
+                    ApiFault::Refuses(429),
+                    ApiFault::Expired,
+                ];
+                self.break_api(&name, &faults[usize::from(who / 16) % faults.len()]);
+            }
+            ClusterEvent::Up => self.mend_api(&name),
+            ClusterEvent::Lag(ticks) => {
+                let faults = [ApiFault::Stale, ApiFault::DropsWatches, ApiFault::Compacts];
+                self.break_api(&name, &faults[*ticks as usize % 3]);
+            }
+            ClusterEvent::Deaf(deaf) => {
+                self.ledger.fares.pods(&name, *deaf);
+                self.simulated(&name).set_faults(|faults| faults.pods_unreachable = *deaf);
+            }
+            ClusterEvent::Pause(paused) => fleet.clusters[index].paused = *paused,
+            // Without home nothing goes on, lost or not.
+            ClusterEvent::Lost(lost) => fleet.clusters[index].lost = *lost && index > 0,
+            ClusterEvent::Leave if index > 0 && fleet.clusters.len() > 2 => {
+                fleet.clusters.remove(index);
+            }
+            ClusterEvent::Leave => {}
+        }
         self.follow(fleet);
-        what
+    }
+
+    fn break_api(&self, name: &str, fault: &ApiFault) {
+        self.ledger.fares.api(name, true);
+        self.simulated(name).set_faults(|faults| faults.api = fault.clone());
+    }
+
+    pub(super) fn mend_api(&self, name: &str) {
+        self.ledger.fares.api(name, false);
+        self.simulated(name).set_faults(|faults| faults.api = ApiFault::None);
+    }
+
+    fn upgrade(&self, who: u16, what: &UpgradeEvent) {
+        let mut fleet = Fleet::clone(&self.fleets.borrow());
+        let count = fleet.upgrades.len();
+        edit(&mut fleet.upgrades[usize::from(who) % count], what);
+        self.follow(fleet);
+    }
+
+    async fn resource(&mut self, who: u16, what: &ResourceEvent) {
+        let Some((cluster, polkadot)) = self.one(who).await else { return };
+        self.edits += 1;
+        let patch = match what {
+            // As `GitOps` does that has an older version in Git.
+            ResourceEvent::Revert => json!({"spec": {"clientVersion": version(FIRST)}}),
+            ResourceEvent::Edit => json!({"spec": {"podAnnotations": {"edited": self.edits.to_string()}}}),
+            ResourceEvent::Hold(true) => json!({"spec": {"hold": "a person looks at it"}}),
+            ResourceEvent::Hold(false) => json!({"spec": {"hold": null}}),
+            ResourceEvent::Trouble(_) | ResourceEvent::Ephemeral => return,
+        };
+        self.edit(&cluster, &polkadot.name_any(), &patch).await;
+    }
+
+    /// A cluster joins, with resources that nobody has looked after.
+    async fn join(&mut self, who: u16) {
+        let mut fleet = Fleet::clone(&self.fleets.borrow());
+        let (number, stage) = (self.members, usize::from(who) % self.shape.stages.len());
+        self.members += 1;
+        let cluster = self.simulated(&name_of(number));
+        furnish(&cluster, number, &[(Kind::Validator, 1), (Kind::Sentry, 1)]).await;
+        fleet.clusters.push(joiner(&self.shape, number, stage));
+        self.follow(fleet);
+    }
+
+    pub(super) fn stall_chain(&self, stands: bool) {
+        let now = self.clock.now();
+        let change = |chain: &mut Chain| if stands { chain.stall(now) } else { chain.resume(now) };
+        self.simulated.chains.with("polkadot", now, change);
+        self.ledger.fares.chain_stands(stands);
+    }
+}
+
+fn edit(upgrade: &mut Upgrade, what: &UpgradeEvent) {
+    let patch: u32 = upgrade.client_version.rsplit('-').next().unwrap().parse().unwrap();
+    match what {
+        UpgradeEvent::Pause(paused) => upgrade.paused = *paused,
+        UpgradeEvent::Retarget => upgrade.client_version = version(patch + 1),
+        UpgradeEvent::Backwards => upgrade.client_version = version((patch - 1).max(FIRST - 1)),
+        UpgradeEvent::Attempt => upgrade.attempt += 1,
+        UpgradeEvent::Expedite(is_urgent) => {
+            let (version, reason) = (upgrade.client_version.clone(), "a hole".to_owned());
+            upgrade.expedite = is_urgent.then_some(Expedite { version, reason });
+        }
+        UpgradeEvent::Approve(stage) => {
+            let (target, count) = (upgrade.client_version.clone(), upgrade.stages.len());
+            upgrade.stages[usize::from(*stage) % count].approved_version = Some(target);
+        }
     }
 }

@@ -70,6 +70,11 @@ impl Fares {
         }
     }
 
+    /// From now on every version finalises in a cluster.
+    pub(super) fn finalises(&self, cluster: &str) {
+        self.nodes.lock().unwrap().stalled.retain(|(other, _), _| other != cluster);
+    }
+
     /// From now on the whole chain stands still, or goes on.
     pub(super) fn chain_stands(&self, stands: bool) {
         let mut nodes = self.nodes.lock().unwrap();

@@ -6,38 +6,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, CustomResourceExt as _, ResourceExt as _};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
 use polkafleet::clock::Clock;
 use polkafleet::daemon::Daemon;
-use polkafleet::fleet::file::Sources;
-use polkafleet::fleet::validate::load_alone;
 use polkafleet::fleet::{self, Count};
 use polkafleet::polkadot::Polkadot;
 use polkafleet::sandbox;
 use polkafleet::sandbox::cluster::Cluster;
-use rand::RngExt as _;
-use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::furniture::{NAMESPACE, fleet_of, furnish, name_of};
 use super::ledger::Ledger;
+use super::schedule::{Event, FIRST, Schedule, Shape, version};
 use super::wire::{Line, Wire};
 
-/// What everything runs at first.
-pub(super) const FIRST: u32 = 6;
-/// The namespace of everything.
-pub(super) const NAMESPACE: &str = "n";
 /// So many times as fast as transport time passes fleet time.
 const PACE: f64 = 10.0;
 /// What the rest of all upgrades may take once everything is mended, in fleet time.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24);
-
-pub(super) fn version(patch: u32) -> String {
-    format!("stable2503-{patch}")
-}
 
 /// Everything.
 pub(super) struct Stage {
@@ -47,6 +36,15 @@ pub(super) struct Stage {
     /// What the daemons follow.
     pub(super) fleets: watch::Sender<Arc<fleet::Fleet>>,
     pub(super) daemons: Vec<Running>,
+    pub(super) shape: Shape,
+    /// Clusters that have been members.
+    pub(super) members: usize,
+    /// Faults of a version so far.
+    pub(super) faults: usize,
+    /// Edits of a resource so far.
+    pub(super) edits: usize,
+    /// How far the clocks of daemons that start are ahead, in seconds.
+    ahead: i64,
     started: usize,
     kubeconfigs: watch::Sender<BTreeMap<PathBuf, u64>>,
 }
@@ -58,14 +56,16 @@ pub(super) struct Running {
 }
 
 impl Stage {
-    /// A random fleet at the first version, settled, its upgrades not begun.
-    pub(super) async fn set(random: &mut StdRng) -> Self {
-        let count = random.random_range(2..5);
-        let names: Vec<String> = (1..=count).map(|number| format!("c{number}")).collect();
+    /// The fleet of a schedule at the first version, settled, its upgrades not begun.
+    pub(super) async fn set(schedule: &Schedule) -> Self {
+        let shape = schedule.shape.clone();
+        let members = shape.clusters.len();
+        let joiners = schedule.events.iter().filter(|(_, event)| matches!(event, Event::Join(_))).count();
+        let names: Vec<String> = (0..members + joiners).map(name_of).collect();
         let clock = Clock::simulated(Timestamp::now(), PACE);
         let simulated =
             sandbox::fleet::Fleet::start(&names.iter().map(String::as_str).collect::<Vec<_>>(), &clock);
-        let fleet = fleet_of(&names, random);
+        let fleet = fleet_of(&shape);
         let mut resting = fleet.clone();
         resting.upgrades.clear();
         let ledger = Arc::new(Ledger::new(simulated.clusters.clone(), clock.clone(), &fleet));
@@ -75,16 +75,40 @@ impl Stage {
             ledger,
             fleets: watch::Sender::new(Arc::new(resting)),
             daemons: vec![],
+            shape,
+            members,
+            faults: 0,
+            edits: 0,
+            ahead: 0,
             started: 0,
             kubeconfigs: watch::Sender::new(BTreeMap::new()),
         };
-        for cluster in stage.simulated.clusters.clone() {
-            furnish(&cluster, random).await;
+        for (number, (_, resources)) in stage.shape.clusters.iter().enumerate() {
+            furnish(&stage.simulated(&name_of(number)), number, resources).await;
         }
         stage.start_daemon();
         stage.settle().await;
         stage.follow(fleet);
         stage
+    }
+
+    /// The simulated cluster of a member.
+    pub(super) fn simulated(&self, name: &str) -> Cluster {
+        self.simulated.clusters.iter().find(|cluster| cluster.name() == name).unwrap().clone()
+    }
+
+    /// Somebody sets the clocks of the machines on which daemons start.
+    pub(super) fn set_clocks(&mut self, ahead: i64) {
+        if self.shape.clocks {
+            self.ahead = ahead;
+        }
+    }
+
+    /// Changes the lines of all daemons.
+    pub(super) fn each_line(&self, change: impl Fn(&mut Line)) {
+        for running in &self.daemons {
+            change(&mut running.line.lock().unwrap());
+        }
     }
 
     /// Puts another fleet file in force.
@@ -103,7 +127,8 @@ impl Stage {
             daemon: self.started,
         };
         let (fleets, kubeconfigs) = (self.fleets.subscribe(), self.kubeconfigs.subscribe());
-        let daemon = Daemon::start_on(fleets, kubeconfigs, Arc::new(wire), &self.clock);
+        let shown = self.clock.now() + SignedDuration::from_secs(self.ahead);
+        let daemon = Daemon::start_on(fleets, kubeconfigs, Arc::new(wire), &Clock::simulated(shown, PACE));
         self.daemons.push(Running { daemon, line });
     }
 
@@ -119,8 +144,8 @@ impl Stage {
     }
 
     /// Lets so many seconds of fleet time pass.
-    pub(super) async fn pass(&self, seconds: u64) {
-        self.clock.sleep_until(self.clock.now() + SignedDuration::from_secs(seconds.cast_signed())).await;
+    pub(super) async fn pass(&self, seconds: i64) {
+        self.clock.sleep_until(self.clock.now() + SignedDuration::from_secs(seconds)).await;
     }
 
     /// Waits until every resource has settled.
@@ -140,9 +165,13 @@ impl Stage {
         }
     }
 
+    /// The resources of all members.
     pub(super) async fn polkadots(&self) -> Vec<(Cluster, Polkadot)> {
+        let members: Vec<String> =
+            self.fleets.borrow().clusters.iter().map(|member| member.name.0.clone()).collect();
         let mut all = vec![];
-        for cluster in &self.simulated.clusters {
+        for name in members {
+            let cluster = self.simulated(&name);
             let api: Api<Polkadot> = Api::namespaced(cluster.backstage("stage"), NAMESPACE);
             let listed = api.list(&ListParams::default()).await.unwrap();
             all.extend(listed.items.into_iter().map(|polkadot| (cluster.clone(), polkadot)));
@@ -150,11 +179,11 @@ impl Stage {
         all
     }
 
-    pub(super) async fn pods(&self, cluster: &Cluster) -> Vec<String> {
+    /// The chain nodes of a cluster.
+    pub(super) async fn pods(&self, cluster: &Cluster) -> Vec<Pod> {
         let api: Api<Pod> = Api::namespaced(cluster.backstage("stage"), NAMESPACE);
         let listed = api.list(&ListParams::default()).await.unwrap();
-        let nodes = listed.items.iter().filter(|pod| pod.name_any().contains("-sset-"));
-        nodes.map(kube::ResourceExt::name_any).collect()
+        listed.items.into_iter().filter(|pod| pod.name_any().contains("-sset-")).collect()
     }
 
     pub(super) async fn delete_pod(&self, cluster: &Cluster, pod: &str) {
@@ -171,16 +200,14 @@ impl Stage {
     /// Everything is mended and approved; what does not come to its end is returned.
     pub(super) async fn ends(&mut self) -> Vec<String> {
         let now = self.clock.now();
-        self.simulated.chains.with("polkadot", now, |chain| chain.resume(now));
-        self.ledger.fares.chain_stands(false);
+        self.stall_chain(false);
+        self.mend_versions();
         for cluster in &self.simulated.clusters {
-            self.ledger.fares.api(cluster.name(), false);
+            self.mend_api(cluster.name());
             self.ledger.fares.pods(cluster.name(), false);
-            cluster.set_faults(|faults| *faults = polkafleet::sandbox::faults::Faults::default());
+            cluster.set_faults(|faults| faults.pods_unreachable = false);
         }
-        for running in &self.daemons {
-            *running.line.lock().unwrap() = Line::default();
-        }
+        self.each_line(|line| *line = Line::default());
         for (cluster, polkadot) in self.polkadots().await {
             let patch = json!({"spec": {"hold": null}});
             self.edit(&cluster, &polkadot.name_any(), &patch).await;
@@ -190,12 +217,13 @@ impl Stage {
             (cluster.paused, cluster.lost) = (false, false);
         }
         for upgrade in &mut fleet.upgrades {
-            (upgrade.paused, upgrade.max_failures) = (false, Count::Percent(100));
+            (upgrade.paused, upgrade.max_failures, upgrade.expedite) = (false, Count::Number(0), None);
             upgrade.allow_ephemeral = true;
             // What somebody set back to before what it runs needs a version beyond both.
-            upgrade.client_version = version(FIRST + 50);
+            upgrade.client_version = version(FIRST + 100);
             for stage in &mut upgrade.stages {
-                stage.approved_version = Some(upgrade.client_version.clone());
+                // Without a resource it would never pass, rightly.
+                (stage.optional, stage.approved_version) = (true, Some(upgrade.client_version.clone()));
             }
         }
         self.follow(fleet);
@@ -212,7 +240,7 @@ impl Stage {
     async fn unfinished(&self) -> Vec<String> {
         let mut unfinished = vec![];
         for (cluster, polkadot) in self.polkadots().await {
-            let target = version(FIRST + 50);
+            let target = version(FIRST + 100);
             let status = serde_json::to_value(&polkadot.status).unwrap();
             let is_done = polkadot.spec.client_version.as_ref() == Some(&target)
                 && status["version"] == target.as_str()
@@ -231,87 +259,4 @@ impl Stage {
         }
         unfinished
     }
-}
-
-fn fleet_of(names: &[String], random: &mut StdRng) -> fleet::Fleet {
-    let stages = random.random_range(1..3);
-    let clusters: Vec<Value> = names
-        .iter()
-        .enumerate()
-        .map(|(index, name)| {
-            json!({
-                "name": name, "context": name, "maxNodesInFlight": random.random_range(1..3),
-                "labels": {"stage": if index == 0 { 0 } else { stages - 1 }.to_string()},
-                "probe": {"interval": "20s", "timeout": "5s"},
-            })
-        })
-        .collect();
-    let written: Vec<Value> = (0..stages)
-        .map(|stage| {
-            let mut written = json!({
-                "name": format!("s{stage}"), "optional": true, "maxConcurrent": random.random_range(1..3),
-                "soak": format!("{}s", random.random_range(0..300)),
-                "clusters": {"matchLabels": {"stage": stage.to_string()}},
-            });
-            if random.random_bool(0.3) {
-                written["approval"] = json!("required");
-            }
-            written
-        })
-        .collect();
-    let upgrade = json!({
-        "name": "u", "clientVersion": version(FIRST + 1), "stages": written,
-        "maxFailures": random.random_range(0..2), "progressDeadline": "20m",
-        "unreachable": if random.random_bool(0.5) { "skip" } else { "wait" },
-        "health": {"minPeers": 1, "stableFor": "60s"}, "prepull": random.random_bool(0.5),
-    });
-    let flags = json!({
-        "version": 1, "home": names[0], "homeNamespace": NAMESPACE, "clusters": clusters,
-        "validators": {"maxUnavailable": random.random_range(1..3)}, "upgrades": [upgrade],
-    });
-    load_alone(&Sources { flags: Some(flags), ..Sources::default() }).unwrap()
-}
-
-/// The CRD and some resources.
-async fn furnish(cluster: &Cluster, random: &mut StdRng) {
-    let client = cluster.backstage("stage");
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).unwrap();
-    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    crds.create(&PostParams::default(), &Polkadot::crd()).await.unwrap();
-    let polkadots: Api<Polkadot> = Api::namespaced(client, NAMESPACE);
-    // The CRD is served a moment after it has been taken.
-    while polkadots.list(&ListParams::default()).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    for number in 0..random.random_range(1..4) {
-        let resource = resource(&format!("r{number}"), random);
-        polkadots.create(&PostParams::default(), &resource).await.unwrap();
-    }
-}
-
-fn resource(name: &str, random: &mut StdRng) -> Polkadot {
-    let storage = json!({"enabled": true, "persistentVolumeClaim": {
-        "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}},
-    }});
-    let kind = ["Sentry", "Validator", "SentryAndValidator"][random.random_range(0..3)];
-    let mut spec = json!({"clientVersion": version(FIRST), "kind": kind, "namePrefix": name});
-    if kind != "Validator" {
-        let replicas = random.random_range(1..3);
-        spec["sentry"] =
-            json!({"replicas": replicas, "clientName": "sentry", "dataPersistenceSupport": storage});
-    }
-    if kind != "Sentry" {
-        spec["validator"] = json!({"clientName": "validator", "dataPersistenceSupport": storage});
-        if random.random_bool(0.15) {
-            // Its session keys are gone with its pod.
-            spec["validator"]["dataPersistenceSupport"] = json!({"enabled": false});
-        }
-    }
-    serde_json::from_value(json!({
-        "apiVersion": "polkadot.swisscomblockchain.com/v1alpha1", "kind": "Polkadot",
-        "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec,
-    }))
-    .unwrap()
 }

@@ -1,5 +1,7 @@
 //! The resources and pods as they truly are, read past every fault of their clusters.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use polkafleet::polkadot::record::{GRANT_ANNOTATION, STEP_ANNOTATION};
 use polkafleet::sandbox::cluster::Cluster;
@@ -73,6 +75,15 @@ impl Truth {
 
     pub(super) fn grant(&self) -> Option<Value> {
         self.annotation(GRANT_ANNOTATION)
+    }
+
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        serde_json::from_value(self.object["metadata"]["labels"].clone()).unwrap_or_default()
+    }
+
+    /// Whether it ever came up as a whole, or has anything that runs.
+    pub(super) fn has_run(&self) -> bool {
+        !self.object["status"]["firstSettled"].is_null() || self.pods.iter().any(is_ready)
     }
 
     pub(super) fn validator(&self) -> Option<&Value> {

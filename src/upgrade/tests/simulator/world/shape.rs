@@ -8,45 +8,12 @@ use crate::fleet::{
 use crate::observed::{NodeView, ResourceView, RoleView};
 use crate::polkadot::{Kind, Role};
 use crate::upgrade::tests::model;
+use crate::upgrade::tests::simulator::schedule::{FIRST, Shape, version};
 
-/// The version that everything runs at first.
-pub(in super::super) const FIRST: u32 = 6;
 /// How long all must have been well.
 pub(in super::super) const STABLE: i64 = 60;
-/// A clock is wrong by no more than so many seconds.
-pub(in super::super) const DRIFT: i64 = 15;
 /// Each upgrade's deadline.
 pub(in super::super) const DEADLINE: i64 = 1800;
-
-pub(in super::super) fn version(patch: u32) -> String {
-    format!("stable2503-{patch}")
-}
-
-/// The shape of a random fleet.
-#[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools)] // Each is a coin that is tossed for itself.
-pub(in super::super) struct Shape {
-    /// For every cluster its stage and its resources: the kind and how many sentries.
-    pub(in super::super) clusters: Vec<(usize, Vec<(Kind, u8)>)>,
-    /// For every stage: width, soak in seconds, whether it needs approval.
-    pub(in super::super) stages: Vec<(u32, i64, bool)>,
-    pub(in super::super) nodes: u32,
-    pub(in super::super) budget: u32,
-    pub(in super::super) max_failures: u32,
-    pub(in super::super) skip: bool,
-    /// How long a restarted pod takes to become Ready, by turns, in seconds.
-    pub(in super::super) delays: Vec<i64>,
-    /// Two upgrades side by side instead of one.
-    pub(in super::super) two: bool,
-    /// Whether a version is tried before a pod restarts for it.
-    pub(in super::super) prepull: bool,
-    /// Whether a stage without a resource that has soaked passes.
-    pub(in super::super) optional: bool,
-    /// Whether widths are shares of their stage: a third of it for each.
-    pub(in super::super) percent: bool,
-    /// Whether the daemon's clock is set now and then: then nothing can be said to the second.
-    pub(in super::super) clocks: bool,
-}
 
 pub(in super::super) fn fleet(shape: &Shape) -> Fleet {
     let selector = |key: &str, value: String| [(key.to_owned(), value)].into_iter().collect();

@@ -1,0 +1,4 @@
+//! Where the schedules find the types of this crate.
+
+pub use crate::observed::Tried;
+pub use crate::polkadot::Kind;

@@ -1,0 +1,4 @@
+//! Where the schedules find polkafleet's types.
+
+pub use polkafleet::observed::Tried;
+pub use polkafleet::polkadot::Kind;
