@@ -161,40 +161,51 @@ impl Ledger {
         let cluster = fleet.cluster(&own.cluster.as_str().into());
         let turns = cluster.map_or(1, |cluster| cluster.settings.max_nodes_in_flight as usize);
         expect(in_cluster < turns, "I3: too many resources of a cluster roll");
-        let begun = others().any(|one| one.cluster == own.cluster && one.step(target).is_some());
-        if !begun && own.has_run() {
-            let before: Vec<&Truth> = others()
-                .filter(owned)
-                .filter(|one| stage_of(fleet, upgrade, &one.cluster).is_some_and(|other| other < stage))
-                .collect();
-            expect(
-                before.iter().all(|one| self.is_excused(fleet, upgrade, one) || one.is_at(target)),
-                "I1: a step before its stage's turn",
-            );
-            let is_sick =
-                |one: &&Truth| !self.is_excused(fleet, upgrade, one) && self.fares.is_seen_sick(one, target);
-            expect(!before.iter().copied().any(|one| is_sick(&one)), "I1: a step past a sick node");
-            let mut flying: BTreeSet<&str> = BTreeSet::new();
-            for one in others().filter(owned).filter(|one| {
-                one.cluster != own.cluster && stage_of(fleet, upgrade, &one.cluster) == Some(stage)
-            }) {
-                let of_fleet = fleet.cluster(&one.cluster.as_str().into());
-                if of_fleet.is_some_and(|cluster| !cluster.paused && !cluster.lost)
-                    && self.is_moving(upgrade, one)
-                {
-                    flying.insert(&one.cluster);
-                }
-            }
-            let in_stage = fleet.clusters.iter().filter(|one| upgrade.stage_of(one) == Some(stage)).count();
-            let width = rules.max_concurrent.of(in_stage).max(1);
-            expect(flying.len() < width, "I2: too many clusters in flight");
-        }
         if own.validator().is_some_and(is_ready) {
             let moving = others().filter(|one| {
                 one.validator().is_some() && !is_lost(fleet, one) && self.is_moving(upgrade, one)
             });
             let budget = fleet.validators.max_unavailable as usize;
             expect(moving.count() < budget, "I4: too many validators down by a step");
+        }
+        let begun = others().any(|one| one.cluster == own.cluster && one.step(target).is_some());
+        if !begun && own.has_run() {
+            let others: Vec<&Truth> = others().filter(owned).collect();
+            wrong.extend(self.first_step(fleet, upgrade, stage, own, &others));
+        }
+        wrong
+    }
+
+    /// The first step of a target in a cluster, among the upgrade's other resources: I1 and I2.
+    fn first_step(
+        &self,
+        fleet: &Fleet,
+        upgrade: &Upgrade,
+        stage: usize,
+        own: &Truth,
+        others: &[&Truth],
+    ) -> Vec<&'static str> {
+        let (target, mut wrong) = (upgrade.client_version.as_str(), vec![]);
+        let in_stage = |one: &Truth| stage_of(fleet, upgrade, &one.cluster);
+        let before = || others.iter().filter(|one| in_stage(one).is_some_and(|other| other < stage));
+        let counts = |one: &&&Truth| !self.is_excused(fleet, upgrade, one);
+        if before().filter(counts).any(|one| !one.is_at(target)) {
+            wrong.push("I1: a step before its stage's turn");
+        }
+        if before().filter(counts).any(|one| self.fares.is_seen_sick(one, target)) {
+            wrong.push("I1: a step past a sick node");
+        }
+        let is_flying = |one: &&&Truth| {
+            let member = fleet.cluster(&one.cluster.as_str().into());
+            one.cluster != own.cluster
+                && in_stage(one) == Some(stage)
+                && member.is_some_and(|cluster| !cluster.paused && !cluster.lost)
+                && self.is_moving(upgrade, one)
+        };
+        let flying: BTreeSet<&str> = others.iter().filter(is_flying).map(|one| &*one.cluster).collect();
+        let members = fleet.clusters.iter().filter(|one| upgrade.stage_of(one) == Some(stage)).count();
+        if flying.len() >= upgrade.stages[stage].max_concurrent.of(members).max(1) {
+            wrong.push("I2: too many clusters in flight");
         }
         wrong
     }
