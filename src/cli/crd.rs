@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use crate::fleet::file::json_schema;
 use crate::polkadot;
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+use super::terminal::say;
+
+#[allow(clippy::print_stderr)]
 pub(super) fn run() -> ExitCode {
     match serde_yaml::to_string(&polkadot::crd()) {
         Ok(text) => {
-            print!("{text}");
+            say(&text);
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -19,8 +21,7 @@ pub(super) fn run() -> ExitCode {
     }
 }
 
-#[allow(clippy::print_stdout)]
 pub(super) fn schema() -> ExitCode {
-    println!("{:#}", json_schema());
+    say(&format!("{:#}\n", json_schema()));
     ExitCode::SUCCESS
 }

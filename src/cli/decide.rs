@@ -10,7 +10,7 @@ use kube::{Api, Client};
 
 use super::choose::FleetArgs;
 use super::leader::Leader;
-use super::terminal::laid_out;
+use super::terminal::{laid_out, say};
 use super::time::Ahead;
 use crate::cluster::connect::{Connect as _, Kubernetes};
 use crate::fleet::Fleet;
@@ -68,7 +68,7 @@ enum Refused {
     Failed(String),
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode {
     let fleet = match super::load_to_look(sources) {
         Ok(fleet) => fleet,
@@ -94,7 +94,7 @@ pub(super) fn run(what: &What, args: &DecideArgs, sources: &Sources) -> ExitCode
     });
     let code = match done {
         Ok(said) => {
-            println!("{}", laid_out(&said));
+            say(&(laid_out(&said) + "\n"));
             ExitCode::SUCCESS
         }
         Err(Refused::Failed(why)) => {

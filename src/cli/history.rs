@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::leader::Leader;
 use super::plan::Format;
-use super::terminal::laid_out;
+use super::terminal::{laid_out, say};
 use super::time::Ahead;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::fleet::{ClusterName, Fleet};
@@ -38,7 +38,7 @@ struct History {
     followed: Vec<String>,
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitCode {
     let Some(runtime) = super::runtime() else { return ExitCode::FAILURE };
     let read = runtime.block_on(read(fleet, upgrade));
@@ -47,7 +47,7 @@ pub(super) fn run(fleet: &Fleet, upgrade: Option<&str>, output: Format) -> ExitC
     code
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, output: Format) -> ExitCode {
     let mut history = match read {
         Ok(history) => history,
@@ -75,9 +75,9 @@ fn tell(fleet: &Fleet, read: Result<History, String>, upgrade: Option<&str>, out
     // For programs an empty list is a list.
     if !output.print(&as_value(&history.entries, &decisions)) {
         match (upgrade, silent) {
-            (_, Some(name)) if unknown.is_none() => print!("{}", laid_out(&nothing_yet(name))),
+            (_, Some(name)) if unknown.is_none() => say(&laid_out(&nothing_yet(name))),
             (Some(_), _) if history.entries.is_empty() && decisions.is_empty() => {}
-            _ => print!("{}", laid_out(&as_text(fleet, &history.entries, &decisions))),
+            _ => say(&laid_out(&as_text(fleet, &history.entries, &decisions))),
         }
     }
     if let Some(name) = unknown {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::choose::FleetArgs;
 use super::leader::Leader;
 use super::look::{Instant, Look};
-use super::terminal::laid_out;
+use super::terminal::{laid_out, say};
 use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::fleet::validate::load;
@@ -50,18 +50,17 @@ pub(super) enum Format {
 
 impl Format {
     /// Prints a value for programs; returns whether it did.
-    #[allow(clippy::print_stdout)]
     pub(super) fn print(self, value: &Value) -> bool {
         match self {
             Self::Text => return false,
-            Self::Json => println!("{value:#}"),
-            Self::Yaml => print!("{}", serde_yaml::to_string(value).unwrap_or_default()),
+            Self::Json => say(&format!("{value:#}\n")),
+            Self::Yaml => say(&serde_yaml::to_string(value).unwrap_or_default()),
         }
         true
     }
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     let mut fleet = match load(sources) {
         Ok(fleet) => fleet,
@@ -83,7 +82,7 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     // The daemon knows more of health than this command: what is halted for it has no wave to come.
     waves.retain(|wave| !halted(&seen).any(|(name, _)| *name == wave.upgrade));
     if !args.output.print(&as_value(&seen, &waves)) {
-        print!("{}", laid_out(&as_text(&seen, &waves)));
+        say(&laid_out(&as_text(&seen, &waves)));
     }
     super::end(runtime);
     let unfinished = seen.plan.progress.iter().any(|progress| !progress.is_complete());

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::picture::facts;
 use super::plan::Format;
 use super::play::{INTERRUPTED, cause, fault, fault_help, interrupted, known, troubles};
-use super::terminal::laid_out;
+use super::terminal::{laid_out, say};
 use crate::clock::Clock;
 use crate::cluster::limits::Limits;
 use crate::daemon::Daemon;
@@ -89,7 +89,7 @@ pub(super) struct RehearseArgs {
     output: Format,
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 pub(super) fn run(args: &RehearseArgs) -> ExitCode {
     let sources =
         Sources { file: Some(args.file.clone()), env: std::env::vars().collect(), ..Sources::default() };
@@ -117,7 +117,7 @@ pub(super) fn run(args: &RehearseArgs) -> ExitCode {
         }
         Ok(Some((report, told))) => {
             if !args.output.print(&report.as_value()) {
-                print!("{}", laid_out(&report.rest(told)));
+                say(&laid_out(&report.rest(told)));
             }
             if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::leader::Leader;
 use super::look::{Instant, Look};
 use super::picture;
 use super::plan::{Format, waiting, waits};
-use super::terminal::laid_out;
+use super::terminal::{fitting, laid_out, rows, say};
 use crate::fleet::ClusterName;
 use crate::fleet::file::Sources;
 use crate::home::followed::{self, differences};
@@ -50,7 +51,6 @@ pub(super) struct StatusArgs {
     output: Format,
 }
 
-#[allow(clippy::print_stdout)]
 pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
     let fleet = match super::load_to_look(sources) {
         Ok(fleet) => fleet,
@@ -76,22 +76,20 @@ pub(super) fn run(args: &StatusArgs, sources: &Sources) -> ExitCode {
         last
     });
     if !args.watch && !args.output.print(&as_value(&ended)) {
-        print!("{}", laid_out(&as_text(&ended, has_file)));
+        say(&laid_out(&as_text(&ended, has_file)));
     }
     super::end(runtime);
     if is_well(&ended) { ExitCode::SUCCESS } else { ExitCode::from(3) }
 }
 
 /// Draws every change, for ever.
-#[allow(clippy::print_stdout)]
 async fn watch(look: &mut Look, last: &mut Instant, sources: &Sources) {
     let has_file = sources.file.is_some();
     let mut drawn = String::new();
     loop {
         let text = as_text(last, has_file);
         if text != drawn {
-            // From the top of an empty screen.
-            print!("\x1b[H\x1b[J{}", laid_out(&text));
+            say(&pictured(&laid_out(&text)));
             drawn = text;
         }
         look.changed().await;
@@ -104,6 +102,15 @@ async fn watch(look: &mut Look, last: &mut Instant, sources: &Sources) {
         }
         *last = look.now().await;
     }
+}
+
+/// As it is drawn: from the top of an empty screen, as much as it has room for. Into a pipe goes all of it, one picture after
+/// the other.
+fn pictured(text: &str) -> String {
+    if !std::io::stdout().is_terminal() {
+        return format!("{text}\n");
+    }
+    format!("\x1b[H\x1b[J{}", fitting(text, rows().saturating_sub(1)))
 }
 
 fn is_well(seen: &Instant) -> bool {

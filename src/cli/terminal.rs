@@ -1,12 +1,41 @@
 //! How text is put on a terminal: at its width, words whole, the rest of a line set in under its beginning. What goes into a
 //! pipe or a file stays one line for each thing, for grep.
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use textwrap::{Options, WordSplitter};
 
 /// How much further the rest of a line is set in than its beginning.
 const FURTHER: usize = 4;
+
+/// As the shell says of a program that wrote to a pipe which nobody reads any more.
+const NOBODY_READS: i32 = 128 + 13;
+
+/// Prints to standard output what a command was asked for. It ends with the command where nobody reads that any more, or it
+/// cannot be written.
+#[allow(clippy::print_stderr)]
+pub(super) fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(NOBODY_READS),
+        Err(error) => {
+            eprintln!("error: standard output cannot be written: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// As much of a picture as so many lines have room for.
+pub(super) fn fitting(picture: &str, rows: usize) -> String {
+    let lines: Vec<&str> = picture.trim_end().lines().collect();
+    if lines.len() <= rows {
+        return lines.join("\n") + "\n";
+    }
+    let mut fitting = lines[..rows.saturating_sub(1)].join("\n");
+    fitting.push_str("\n… (this terminal is too low for the rest)");
+    fitting
+}
 
 /// A text as it is to be printed to standard output.
 pub(super) fn laid_out(text: &str) -> String {
@@ -47,6 +76,12 @@ fn wrapped(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_is_too_high_is_cut_and_says_so() {
+        assert_eq!(fitting("a\nb\nc\n", 3), "a\nb\nc\n");
+        assert_eq!(fitting("a\nb\nc\nd\n", 3), "a\nb\n… (this terminal is too low for the rest)");
+    }
 
     #[test]
     fn a_long_line_goes_on_under_its_beginning_and_no_word_is_torn() {

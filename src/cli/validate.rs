@@ -10,6 +10,7 @@ use kube::Client;
 
 use super::choose::FleetArgs;
 use super::counted;
+use super::terminal::say;
 use crate::cluster::connect::{self, Kubernetes};
 use crate::cluster::rights::{self, Missing};
 use crate::fleet::file::Sources;
@@ -37,23 +38,24 @@ pub(super) struct ValidateArgs {
     pub(super) connect: bool,
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 pub(super) fn run(sources: &Sources, connect: bool) -> ExitCode {
     let fleet = match load(sources) {
         Ok(fleet) => fleet,
         Err(problems) => return super::refuse(&problems),
     };
-    println!(
-        "valid: {}, home {}, {}",
+    let valid = format!(
+        "valid: {}, home {}, {}\n",
         counted(fleet.clusters.len(), "cluster"),
         fleet.home,
         counted(fleet.upgrades.len(), "upgrade"),
     );
+    say(&valid);
     for line in fleet.without_effect() {
-        println!("without effect in this version: {line}");
+        say(&format!("without effect in this version: {line}\n"));
     }
     for line in remarks(&fleet) {
-        println!("is this meant? {line}");
+        say(&format!("is this meant? {line}\n"));
     }
     if !connect {
         return ExitCode::SUCCESS;
@@ -72,7 +74,7 @@ pub(super) fn run(sources: &Sources, connect: bool) -> ExitCode {
 }
 
 /// Asks every cluster and prints what it says, in the file's order.
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 async fn all_answer(fleet: &Fleet) -> bool {
     let asking =
         futures::stream::iter(&fleet.clusters).map(async |cluster| (cluster, ask(fleet, cluster).await));
@@ -81,7 +83,7 @@ async fn all_answer(fleet: &Fleet) -> bool {
     while let Some((cluster, answer)) = answers.next().await {
         match answer {
             Ok((version, rights)) => {
-                println!("cluster {}: answers, Kubernetes {version}", cluster.name);
+                say(&format!("cluster {}: answers, Kubernetes {version}\n", cluster.name));
                 all &= has_all(&cluster.name, rights);
             }
             Err(why) => {
@@ -127,13 +129,13 @@ async fn knows_polkadots(client: &Client) -> bool {
 }
 
 /// Prints what is missing; whether that is nothing that the daemon cannot do without.
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 fn has_all(cluster: &ClusterName, rights: Rights) -> bool {
     let missing = match rights {
         Ok(missing) => missing,
         // It may still be well: not every cluster tells.
         Err(why) => {
-            println!("cluster {cluster}: does not say what we may do there ({why})");
+            say(&format!("cluster {cluster}: does not say what we may do there ({why})\n"));
             return true;
         }
     };
@@ -141,15 +143,15 @@ fn has_all(cluster: &ClusterName, rights: Rights) -> bool {
         eprintln!("error: cluster {cluster}: we may not {line}");
     }
     for line in &missing.useful {
-        println!("cluster {cluster}: we may not {line}");
+        say(&format!("cluster {cluster}: we may not {line}\n"));
     }
     if missing == Missing::default() {
-        println!("cluster {cluster}: grants every right that is needed");
+        say(&format!("cluster {cluster}: grants every right that is needed\n"));
     } else {
-        println!(
+        say(&format!(
             "cluster {cluster}: kubectl apply -f deploy/rbac.yaml grants these rights to the service account polkafleet \
-             of namespace polkafleet; bind its roles to whom the kubeconfig names"
-        );
+             of namespace polkafleet; bind its roles to whom the kubeconfig names\n"
+        ));
     }
     missing.needed.is_empty()
 }

@@ -1,7 +1,7 @@
 //! Tells a person what happens while it happens: a rehearsal of a large fleet takes minutes. Nothing for a program, which gets
 //! all of it at the end.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use super::played::Happened;
 use super::report::happened;
 use crate::cli::plan::{Format, in_words};
-use crate::cli::terminal::{laid_out, one_line};
+use crate::cli::terminal::{laid_out, one_line, say};
 use crate::upgrade::{Plan, progress};
 
 /// How often the line that says how far it is changes, in the time of who looks at it.
@@ -30,13 +30,10 @@ impl Teller {
     }
 
     /// Something that stays.
-    #[allow(clippy::print_stdout)]
     pub(super) fn tell(&mut self, text: &str) {
         if self.to_a_person && !text.is_empty() {
             self.wipe();
-            print!("{}", laid_out(text));
-            // A pipe is not written to at every line. That nobody reads any more is found at the end.
-            let _ = std::io::stdout().flush();
+            say(&laid_out(text));
         }
     }
 

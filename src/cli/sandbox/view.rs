@@ -7,7 +7,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 
 use crate::cli::picture;
-use crate::cli::terminal::{laid_out, rows};
+use crate::cli::terminal::{fitting, laid_out, rows};
 use crate::fleet::Fleet;
 use crate::home::followed;
 use crate::observed::Board;
@@ -87,15 +87,11 @@ impl View {
     fn draw(&mut self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) {
         let picture = laid_out(&self.picture(board, plan, refused, now));
         // What does not fit on the screen could not be drawn over.
-        let rows = rows().saturating_sub(1).max(1);
-        let mut picture: Vec<&str> = picture.trim_end().lines().collect();
-        if picture.len() > rows {
-            picture.truncate(rows - 1);
-            picture.push("… (this terminal is too low for the rest)");
-        }
+        let picture = fitting(&picture, rows().saturating_sub(1).max(1));
+        let picture = picture.trim_end();
         let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A\x1b[J", self.drawn) };
-        self.drawn = picture.len();
-        print(&format!("{up}{}", picture.join("\n")));
+        self.drawn = picture.lines().count();
+        print(&format!("{up}{picture}"));
     }
 
     fn picture(&self, board: &Board, plan: &Plan, refused: &[String], now: Timestamp) -> String {

@@ -1,7 +1,7 @@
 //! What a person is told about a fleet file, and about having none.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 
@@ -24,6 +24,21 @@ fn folder(contexts: &[&str], current: Option<&str>) -> tempfile::TempDir {
     let kubeconfig = json!({"contexts": contexts, "current-context": current});
     std::fs::write(folder.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
     folder
+}
+
+#[test]
+fn who_closes_the_pipe_has_seen_enough_and_what_cannot_be_written_is_an_error() {
+    let mut cut = command().arg("schema").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(cut.stdout.take());
+    let ended = cut.wait_with_output().unwrap();
+    // As the shell says of who wrote to a closed pipe.
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), said.as_str()), (Some(141), ""));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = command().arg("schema").stdout(full).output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("standard output cannot be written"), "{said}");
 }
 
 fn validate(folder: &Path) -> Command {
