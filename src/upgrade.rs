@@ -7,7 +7,7 @@
 //! the plan forward. A version is tried first where that is wanted ([`prepull`]), and
 //! what failed by that is taken back ([`rollback`]); [`progress`] sums up how far an upgrade is. [`execute`] and `write` are
 //! the only files here that do I/O: they write steps and grants as annotations, which the cluster's worker makes so, and
-//! what was written stands in for the view until it has come ([`overlay`]). The planner never calls a worker.
+//! what was written stands in for the view until it has come ([`overlay`]), and what was [`refused`] is not tried all the time. The planner never calls a worker.
 
 mod chains;
 pub mod chart;
@@ -19,6 +19,7 @@ mod passing;
 pub mod plan;
 mod prepull;
 pub mod progress;
+mod refused;
 mod rollback;
 pub mod rolls;
 pub mod standing;
@@ -58,6 +59,8 @@ pub struct Ground {
     pub unrecorded: BTreeSet<ClusterName>,
     /// Resources that refuse to be marked: nothing is written to them, and nothing waits for them.
     pub unmarkable: BTreeSet<Place>,
+    /// Resources on which a note was refused a moment ago: it is not tried all the time.
+    pub unnotable: BTreeSet<Place>,
     /// Resources with another epoch are marked with this one before a step is taken anywhere.
     pub epoch: i64,
 }

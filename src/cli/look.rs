@@ -200,11 +200,22 @@ fn as_told(board: &Board, leader: &Leader) -> Board {
         if let Some(view) = board.clusters.get_mut(&ClusterName(name.clone()))
             && view.state == ClusterState::Ready
         {
-            let why = format!("for the daemon that leads, which says: {state}");
-            Arc::make_mut(view).state = ClusterState::Unreachable(why.as_str().into());
+            Arc::make_mut(view).state = theirs(state);
         }
     }
     board
+}
+
+/// A state as the daemon that leads says it. What is only being handed over is not out of reach.
+fn theirs(state: &str) -> ClusterState {
+    if let Some(why) = state.strip_prefix("standby: ") {
+        return ClusterState::Standby(format!("for the daemon that leads, {why}"));
+    }
+    if state == ClusterState::Stopping.to_string() {
+        return ClusterState::Stopping;
+    }
+    let why = format!("for the daemon that leads, which says: {state}");
+    ClusterState::Unreachable(why.as_str().into())
 }
 
 /// What is halted for the daemon that leads is halted, however it looks from here: only that one asks the chain's nodes. What it
@@ -233,4 +244,21 @@ fn as_leading(board: &Board) -> Board {
         }
     }
     board
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_daemon_that_leads_is_about_to_get_is_not_unreachable() {
+        let states = [ClusterState::Standby("its Lease is with x".into()), ClusterState::Stopping];
+        for state in states {
+            let shown = theirs(&state.to_string());
+            assert!(!matches!(shown, ClusterState::Unreachable(_)), "{shown}");
+            assert_eq!(state.to_string().split(':').next(), shown.to_string().split(':').next());
+        }
+        let away = ClusterState::Unauthorized("401".into()).to_string();
+        assert!(theirs(&away).to_string().contains("unauthorized: 401"));
+    }
 }

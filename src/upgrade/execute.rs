@@ -26,12 +26,11 @@ use crate::observed::Board;
 use crate::polkadot::Polkadot;
 
 use super::overlay::{self, Overlays};
+use super::refused::Refused;
 use super::{Action, Code, Ground, Place, Plan, Wait, Write, plan, progress, write};
 
 /// The plan is made again at least this often, whatever the timers say.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
-/// A resource that refuses to be marked so often is left out.
-const MARK_TRIES: u32 = 10;
 /// After a refused write the view is on its way; without one, it is tried again after this time.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
@@ -46,7 +45,7 @@ pub async fn run(
     let mut executor = Executor {
         reach,
         clock: clock.clone(),
-        refused_marks: BTreeMap::new(),
+        refused: Refused::default(),
         told: BTreeMap::new(),
         overlays: Overlays::default(),
         writes: JoinSet::new(),
@@ -61,7 +60,8 @@ pub async fn run(
         let seen = home::record::remembered(&seen, &current, &known.records);
         let seen = executor.overlays.applied_to(&seen, Instant::now().into_std());
         let ground = Ground {
-            unmarkable: executor.unmarkable(&seen),
+            unmarkable: executor.refused.unmarkable(&seen),
+            unnotable: executor.refused.unnotable(&seen, Instant::now().into_std()),
             ..overlay::ground(&current, &known, &executor.overlays, clock.has_jumped())
         };
         let mut made = plan(&current, &seen, &ground, now);
@@ -126,8 +126,7 @@ impl Reach {
 struct Executor {
     reach: Reach,
     clock: Clock,
-    /// How often a resource refused to be marked, and at which version: changed, it may be tried again.
-    refused_marks: BTreeMap<Place, (String, u32)>,
+    refused: Refused,
     /// Resources whose reason to wait needs a person, and was told.
     told: BTreeMap<Place, Code>,
     overlays: Overlays,
@@ -136,18 +135,6 @@ struct Executor {
 }
 
 impl Executor {
-    /// Resources that refused to be marked too often, as long as they are what they were then.
-    fn unmarkable(&self, board: &Board) -> BTreeSet<Place> {
-        let version = |(cluster, id): &Place| {
-            let resource = board.clusters.get(cluster)?.resources.get(id)?;
-            Some(resource.resource_version.as_str())
-        };
-        let refused = self.refused_marks.iter().filter(|(place, (refused, times))| {
-            *times >= MARK_TRIES && version(place) == Some(refused.as_str())
-        });
-        refused.map(|(place, _)| place.clone()).collect()
-    }
-
     /// Steps that are wanted now, and those that are on their way.
     fn announce(&self, made: &Plan, announcing: &watch::Sender<Arc<Announcements>>) {
         announcing.send_if_modified(|known| {
@@ -192,33 +179,17 @@ impl Executor {
         }
     }
 
-    /// One resource that cannot be marked must not stop the fleet.
-    fn note_mark(&mut self, Action { place, resource_version, write, .. }: &Action, well: bool) {
-        if !matches!(write, Write::Epoch(_)) {
-            return;
-        }
-        if well {
-            self.refused_marks.remove(place);
-            return;
-        }
-        let (version, times) = self.refused_marks.entry(place.clone()).or_default();
-        if version != resource_version {
-            (*version, *times) = (resource_version.clone(), 0);
-        }
-        *times += 1;
-        if *times == MARK_TRIES {
+    fn finish(&mut self, written: Option<(Action, Option<Polkadot>)>) {
+        let Some((action, answer)) = written else { return };
+        let now = Instant::now();
+        if self.refused.note(&action, answer.is_some(), now.into_std()) {
             warn!(
-                cluster = %place.0, resource = %place.1,
+                cluster = %action.place.0, resource = %action.place.1,
                 "The resource cannot be marked with the daemon that leads now; it gets no steps, all others do. Does a \
                  webhook refuse patches, or is it not valid by the CRD? Try kubectl annotate."
             );
         }
-    }
-
-    fn finish(&mut self, written: Option<(Action, Option<Polkadot>)>) {
-        let Some((action, answer)) = written else { return };
-        self.note_mark(&action, answer.is_some());
-        self.overlays.finish(&action.place, answer.as_ref(), (Instant::now() + AFTER_REFUSAL).into_std());
+        self.overlays.finish(&action.place, answer.as_ref(), (now + AFTER_REFUSAL).into_std());
     }
 }
 

@@ -147,6 +147,7 @@ pub fn ground(fleet: &Fleet, home: &HomeView, overlays: &Overlays, clock_has_jum
         no_steps: home.no_steps.clone().or_else(jumped).map(|why| (code(&why), why.to_string())),
         unrecorded: unrecorded.filter(|name| !home.recorded.contains(name)).cloned().collect(),
         unmarkable: BTreeSet::new(),
+        unnotable: BTreeSet::new(),
         epoch: home.epoch,
     }
 }

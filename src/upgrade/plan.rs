@@ -313,6 +313,7 @@ fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
 /// Whether something may be noted on a resource, and nothing else is to be written there.
 fn is_free(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>, plan: &Plan) -> bool {
     resource.view.held.is_none()
+        && !survey.is_unnotable(place)
         && gates::cluster_is_open(survey, resource.cluster).is_ok()
         && write_is_over(survey, place).is_ok()
         && !plan.actions.iter().any(|action| action.place == *place)

@@ -153,6 +153,11 @@ impl<'a> Survey<'a> {
         self.ground.unmarkable.contains(place)
     }
 
+    /// Whether a note was refused there a moment ago.
+    pub fn is_unnotable(&self, place: &Place) -> bool {
+        self.ground.unnotable.contains(place)
+    }
+
     /// Whether home knows all of a member that a step in it depends on.
     pub fn is_recorded(&self, cluster: &ClusterName) -> bool {
         !self.ground.unrecorded.contains(cluster)

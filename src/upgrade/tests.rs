@@ -11,6 +11,7 @@ mod overlay;
 mod prepull;
 mod properties;
 mod quantities;
+mod refused;
 mod rollback;
 mod rules;
 mod simulator;

@@ -8,7 +8,7 @@ use super::model::{Model, NEW, Shape, moves, one_canary, planned, stepped_at};
 use crate::fleet::ClusterName;
 use crate::observed::{Healths, NodeView};
 use crate::polkadot::{Grant, Kind, ResourceId, Role};
-use crate::upgrade::{Action, Plan, Write};
+use crate::upgrade::{self, Action, Ground, Plan, Write};
 
 /// A cluster whose worker has not used the permission that it was given, and the deadline has passed.
 fn permitted_in_vain() -> Model {
@@ -254,6 +254,16 @@ fn what_comes_and_goes_and_is_never_healthy_for_long_enough_has_failed_by_its_de
     }
     is_up(&mut model, false);
     assert!(halted(&model).is_some(), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn a_note_that_was_refused_a_moment_ago_is_not_tried_again_and_holds_nothing_up() {
+    let (mut model, cluster, id) = through();
+    model.edit(&cluster, &id, |view| view.healthy = None);
+    let ground = Ground { unnotable: [(cluster, id)].into(), ..Ground::default() };
+    let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
+    assert_eq!((made.actions.len(), made.progress[0].is_complete()), (0, true), "{:?}", made.actions);
+    assert_eq!(planned(&model).actions.len(), 1);
 }
 
 #[test]

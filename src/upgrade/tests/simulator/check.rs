@@ -36,6 +36,8 @@ pub(super) struct Ledger {
     /// Steps that were taken: resource, upgrade, target, attempt.
     given: BTreeSet<(Place, String, String, u32)>,
     fared: BTreeMap<Place, Fared>,
+    /// How resources fare as it was noted on them last.
+    noted: BTreeMap<Place, Stretch>,
     /// When nobody could last tell that the chain moves: no node that nobody touched was seen well.
     doubt: Option<Timestamp>,
     /// What was broken, with the first decision that did.
@@ -155,6 +157,14 @@ impl Ledger {
             && !self.given.insert(key(&action.place, step))
         {
             self.broken.entry("I12: a step was taken twice").or_insert_with(|| format!("{action:?}"));
+        }
+        if let Write::Health(stretch) = &action.write {
+            let before = self.noted.insert(action.place.clone(), stretch.clone());
+            let is_same = |before: &Stretch| before.version == stretch.version;
+            let ill = before.filter(is_same).and_then(|before| before.ill);
+            if stretch.ill.is_some() && ill.is_some() && stretch.ill != ill {
+                self.broken.insert("I6: what is not healthy gets more time", format!("{action:?}"));
+            }
         }
     }
 

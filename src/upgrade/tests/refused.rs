@@ -1,0 +1,40 @@
+//! What resources refuse to have written on them.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::model::{one_canary, planned};
+use crate::polkadot::Stretch;
+use crate::upgrade::refused::{MARK_TRIES, NOTE_PAUSE, Refused};
+use crate::upgrade::{Action, Write};
+
+fn refused(write: Write, model_version: &str) -> Action {
+    let mut action = planned(&one_canary()).actions.remove(0);
+    (action.write, action.resource_version) = (write, model_version.to_owned());
+    action
+}
+
+#[test]
+fn a_refused_note_is_tried_again_after_a_while_or_when_the_resource_has_changed() {
+    let (model, now) = (one_canary(), Instant::now());
+    let note = refused(Write::Health(Stretch::default()), "1");
+    let mut known = Refused::default();
+    assert!(!known.note(&note, false, now));
+    assert_eq!(known.unnotable(&model.board, now), [note.place.clone()].into());
+    assert_eq!(known.unnotable(&model.board, now + NOTE_PAUSE), BTreeSet::new());
+    known.note(&refused(Write::Failed(None), "another version"), false, now);
+    assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
+    known.note(&note, true, now);
+    assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
+}
+
+#[test]
+fn a_resource_is_given_up_when_it_has_refused_its_mark_often_enough() {
+    let (model, now) = (one_canary(), Instant::now());
+    let (mark, mut known) = (refused(Write::Epoch(2), "1"), Refused::default());
+    let given_up: Vec<bool> = (0..=MARK_TRIES).map(|_| known.note(&mark, false, now)).collect();
+    assert_eq!(given_up.iter().position(|given_up| *given_up), Some(MARK_TRIES as usize - 1));
+    assert_eq!(known.unmarkable(&model.board), [mark.place.clone()].into());
+    known.note(&mark, true, now);
+    assert_eq!(known.unmarkable(&model.board), BTreeSet::new());
+}
