@@ -153,7 +153,7 @@ pub struct ResourceView {
     pub step: Option<Step>,
     /// The last permission to restart pods.
     pub grant: Option<Grant>,
-    /// Since when it has been healthy, where something was wrong with it after its pods became Ready.
+    /// How it has fared at its version, as far as that is noted on it.
     #[serde(default)]
     pub healthy: Option<Stretch>,
     /// What is noted there of a step that failed.

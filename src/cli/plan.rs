@@ -90,8 +90,13 @@ pub(super) fn run(args: &PlanArgs, sources: &Sources) -> ExitCode {
     let something = unfinished
         || theirs.is_some_and(|all| !all.is_empty())
         || !waves.is_empty()
-        || !seen.plan.actions.is_empty();
+        || seen.plan.actions.iter().any(moves);
     if something { ExitCode::from(SOMETHING) } else { ExitCode::SUCCESS }
+}
+
+/// Whether a write is more than a note.
+fn moves(action: &Action) -> bool {
+    !matches!(action.write, Write::Health(_) | Write::Failed(_) | Write::Epoch(_))
 }
 
 /// Upgrades that are halted, and why.

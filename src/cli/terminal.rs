@@ -28,12 +28,12 @@ pub(super) fn say(text: &str) {
 
 /// As much of a picture as so many lines have room for.
 pub(super) fn fitting(picture: &str, rows: usize) -> String {
-    let lines: Vec<&str> = picture.trim_end().lines().collect();
+    let (lines, rows): (Vec<&str>, _) = (picture.trim_end().lines().collect(), rows.max(2));
     if lines.len() <= rows {
         return lines.join("\n") + "\n";
     }
     let mut fitting = lines[..rows.saturating_sub(1)].join("\n");
-    fitting.push_str("\n… (this terminal is too low for the rest)");
+    fitting.push_str("\n… (this terminal is too low for the rest)\n");
     fitting
 }
 
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_picture_that_is_too_high_is_cut_and_says_so() {
         assert_eq!(fitting("a\nb\nc\n", 3), "a\nb\nc\n");
-        assert_eq!(fitting("a\nb\nc\nd\n", 3), "a\nb\n… (this terminal is too low for the rest)");
+        assert_eq!(fitting("a\nb\nc\nd\n", 3), "a\nb\n… (this terminal is too low for the rest)\n");
     }
 
     #[test]

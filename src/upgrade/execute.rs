@@ -26,7 +26,7 @@ use crate::observed::Board;
 use crate::polkadot::Polkadot;
 
 use super::overlay::{self, Overlays};
-use super::refused::Refused;
+use super::refused::{Refused, Went};
 use super::{Action, Code, Ground, Place, Plan, Wait, Write, plan, progress, write};
 
 /// The plan is made again at least this often, whatever the timers say.
@@ -130,7 +130,7 @@ struct Executor {
     /// Resources whose reason to wait needs a person, and was told.
     told: BTreeMap<Place, Code>,
     overlays: Overlays,
-    writes: JoinSet<Option<(Action, Option<Polkadot>)>>,
+    writes: JoinSet<Option<(Action, Result<Polkadot, Went>)>>,
     stop: CancellationToken,
 }
 
@@ -179,17 +179,13 @@ impl Executor {
         }
     }
 
-    fn finish(&mut self, written: Option<(Action, Option<Polkadot>)>) {
+    fn finish(&mut self, written: Option<(Action, Result<Polkadot, Went>)>) {
         let Some((action, answer)) = written else { return };
-        let now = Instant::now();
-        if self.refused.note(&action, answer.is_some(), now.into_std()) {
-            warn!(
-                cluster = %action.place.0, resource = %action.place.1,
-                "The resource cannot be marked with the daemon that leads now; it gets no steps, all others do. Does a \
-                 webhook refuse patches, or is it not valid by the CRD? Try kubectl annotate."
-            );
+        let (now, went) = (Instant::now(), answer.as_ref().map_or_else(|why| *why, |_| Went::Made));
+        if let Some(words) = self.refused.note(&action, went, now.into_std()) {
+            warn!(cluster = %action.place.0, resource = %action.place.1, "{words}");
         }
-        self.overlays.finish(&action.place, answer.as_ref(), (now + AFTER_REFUSAL).into_std());
+        self.overlays.finish(&action.place, answer.as_ref().ok(), (now + AFTER_REFUSAL).into_std());
     }
 }
 

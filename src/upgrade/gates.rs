@@ -6,7 +6,7 @@ use crate::fleet::{Cluster, Stage, Upgrade};
 
 use super::standing::{Standing, has_validator};
 use super::survey::{Survey, Surveyed};
-use super::{Code, Place, passing};
+use super::{Code, Place, lapse, passing};
 
 /// A veto: the reason in one word and in words.
 pub type Veto = (Code, String);
@@ -118,10 +118,36 @@ fn pause(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
 
 /// I6: with more failures than tolerated, nothing new starts.
 fn failures(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
-    match halted(survey, candidate.upgrade) {
-        Some(words) if candidate.resource.view.has_run() => Err((Code::Halted, words)),
-        _ => Ok(()),
+    if !candidate.resource.view.has_run() {
+        return Ok(());
     }
+    if let Some(words) = halted(survey, candidate.upgrade) {
+        return Err((Code::Halted, words));
+    }
+    unnoted(survey, candidate.upgrade).map_or(Ok(()), |words| Err((Code::NotHealthyYet, words)))
+}
+
+/// What fell ill and has no note of it yet: whether it has failed is counted from there, so nothing begins before.
+fn unnoted(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
+    let known = &survey.known.unnoted;
+    if let Some(unnoted) = known.borrow().get(&upgrade.name) {
+        return unnoted.clone();
+    }
+    let mut owned = survey.fleet.clusters.iter().flat_map(|cluster| survey.owned(upgrade, cluster));
+    let unnoted = owned.find(|(resource, _)| {
+        let view = &resource.view;
+        view.held.is_none()
+            && cluster_is_open(survey, resource.cluster).is_ok()
+            && lapse::is_unnoted(view, &resource.chart, survey.chain(view))
+    });
+    let words = unnoted.map(|(resource, _)| {
+        format!(
+            "{} {} was healthy at the target and is not any more; nothing begins before that is noted on it",
+            resource.cluster.name, resource.view.id
+        )
+    });
+    known.borrow_mut().insert(upgrade.name.clone(), words.clone());
+    words
 }
 
 /// Why the upgrade is halted, if it is. No step of this plan changes that, so it is found out once.

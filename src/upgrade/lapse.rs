@@ -3,22 +3,41 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::observed::ResourceView;
 use crate::observed::health::DIP;
-use crate::polkadot::Stretch;
+use crate::observed::{NodeView, ResourceView, RoleView};
+use crate::polkadot::{Step, Stretch};
 
 use super::chains::Chain;
 use super::chart::{Chart, nodes};
-use super::standing::{Standing, permitted, well_since};
+use super::standing::{Standing, counts_from, permitted, well_since};
 use super::survey::Owner;
-use crate::health::Verdict;
 
 /// From when the deadline counts of what was healthy once since it was permitted to restart: from when it was first seen not
-/// to be so any more; from now until that is noted. `None` where it was not healthy yet.
-pub fn since(resource: &ResourceView, permitted: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let noted = noted(resource)?;
-    noted.proven.filter(|proven| *proven >= permitted)?;
-    Some(noted.ill.map_or(now, |ill| ill.max(permitted)))
+/// to be so any more; from now until that is noted, and while its cluster is paused. `None` where it was not healthy yet.
+pub fn since(resource: &ResourceView, permitted: Timestamp, chart: &Chart) -> Option<Timestamp> {
+    let noted = noted(resource).filter(|noted| noted.proven >= Some(permitted))?;
+    let ill = noted.ill.filter(|_| !chart.paused);
+    Some(ill.map_or(chart.now, |ill| ill.max(permitted)))
+}
+
+/// Since when it is noted that it is not healthy any more, if it was since it was permitted to restart.
+pub fn noted_since(resource: &ResourceView, permitted: Timestamp) -> Option<Timestamp> {
+    let noted = noted(resource).filter(|noted| noted.proven >= Some(permitted))?;
+    noted.ill
+}
+
+/// Whether it was healthy for long enough since it was permitted to restart last.
+pub fn was_proven(resource: &ResourceView) -> bool {
+    let permitted = resource.step.as_ref().map(|step| permitted(resource, step));
+    noted(resource).is_some_and(|noted| permitted.is_some() && noted.proven >= permitted)
+}
+
+/// Whether it was healthy and is not any more, and that has not been noted yet. Until it is, nobody knows how long it has
+/// been so after a restart of ours.
+pub fn is_unnoted(resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
+    was_proven(resource)
+        && noted(resource).is_some_and(|noted| noted.ill.is_none())
+        && is_ill(resource, chart, chain)
 }
 
 /// What has to be noted on a resource at its upgrade's target. A dip, or a start that took no longer than one, is not worth it
@@ -26,7 +45,7 @@ pub fn since(resource: &ResourceView, permitted: Timestamp, now: Timestamp) -> O
 pub fn to_note(owner: &Owner<'_>, resource: &ResourceView, chart: &Chart, chain: &Chain) -> Option<Stretch> {
     let version = resource.client_version.as_ref()?;
     let before = noted(resource);
-    let (proven, ill) = proof(owner, resource, chart);
+    let (proven, ill) = proof(owner, resource, chart, chain);
     let soaks = owner.stage.is_some_and(|stage| owner.upgrade.stages[stage].soak > SignedDuration::ZERO);
     let since = if soaks && is_sick(resource, chart, chain) {
         None
@@ -40,12 +59,6 @@ pub fn to_note(owner: &Owner<'_>, resource: &ResourceView, chart: &Chart, chain:
     };
     let stretch = Stretch { version: version.clone(), since, proven, ill };
     (before != Some(&stretch)).then_some(stretch)
-}
-
-/// Whether it was healthy for long enough since it was permitted to restart last.
-pub fn was_proven(resource: &ResourceView) -> bool {
-    let permitted = resource.step.as_ref().map(|step| permitted(resource, step));
-    permitted.is_some_and(|permitted| since(resource, permitted, Timestamp::MAX).is_some())
 }
 
 fn noted(resource: &ResourceView) -> Option<&Stretch> {
@@ -71,27 +84,30 @@ fn proof(
     owner: &Owner<'_>,
     resource: &ResourceView,
     chart: &Chart,
+    chain: &Chain,
 ) -> (Option<Timestamp>, Option<Timestamp>) {
     let (proven, ill) = noted(resource).map_or((None, None), |noted| (noted.proven, noted.ill));
     let upgrade = owner.upgrade;
-    let is_its =
-        |step: &&crate::polkadot::Step| step.upgrade == upgrade.name && step.target == upgrade.client_version;
+    let is_its = |step: &&Step| step.upgrade == upgrade.name && step.target == upgrade.client_version;
     let Some(step) = resource.step.as_ref().filter(is_its) else { return (proven, ill) };
-    let current = proven.filter(|proven| *proven >= permitted(resource, step));
+    let permitted = permitted(resource, step);
+    let current = proven.filter(|proven| *proven >= permitted);
     match owner.standing {
-        Standing::Healthy(_) => (current.or(Some(chart.now)), None),
-        Standing::InFlight { .. } | Standing::Failed(_)
-            if current.is_some() && ill.is_none() && is_ill(resource, chart) =>
-        {
+        Standing::Healthy(_) => (current.or(Some(chart.now.max(permitted))), None),
+        Standing::InFlight { .. } | Standing::Failed(_) if is_unnoted(resource, chart, chain) => {
             (proven, Some(chart.now))
         }
         _ => (proven, ill),
     }
 }
 
-/// Whether one of its nodes is known not to be well. Who was not asked yet says nothing.
-fn is_ill(resource: &ResourceView, chart: &Chart) -> bool {
-    nodes(resource).any(|(role, node)| {
-        node.ready_since.is_none() || matches!(chart.verdict(resource, role, node), Verdict::Unhealthy { .. })
-    })
+/// Whether it is known not to be well, and not for a moment only; not where all that it lacks is an answer or time, or
+/// permission to restart.
+fn is_ill(resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
+    let sick = |(role, node): (&RoleView, &NodeView)| {
+        node.ready_since.is_none() || chart.is_sick(resource, role, node, chain.resumed)
+    };
+    let waits =
+        resource.step.as_ref().is_some_and(|step| counts_from(resource, step, chart, chain).is_none());
+    !waits && (resource.settled_since.is_none() || nodes(resource).any(sick))
 }

@@ -319,6 +319,20 @@ fn is_free(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>, plan: &P
         && !plan.actions.iter().any(|action| action.place == *place)
 }
 
+/// What keeps a resource at the target from counting as healthy.
+fn not_healthy(resource: &Surveyed<'_>) -> String {
+    let was_well = resource.view.healthy.as_ref().is_some_and(|noted| noted.ill.is_some());
+    let words = if was_well && lapse::was_proven(&resource.view) {
+        "healthy at the target before, and not now"
+    } else {
+        "not healthy at the target yet"
+    };
+    match &resource.view.trouble {
+        Some(trouble) => format!("{words}: {trouble}"),
+        None => with_reason(words, resource),
+    }
+}
+
 /// The upgrade that has a step for the resource, with the stage of its cluster.
 fn candidate<'a>(resource: &Surveyed<'a>) -> Option<(&'a Upgrade, Option<usize>)> {
     let owner = resource.owner.as_ref()?;
@@ -335,10 +349,7 @@ fn excluded(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Option<Veto> {
             match (gates::cluster_is_open(survey, resource.cluster), gates::chain_moves(survey, resource)) {
                 (Err((_, words)), _) => (Code::NotHealthyYet, words),
                 (_, Err(veto)) => veto,
-                _ if lapse::was_proven(&resource.view) => {
-                    (Code::NotHealthyYet, with_reason("healthy at the target before, and not now", resource))
-                }
-                _ => (Code::NotHealthyYet, with_reason("not healthy at the target yet", resource)),
+                _ => (Code::NotHealthyYet, not_healthy(resource)),
             }
         }
         _ => return None,

@@ -10,8 +10,25 @@ use super::{Action, Place, Write};
 
 /// A resource that refused to be marked so often gets no step.
 pub const MARK_TRIES: u32 = 10;
-/// A refused note is tried again after so long: nothing hangs on it that cannot wait.
+/// A refused note is tried again after so long.
 pub const NOTE_PAUSE: Duration = Duration::from_secs(300);
+
+const UNMARKABLE: &str = "The resource cannot be marked with the daemon that leads now; it gets no steps, all others do. Does a \
+    webhook refuse patches, or is it not valid by the CRD? Try kubectl annotate.";
+const UNNOTABLE: &str = "How the resource fares cannot be noted on it; that is tried again every five minutes, and where it is \
+    not healthy any more, its upgrade takes no step before. Does a webhook refuse patches, or is it not valid by the CRD? Try \
+    kubectl annotate.";
+
+/// How a write went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Went {
+    /// It was made.
+    Made,
+    /// The server, or a webhook, does not want it.
+    Refused,
+    /// It was not made, for another reason.
+    NotMade,
+}
 
 /// What was refused, each at the version that the resource had: changed, it may be tried again.
 #[derive(Default)]
@@ -23,27 +40,31 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Takes down how a write went; whether the resource is not marked any more from now on.
-    pub fn note(&mut self, action: &Action, well: bool, now: Instant) -> bool {
+    /// Takes down how a write went; what a person should know, the first time.
+    pub fn note(&mut self, action: &Action, went: Went, now: Instant) -> Option<&'static str> {
         let (place, version) = (&action.place, &action.resource_version);
-        match action.write {
-            Write::Epoch(_) if well => {
+        match (&action.write, went) {
+            (Write::Epoch(_), Went::Made) => {
                 self.marks.remove(place);
-                false
+                None
             }
-            Write::Epoch(_) => {
+            (Write::Epoch(_), _) => {
                 let (known, times) = self.marks.entry(place.clone()).or_default();
                 if known != version {
                     (*known, *times) = (version.clone(), 0);
                 }
                 *times += 1;
-                *times == MARK_TRIES
+                (*times == MARK_TRIES).then_some(UNMARKABLE)
             }
-            Write::Health(_) | Write::Failed(_) if !well => {
-                self.notes.insert(place.clone(), (version.clone(), now + NOTE_PAUSE));
-                false
+            (Write::Health(_) | Write::Failed(_), Went::Refused) => {
+                let before = self.notes.insert(place.clone(), (version.clone(), now + NOTE_PAUSE));
+                before.is_none().then_some(UNNOTABLE)
             }
-            _ => false,
+            (Write::Health(_) | Write::Failed(_), Went::Made) => {
+                self.notes.remove(place);
+                None
+            }
+            _ => None,
         }
     }
 
@@ -55,12 +76,10 @@ impl Refused {
         refused.map(|(place, _)| place.clone()).collect()
     }
 
-    /// Resources on which a note was refused a while ago, as long as they are what they were then.
+    /// Resources on which a note was refused a moment ago, as long as they are what they were then.
     pub fn unnotable(&mut self, board: &Board, now: Instant) -> BTreeSet<Place> {
-        self.notes.retain(|place, (version, until)| {
-            now < *until && version_of(board, place) == Some(version.as_str())
-        });
-        self.notes.keys().cloned().collect()
+        self.notes.retain(|place, (version, _)| version_of(board, place) == Some(version.as_str()));
+        self.notes.iter().filter(|(_, (_, until))| now < *until).map(|(place, _)| place.clone()).collect()
     }
 }
 

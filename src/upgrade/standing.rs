@@ -21,6 +21,9 @@ const ADDING_A_MACHINE: SignedDuration = SignedDuration::from_mins(5);
 /// then the client takes its time.
 const TRIED_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 
+/// What the kubelet says of a container that ends again and again.
+const CRASHES: &str = "CrashLoopBackOff";
+
 /// Why a validator whose keystore goes with its pod is left alone.
 pub const EPHEMERAL_KEYSTORE: &str = "the running validator keeps its keystore on no volume and would lose its session \
     keys with a restart (dataPersistenceSupport, enabled or not, only helps the next pod: its volume begins empty); copy \
@@ -124,7 +127,7 @@ fn since_step(
     chain: &Chain,
 ) -> Standing {
     let permitted = counts_from(resource, step, chart, chain);
-    let lapsed = permitted.and_then(|permitted| lapse::since(resource, permitted, chart.now));
+    let lapsed = permitted.and_then(|permitted| lapse::since(resource, permitted, chart));
     let begun = lapsed.or(permitted);
     // While the chain stood still nobody could become healthy.
     let from = begun.map(|begun| chain.resumed.map_or(begun, |resumed| resumed.max(begun)));
@@ -132,7 +135,9 @@ fn since_step(
     if let Some(why) = prepull::failed(upgrade, resource) {
         return Standing::Failed(why.to_owned());
     }
-    match hopeless(resource, step) {
+    // Of what ran well, waiting may help: a machine comes back, and an image can be had again.
+    let counts = |(.., why): &(Timestamp, &str, &Stuck)| lapsed.is_none() || why.reason == CRASHES;
+    match hopeless(resource, step).filter(counts) {
         Some((since, pod, why)) if since <= chart.now => {
             Standing::Failed(format!("{pod} cannot start: {why}"))
         }
@@ -149,7 +154,7 @@ fn since_step(
                 None => format!("not healthy within {:#}", upgrade.progress_deadline),
             };
             let why = prepull::untried(Some(upgrade), resource);
-            let why = why.or_else(|| refused(upgrade, resource, chart));
+            let why = why.or_else(|| refused(upgrade, resource, chart)).or_else(|| resource.trouble.clone());
             Standing::Failed(match (why, chart.ill(resource)) {
                 (Some(words), _) => format!("{within}: {words}"),
                 (_, Some((pod, why))) => format!("{within}: {pod}: {why}"),

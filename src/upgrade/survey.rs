@@ -20,6 +20,7 @@ use crate::polkadot::ResourceId;
 
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
+use super::lapse;
 use super::standing::{Standing, counts_from, may_go_on, standing, waits_for_turn};
 use super::{Ground, Place};
 
@@ -44,6 +45,8 @@ pub struct Surveyed<'a> {
     pub rolling: bool,
     /// When something was last begun with it: a step, or the restart of a pod, if not out of turn.
     pub active: Option<Timestamp>,
+    /// Whether it was healthy since it was permitted to restart last: of that, nothing is to come.
+    pub is_through: bool,
 }
 
 /// What a resource has from the upgrade that owns it.
@@ -62,6 +65,8 @@ pub struct Owner<'a> {
 pub struct Known {
     /// By upgrade.
     pub halted: RefCell<BTreeMap<String, Option<String>>>,
+    /// By upgrade.
+    pub unnoted: RefCell<BTreeMap<String, Option<String>>>,
     /// By upgrade and stage.
     pub passed: RefCell<BTreeMap<(String, usize), Result<(), String>>>,
     /// By upgrade and stage.
@@ -99,7 +104,9 @@ impl<'a> Survey<'a> {
                 let rolling = unsettled || is_rolling(owner.as_ref(), resource, &chart, chain);
                 let active = if unsettled { Some(Timestamp::MAX) } else { last_active(resource) };
                 let view = Arc::clone(resource);
-                resources.insert(place, Surveyed { cluster, view, owner, chart, rolling, active });
+                let is_through = lapse::was_proven(&view);
+                resources
+                    .insert(place, Surveyed { cluster, view, owner, chart, rolling, active, is_through });
             }
         }
         Self { fleet, resources, now, known: Known::default(), chains, board, ground }
@@ -201,7 +208,7 @@ impl<'a> Survey<'a> {
     /// Notes that a resource will move by this plan.
     pub fn note_step(&mut self, place: &Place) {
         if let Some(resource) = self.resources.get_mut(place) {
-            (resource.rolling, resource.active) = (true, Some(self.now));
+            (resource.rolling, resource.active, resource.is_through) = (true, Some(self.now), false);
             if let Some(owner) = &mut resource.owner {
                 let deadline = Some(self.now + owner.upgrade.progress_deadline);
                 owner.standing = Standing::InFlight { deadline };
@@ -212,7 +219,7 @@ impl<'a> Survey<'a> {
     /// Notes that a pod of a resource will restart by this plan.
     pub fn note_roll(&mut self, place: &Place, out_of_turn: bool) {
         if let Some(resource) = self.resources.get_mut(place) {
-            resource.rolling = true;
+            (resource.rolling, resource.is_through) = (true, false);
             if !out_of_turn {
                 resource.active = Some(self.now);
             }
@@ -268,7 +275,8 @@ fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, cha
     is_elsewhere(&owner.standing)
         && current
         && !healthy
-        && counts_from(view, step, chart, chain).is_some_and(|from| {
+        && counts_from(view, step, chart, chain).is_some_and(|permitted| {
+            let from = lapse::noted_since(view, permitted).map_or(permitted, |ill| ill.max(permitted));
             let late = from + owner.upgrade.progress_deadline <= chart.now;
             !late || waits_for_turn(owner.upgrade, view, chart, chain) || may_go_on(view, chart)
         })

@@ -21,22 +21,23 @@ use crate::reconcile::{REQUEST_BOUND, tell};
 use crate::telemetry::traces;
 
 use super::execute::Reach;
+use super::refused::Went;
 use super::{Action, Wait, Write};
 
 /// After a write without an answer, the resource is read again at this pace.
 const REREAD_PAUSE: Duration = Duration::from_secs(2);
 
-/// Makes one write; `None` where it did not take place. Returns only when it is known whether it did.
+/// Makes one write; how else it went where it did not take place. Returns only when it is known whether it did.
 pub(super) async fn write(
     action: &Action,
     reach: &Reach,
     now: Timestamp,
     stop: &CancellationToken,
-) -> Option<Polkadot> {
+) -> Result<Polkadot, Went> {
     let span = span(action);
     async {
         let (cluster, id) = &action.place;
-        let api: Api<Polkadot> = Api::namespaced(reach.client(cluster)?, &id.namespace);
+        let api: Api<Polkadot> = Api::namespaced(reach.client(cluster).ok_or(Went::NotMade)?, &id.namespace);
         let patch = Patch::Merge(patch(action, traces::traceparent(&Span::current())));
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         match tokio::time::timeout(REQUEST_BOUND, api.patch(&id.name, &params, &patch)).await {
@@ -45,23 +46,23 @@ pub(super) async fn write(
                 if let (Some(happening), Some(client)) = (happening(action), reach.client(cluster)) {
                     tell(&client, &polkadot, &[happening], now).await;
                 }
-                Some(polkadot)
+                Ok(polkadot)
             }
             Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
                 let why = masked(&status.message);
                 debug!(%cluster, resource = %id, why, "A write was refused; it is planned anew.");
-                None
+                Err(Went::Refused)
             }
             Ok(Err(error)) if is_not_held(&error) => {
                 debug!(%cluster, resource = %id, "A write was not sent: the Lease is not ours.");
-                None
+                Err(Went::NotMade)
             }
             unanswered => {
                 let why = unanswered.map_or("no answer".into(), |answer| {
                     answer.err().map(|error| masked(&error.to_string())).unwrap_or_default()
                 });
                 warn!(%cluster, resource = %id, why, "It is not known whether a step took place; reading it again.");
-                settle(action, reach, stop).await
+                settle(action, reach, stop).await.ok_or(Went::NotMade)
             }
         }
     }
@@ -192,11 +193,9 @@ fn say(action: &Action) {
         Write::Health(Stretch { since: None, .. }) => {
             info!(%cluster, resource = %id, "It is sick; its soak will count from its recovery.");
         }
-        Write::Health(Stretch { ill: Some(since), .. }) => {
-            info!(%cluster, resource = %id, %since, "It is not healthy any more; its deadline counts from now.");
-        }
-        Write::Health(Stretch { since: Some(since), .. }) => {
-            info!(%cluster, resource = %id, %since, "It is healthy; its soak counts from then.");
+        Write::Health(Stretch { since: Some(soaks_since), ill, .. }) => {
+            let not_healthy_since = ill.map(tracing::field::display);
+            info!(%cluster, resource = %id, %soaks_since, not_healthy_since, "Noted how it fares.");
         }
         Write::Failed(Some(Failed { upgrade, target, why, .. })) => {
             warn!(%cluster, resource = %id, upgrade, target, why, "The upgrade failed there.");

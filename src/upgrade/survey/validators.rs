@@ -7,7 +7,7 @@ use crate::polkadot::Role;
 use crate::upgrade::standing::{Standing, has_validator};
 use crate::upgrade::{Place, rolls};
 
-use super::{Survey, Surveyed};
+use super::{Owner, Survey, Surveyed};
 
 impl Survey<'_> {
     /// Validators of a chain that are unavailable or about to be, without that of `except`; where that one `goes_on`, without
@@ -60,10 +60,11 @@ impl Survey<'_> {
 
 /// Whether a roll of the resource restarts its validator: by the version it is going to, or by a changed template.
 fn moves_validator(resource: &Surveyed<'_>) -> bool {
-    let by_step =
-        resource.owner.as_ref().is_some_and(|owner| matches!(owner.standing, Standing::InFlight { .. }));
-    let granted = grants_validator(&resource.view);
     let view = &resource.view;
+    let in_flight = |owner: &Owner<'_>| matches!(owner.standing, Standing::InFlight { .. });
+    let is_through = resource.is_through;
+    let by_step = !is_through && resource.owner.as_ref().is_some_and(in_flight);
+    let granted = !is_through && grants_validator(view);
     // In a cluster that is paused the template is still the one of before.
     let is_behind = |node: &NodeView| node.version.is_some() && node.version != view.client_version;
     let pending = view

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::model::{Model, NEW, Shape, moves, one_canary, planned, stepped_at};
 use crate::fleet::ClusterName;
-use crate::observed::{Healths, NodeView};
+use crate::observed::{Healths, NodeView, Stuck, UNSCHEDULABLE};
 use crate::polkadot::{Grant, Kind, ResourceId, Role};
 use crate::upgrade::{self, Action, Ground, Plan, Write};
 
@@ -297,4 +297,127 @@ fn a_permitted_restart_of_what_was_healthy_has_the_whole_deadline_whatever_was_n
     model.pass(60);
     let halt = halted(&model).unwrap();
     assert!(halt.contains("not healthy within 30m"), "{halt}");
+}
+
+/// The canary's worker cannot make it so any more, while its validator goes on.
+fn in_trouble(model: &mut Model) {
+    let (cluster, id) = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&cluster, &id, |view| {
+        (view.settled_since, view.trouble) = (None, Some("its node key is gone".into()));
+    });
+}
+
+#[test]
+fn what_was_healthy_and_is_in_trouble_has_failed_by_its_deadline_although_its_nodes_are_well() {
+    let (mut model, ..) = through();
+    in_trouble(&mut model);
+    model.ask();
+    note(&mut model);
+    assert_eq!(halted(&model), None);
+    let told = planned(&model).waits.first().map(|wait| wait.words.clone()).unwrap_or_default();
+    assert_eq!(told, "healthy at the target before, and not now: its node key is gone");
+    model.pass(30 * 60);
+    assert!(halted(&model).unwrap().contains("its node key is gone"));
+}
+
+/// The last answer of the canary's validator, and how long ago that was.
+fn says(model: &mut Model, peers: u64) {
+    super::health::says(model, "c0", |health| health.samples.back_mut().unwrap().peers = Some(peers));
+}
+
+#[test]
+fn a_bad_answer_now_and_then_is_noted_by_nobody() {
+    let (mut model, ..) = through();
+    for minute in 0..20 {
+        model.pass(60);
+        says(&mut model, if minute % 2 == 0 { 0 } else { 12 });
+        assert_eq!(planned(&model).actions, vec![], "{minute}");
+    }
+}
+
+#[test]
+fn what_ran_well_and_finds_no_machine_has_its_deadline_and_what_crashes_again_and_again_has_failed() {
+    let stuck = |model: &mut Model, reason: &str| {
+        let (cluster, id) =
+            (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+        let stuck = Stuck { reason: reason.into(), words: None, since: Some(model.now) };
+        model.edit(&cluster, &id, |view| view.roles[0].nodes[0].stuck = Some(stuck));
+    };
+    for reason in [UNSCHEDULABLE, "ImagePullBackOff"] {
+        let (mut model, ..) = through();
+        is_up(&mut model, false);
+        stuck(&mut model, reason);
+        model.pass(29 * 60);
+        assert_eq!(halted(&model), None, "{reason}");
+        model.pass(60);
+        assert!(halted(&model).is_some(), "{reason}");
+    }
+    let (mut model, ..) = through();
+    is_up(&mut model, false);
+    stuck(&mut model, "CrashLoopBackOff");
+    assert!(halted(&model).unwrap().contains("cannot start: CrashLoopBackOff"));
+}
+
+/// Two clusters of a stage that go one after the other, the first of them through for hours.
+fn one_through_of_two(shape: Shape) -> Model {
+    let mut model = Model::new(&Shape { width: 1, ..shape });
+    model.fleet.upgrades[0].stages[0].soak = SignedDuration::ZERO;
+    let (second, id) = (ClusterName::from("c1"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&second, &id, |view| view.held = Some("it is looked at".into()));
+    let is_healthy = |model: &Model| planned(model).progress[0].stages[0].healthy == 1;
+    model.play_until(is_healthy);
+    note(&mut model);
+    for _ in 0..6 {
+        late(&mut model);
+    }
+    model.edit(&second, &id, |view| view.held = None);
+    model
+}
+
+fn steps(model: &Model) -> usize {
+    planned(model).actions.iter().filter(|action| matches!(action.write, Write::Step(_))).count()
+}
+
+#[test]
+fn nothing_begins_before_it_is_noted_that_something_is_not_healthy_any_more_nor_beside_it_then() {
+    let mut model = one_through_of_two(Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]));
+    model.fleet.upgrades[0].stages[0].max_concurrent = crate::fleet::Count::Number(2);
+    assert_eq!(steps(&model), 1);
+    let first = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&first.0, &first.1, |view| {
+        (view.roles[0].nodes[0].ready_since, view.settled_since) = (None, None);
+    });
+    model.ask();
+    assert_eq!(steps(&model), 0);
+    let ground = Ground { unnotable: [first].into(), ..Ground::default() };
+    let made = upgrade::plan(&model.fleet, &model.board, &ground, model.now);
+    assert_eq!(made.actions, vec![], "where it cannot be noted, nothing begins at all");
+    let told = |plan: &Plan| plan.waits.iter().any(|wait| wait.words.contains("before that is noted on it"));
+    assert!(told(&made), "{:?}", made.waits);
+    let made = planned(&model);
+    model.act(&made);
+    assert_eq!(steps(&model), 1, "it holds one of two places");
+    model.fleet.upgrades[0].stages[0].max_concurrent = crate::fleet::Count::Number(1);
+    assert_eq!(steps(&model), 0);
+    // Another target frees no place of what is down.
+    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    let taken: Vec<_> = planned(&model).actions.iter().map(|action| action.place.0.to_string()).collect();
+    assert_eq!(taken, ["c0"], "it has nothing to lose");
+}
+
+#[test]
+fn a_sentry_that_falls_ill_long_after_the_step_takes_no_place_of_a_validator() {
+    let kinds = || vec![Kind::SentryAndValidator];
+    let mut model = one_through_of_two(Shape::of(vec![(0, kinds()), (0, kinds())]));
+    model.fleet.upgrades[0].stages[0].max_concurrent = crate::fleet::Count::Number(2);
+    let first = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    model.edit(&first.0, &first.1, |view| {
+        let sentry = view.roles.iter_mut().find(|role| role.role == Role::Sentry).unwrap();
+        (sentry.nodes[0].ready_since, view.settled_since) = (None, None);
+    });
+    model.ask();
+    let made = planned(&model);
+    model.act(&made);
+    assert_eq!(model.fleet.validators.max_unavailable, 1);
+    assert_eq!(steps(&model), 1, "{:?}", planned(&model).waits);
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::model::{one_canary, planned};
 use crate::polkadot::Stretch;
-use crate::upgrade::refused::{MARK_TRIES, NOTE_PAUSE, Refused};
+use crate::upgrade::refused::{MARK_TRIES, NOTE_PAUSE, Refused, Went};
 use crate::upgrade::{Action, Write};
 
 fn refused(write: Write, model_version: &str) -> Action {
@@ -19,12 +19,13 @@ fn a_refused_note_is_tried_again_after_a_while_or_when_the_resource_has_changed(
     let (model, now) = (one_canary(), Instant::now());
     let note = refused(Write::Health(Stretch::default()), "1");
     let mut known = Refused::default();
-    assert!(!known.note(&note, false, now));
+    assert!(known.note(&note, Went::Refused, now).is_some());
+    assert_eq!(known.note(&note, Went::Refused, now), None, "told once");
     assert_eq!(known.unnotable(&model.board, now), [note.place.clone()].into());
     assert_eq!(known.unnotable(&model.board, now + NOTE_PAUSE), BTreeSet::new());
-    known.note(&refused(Write::Failed(None), "another version"), false, now);
+    known.note(&refused(Write::Failed(None), "another version"), Went::Refused, now);
     assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
-    known.note(&note, true, now);
+    known.note(&note, Went::NotMade, now);
     assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
 }
 
@@ -32,9 +33,10 @@ fn a_refused_note_is_tried_again_after_a_while_or_when_the_resource_has_changed(
 fn a_resource_is_given_up_when_it_has_refused_its_mark_often_enough() {
     let (model, now) = (one_canary(), Instant::now());
     let (mark, mut known) = (refused(Write::Epoch(2), "1"), Refused::default());
-    let given_up: Vec<bool> = (0..=MARK_TRIES).map(|_| known.note(&mark, false, now)).collect();
+    let given_up: Vec<bool> =
+        (0..=MARK_TRIES).map(|_| known.note(&mark, Went::NotMade, now).is_some()).collect();
     assert_eq!(given_up.iter().position(|given_up| *given_up), Some(MARK_TRIES as usize - 1));
     assert_eq!(known.unmarkable(&model.board), [mark.place.clone()].into());
-    known.note(&mark, true, now);
+    known.note(&mark, Went::Made, now);
     assert_eq!(known.unmarkable(&model.board), BTreeSet::new());
 }

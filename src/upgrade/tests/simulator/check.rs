@@ -49,7 +49,7 @@ pub(super) struct Ledger {
 struct Fared {
     /// When it was last well enough, for long enough, to have been noted as healthy.
     done: Option<Timestamp>,
-    /// Since when one of its nodes has been down, and somebody was there to note it.
+    /// Since when one of its nodes has been down, or all of them again for too short a while, and somebody was there to note it.
     down: Option<Timestamp>,
 }
 
@@ -75,6 +75,8 @@ impl Ledger {
         let members: BTreeMap<&ClusterName, &Cluster> =
             world.fleet.clusters.iter().map(|cluster| (&cluster.name, cluster)).collect();
         self.told.retain(|place, _| members.contains_key(&place.0));
+        let home = &world.clusters[&world.fleet.home];
+        let is_led = home.up && home.lags == 0;
         for (name, truth) in world.clusters.iter().filter(|(_, truth)| truth.up && truth.lags == 0) {
             let Some(cluster) = members.get(name) else { continue };
             for (id, view) in &truth.resources {
@@ -87,7 +89,7 @@ impl Ledger {
                     let says = (!truth.deaf).then_some(is_sick && world.chain_stands.is_none());
                     told.hear(node, says, noted, world.now);
                 }
-                self.fare(&place, view, noted, world.now);
+                self.fare(&place, view, noted && is_led, world.now);
                 self.told.insert(place, view.clone());
             }
         }
@@ -114,13 +116,10 @@ impl Ledger {
         let is_down = nodes(view).any(|(_, node)| node.ready_since.is_none());
         let fared = self.fared.entry(place.clone()).or_default();
         if done {
-            fared.done = Some(now);
-        }
-        if !is_down {
-            fared.down = None;
-        } else if noted {
+            *fared = Fared { done: Some(now), down: None };
+        } else if is_down && noted {
             fared.down.get_or_insert(now);
-        } else {
+        } else if !noted {
             fared.forget(now);
         }
     }
@@ -276,6 +275,14 @@ impl Ledger {
         let anchor = anchor.max(node.ready_since);
         node.ready_since.is_some()
             && anchor.is_some_and(|anchor| anchor + SignedDuration::from_secs(seconds) <= now)
+    }
+
+    /// Of what was noted to be healthy after its last permitted restart: since when it is noted not to be so any more.
+    fn ill_since(&self, place: &Place, view: &ResourceView, step: &Step) -> Option<Option<Timestamp>> {
+        let noted = self.noted.get(place)?;
+        let is_through = Some(&noted.version) == view.client_version.as_ref()
+            && noted.proven >= Some(restarted_last(view, step));
+        is_through.then_some(noted.ill)
     }
 
     /// Whether all of it runs what its spec says, and has been well for so long.

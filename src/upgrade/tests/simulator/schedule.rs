@@ -235,7 +235,7 @@ pub fn schedule(seed: u64, steps: usize) -> Schedule {
 }
 
 /// Leaves out as many events as possible, half of them first, such that it still fails.
-pub fn shrunk(mut schedule: Schedule, fails: impl Fn(&Schedule) -> bool) -> Schedule {
+pub fn shrunk(mut schedule: Schedule, mut fails: impl FnMut(&Schedule) -> bool) -> Schedule {
     let mut chunk = schedule.events.len() / 2;
     while chunk > 0 {
         let mut from = 0;

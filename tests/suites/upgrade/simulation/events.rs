@@ -1,7 +1,9 @@
 //! What the events of a schedule do to simulated clusters and to the daemons that look after them.
 //!
 //! Two have no counterpart here, and nothing happens by them: a worker that cannot make a resource so, and a keystore that is
-//! taken off its volume (some resources begin without one). What befalls a node befalls all of its cluster at its version.
+//! taken off its volume (some resources begin without one). Others are less fine than they are for the planner alone: what befalls
+//! a node befalls all of its cluster at its version, what goes wrong with a restart or a trial does so until it is mended, a
+//! watch that is late is one of the ways in which watches fail, and a clock is that of the daemons that start from then on.
 
 use std::time::Duration;
 
@@ -49,13 +51,9 @@ impl Stage {
             Event::Resource(who, what) => self.resource(*who, what).await,
             Event::Join(who) => self.join(*who).await,
             Event::Chain(stands) => self.stall_chain(*stands),
-            Event::Kill(late) => {
-                // Where another one stands by, it takes over; else the next start does.
-                if *late > 0 && self.daemons.len() < 2 {
-                    self.start_daemon();
-                }
-                self.kill();
-            }
+            // First another one stands by, to take over when this one dies; else the next start does.
+            Event::Kill(late) if *late > 0 && self.daemons.len() < 2 => self.start_daemon(),
+            Event::Kill(_) => self.kill(),
             Event::Latency(ticks) => {
                 let latency = Duration::from_secs([0, 2, 10][*ticks as usize % 3]);
                 self.each_line(|line| line.latency = latency);

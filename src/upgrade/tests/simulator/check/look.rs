@@ -245,11 +245,12 @@ impl Look<'_> {
         }
         let from = restarted_last(view, step);
         let deadline = SignedDuration::from_secs(DEADLINE);
-        let late = if self.was_done(place, from) {
-            let since = self.ledger.fared.get(place).and_then(|fared| fared.down);
-            since.is_some_and(|since| since.max(from) + deadline + NOTED <= self.now)
+        let (late, since) = if self.was_done(place, from) {
+            let down = self.ledger.fared.get(place).and_then(|fared| fared.down);
+            let late = down.is_some_and(|since| since.max(from) + deadline + NOTED <= self.now);
+            (late, down.unwrap_or(step.at))
         } else {
-            from + deadline <= self.now
+            (from + deadline <= self.now, step.at)
         };
         let down =
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
@@ -269,7 +270,7 @@ impl Look<'_> {
             && self.world.chain_stands.is_none()
             && self.daemon.is_ready(&place.0)
             && !self.world.stood_lately()
-            && ((late && down && self.ledger.doubt.is_none_or(|doubt| doubt < step.at))
+            && ((late && down && self.ledger.doubt.is_none_or(|doubt| doubt < since))
                 || nodes(view).any(stuck_there)
                 || trial_failed(view))
     }
@@ -301,7 +302,7 @@ impl Look<'_> {
                     return upgrade.unreachable == Unreachable::Skip && is_out_of_reach;
                 }
                 self.owned(upgrade, &cluster.name).all(|(place, view)| {
-                    self.is_excluded(view, upgrade) || self.ledger.is_done(place, view, soak, self.now)
+                    self.is_excluded(place, view, upgrade) || self.ledger.is_done(place, view, soak, self.now)
                 })
             });
             is_passed && (rules.optional || has_soaked())
@@ -309,7 +310,7 @@ impl Look<'_> {
     }
 
     /// What does not hold later stages: out of scope, ahead, failed, or never healthy.
-    fn is_excluded(&self, view: &ResourceView, upgrade: &Upgrade) -> bool {
+    fn is_excluded(&self, place: &Place, view: &ResourceView, upgrade: &Upgrade) -> bool {
         let version = view.client_version.as_deref().unwrap_or_default();
         let step = view
             .step
@@ -317,7 +318,10 @@ impl Look<'_> {
             .filter(|step| step.upgrade == upgrade.name && step.target == upgrade.client_version);
         let contested =
             version != upgrade.client_version && step.is_some_and(|step| step.attempt == upgrade.attempt);
-        let late = |step: &Step| step.at + SignedDuration::from_secs(DEADLINE) <= self.now;
+        let late = |step: &Step| {
+            let counted = self.ledger.ill_since(place, view, step).unwrap_or(Some(step.at));
+            counted.is_some_and(|from| from + SignedDuration::from_secs(DEADLINE) <= self.now)
+        };
         view.held.is_some()
             || !view.ever_settled
             || contested

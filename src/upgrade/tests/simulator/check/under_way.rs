@@ -9,9 +9,15 @@ impl Look<'_> {
     /// Whether it was given a version by an upgrade, is not healthy at it, and may still become so.
     pub(super) fn is_moving(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(step) = &view.step else { return false };
-        let from = restarted_last(view, step);
-        let late =
-            from + SignedDuration::from_secs(DEADLINE) <= self.now && !self.waits_for_turn(place, view);
+        let permitted = Some(restarted_last(view, step));
+        let counted = match self.ledger.ill_since(place, view, step) {
+            None => permitted,
+            // At an earlier target it was through, and what ails it since nobody notes.
+            Some(None) if !is_touched(view, &self.world.fleet.upgrades) => permitted,
+            Some(ill) => ill,
+        };
+        let late = counted.is_some_and(|from| from + SignedDuration::from_secs(DEADLINE) <= self.now)
+            && !self.waits_for_turn(place, view);
         let is_edited =
             has_reached(view, step) && nodes(view).any(|(role, node)| node.is_outdated(&role.hash));
         view.client_version.as_ref() == Some(&step.target)
@@ -191,8 +197,11 @@ impl Look<'_> {
             && self.has_open_grant(place, view)
     }
 
+    /// Whether its validator is still to restart for its step; of what was through and is ill nothing is to come.
     pub(super) fn is_reserved(&self, place: &Place, view: &ResourceView) -> bool {
-        view.held.is_none() && self.is_moving(place, view)
+        let is_through =
+            view.step.as_ref().is_some_and(|step| self.ledger.ill_since(place, view, step).is_some());
+        view.held.is_none() && !is_through && self.is_moving(place, view)
     }
 }
 
