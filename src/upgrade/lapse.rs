@@ -13,11 +13,10 @@ use super::standing::{Standing, counts_from, permitted, well_since};
 use super::survey::Owner;
 
 /// From when the deadline counts of what was healthy once since it was permitted to restart: from when it was first seen not
-/// to be so any more; from now until that is noted, and while its cluster is paused. `None` where it was not healthy yet.
+/// to be so any more; from now until that is noted. `None` where it was not healthy yet.
 pub fn since(resource: &ResourceView, permitted: Timestamp, chart: &Chart) -> Option<Timestamp> {
     let noted = noted(resource).filter(|noted| noted.proven >= Some(permitted))?;
-    let ill = noted.ill.filter(|_| !chart.paused);
-    Some(ill.map_or(chart.now, |ill| ill.max(permitted)))
+    Some(noted.ill.map_or(chart.now, |ill| ill.max(permitted)))
 }
 
 /// Since when it is noted that it is not healthy any more, if it was since it was permitted to restart.

@@ -277,12 +277,12 @@ impl Ledger {
             && anchor.is_some_and(|anchor| anchor + SignedDuration::from_secs(seconds) <= now)
     }
 
-    /// Of what was noted to be healthy after its last permitted restart: since when it is noted not to be so any more.
-    fn ill_since(&self, place: &Place, view: &ResourceView, step: &Step) -> Option<Option<Timestamp>> {
-        let noted = self.noted.get(place)?;
-        let is_through = Some(&noted.version) == view.client_version.as_ref()
-            && noted.proven >= Some(restarted_last(view, step));
-        is_through.then_some(noted.ill)
+    /// What is noted of a resource that was healthy after its last permitted restart.
+    fn through(&self, place: &Place, view: &ResourceView, step: &Step) -> Option<&Stretch> {
+        let permitted = restarted_last(view, step);
+        self.noted.get(place).filter(|noted| {
+            view.client_version.as_ref() == Some(&noted.version) && noted.proven >= Some(permitted)
+        })
     }
 
     /// Whether all of it runs what its spec says, and has been well for so long.

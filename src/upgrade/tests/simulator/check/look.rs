@@ -319,7 +319,8 @@ impl Look<'_> {
         let contested =
             version != upgrade.client_version && step.is_some_and(|step| step.attempt == upgrade.attempt);
         let late = |step: &Step| {
-            let counted = self.ledger.ill_since(place, view, step).unwrap_or(Some(step.at));
+            let through = self.ledger.through(place, view, step);
+            let counted = through.map_or(Some(step.at), |noted| noted.ill);
             counted.is_some_and(|from| from + SignedDuration::from_secs(DEADLINE) <= self.now)
         };
         view.held.is_some()

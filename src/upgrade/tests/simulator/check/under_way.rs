@@ -10,11 +10,11 @@ impl Look<'_> {
     pub(super) fn is_moving(&self, place: &Place, view: &ResourceView) -> bool {
         let Some(step) = &view.step else { return false };
         let permitted = Some(restarted_last(view, step));
-        let counted = match self.ledger.ill_since(place, view, step) {
+        let counted = match self.ledger.through(place, view, step) {
             None => permitted,
             // At an earlier target it was through, and what ails it since nobody notes.
-            Some(None) if !is_touched(view, &self.world.fleet.upgrades) => permitted,
-            Some(ill) => ill,
+            Some(noted) if noted.ill.is_none() && !is_touched(view, &self.world.fleet.upgrades) => permitted,
+            Some(noted) => noted.ill,
         };
         let late = counted.is_some_and(|from| from + SignedDuration::from_secs(DEADLINE) <= self.now)
             && !self.waits_for_turn(place, view);
@@ -200,7 +200,7 @@ impl Look<'_> {
     /// Whether its validator is still to restart for its step; of what was through and is ill nothing is to come.
     pub(super) fn is_reserved(&self, place: &Place, view: &ResourceView) -> bool {
         let is_through =
-            view.step.as_ref().is_some_and(|step| self.ledger.ill_since(place, view, step).is_some());
+            view.step.as_ref().is_some_and(|step| self.ledger.through(place, view, step).is_some());
         view.held.is_none() && !is_through && self.is_moving(place, view)
     }
 }
