@@ -138,7 +138,10 @@ fn unnoted(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
         let view = &resource.view;
         view.held.is_none()
             && cluster_is_open(survey, resource.cluster).is_ok()
-            && lapse::is_unnoted(view, &resource.chart, survey.chain(view))
+            && resource
+                .owner
+                .as_ref()
+                .is_some_and(|owner| lapse::is_unnoted(owner, view, &resource.chart, survey.chain(view)))
     });
     let words = unnoted.map(|(resource, _)| {
         format!(

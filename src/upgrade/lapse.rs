@@ -31,10 +31,12 @@ pub fn was_proven(resource: &ResourceView) -> bool {
     noted(resource).is_some_and(|noted| permitted.is_some() && noted.proven >= permitted)
 }
 
-/// Whether it was healthy and is not any more, and that has not been noted yet. Until it is, nobody knows how long it has
-/// been so after a restart of ours.
-pub fn is_unnoted(resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
-    was_proven(resource)
+/// Whether it was healthy at its upgrade's target and is not any more, and that is to be noted and has not been yet. Until it
+/// is, nobody knows how long it has been so after a restart of ours.
+pub fn is_unnoted(owner: &Owner<'_>, resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
+    chain.stalled.is_none()
+        && own_step(owner, resource).is_some()
+        && was_proven(resource)
         && noted(resource).is_some_and(|noted| noted.ill.is_none())
         && is_ill(resource, chart, chain)
 }
@@ -86,18 +88,21 @@ fn proof(
     chain: &Chain,
 ) -> (Option<Timestamp>, Option<Timestamp>) {
     let (proven, ill) = noted(resource).map_or((None, None), |noted| (noted.proven, noted.ill));
-    let upgrade = owner.upgrade;
-    let is_its = |step: &&Step| step.upgrade == upgrade.name && step.target == upgrade.client_version;
-    let Some(step) = resource.step.as_ref().filter(is_its) else { return (proven, ill) };
+    let Some(step) = own_step(owner, resource) else { return (proven, ill) };
     let permitted = permitted(resource, step);
     let current = proven.filter(|proven| *proven >= permitted);
     match owner.standing {
         Standing::Healthy(_) => (current.or(Some(chart.now.max(permitted))), None),
-        Standing::InFlight { .. } | Standing::Failed(_) if is_unnoted(resource, chart, chain) => {
-            (proven, Some(chart.now))
-        }
+        _ if is_unnoted(owner, resource, chart, chain) => (proven, Some(chart.now)),
         _ => (proven, ill),
     }
+}
+
+/// The step by which its upgrade has brought it to the target that it has now.
+fn own_step<'a>(owner: &Owner<'_>, resource: &'a ResourceView) -> Option<&'a Step> {
+    let (name, target) = (&owner.upgrade.name, &owner.upgrade.client_version);
+    let step = resource.step.as_ref().filter(|step| step.upgrade == *name && step.target == *target);
+    step.filter(|_| resource.client_version.as_ref() == Some(target))
 }
 
 /// Whether it is known not to be well, and not for a moment only; not where all that it lacks is an answer or time, or

@@ -421,3 +421,31 @@ fn a_sentry_that_falls_ill_long_after_the_step_takes_no_place_of_a_validator() {
     assert_eq!(model.fleet.validators.max_unavailable, 1);
     assert_eq!(steps(&model), 1, "{:?}", planned(&model).waits);
 }
+
+#[test]
+fn what_is_noted_by_nobody_holds_nothing_up() {
+    let two = || Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]);
+    let first = (ClusterName::from("c0"), ResourceId { namespace: "n".into(), name: "r0".into() });
+    let falls_ill = |model: &mut Model| {
+        model.fleet.upgrades[0].stages[0].max_concurrent = crate::fleet::Count::Number(2);
+        model.edit(&first.0, &first.1, |view| {
+            (view.roles[0].nodes[0].ready_since, view.settled_since) = (None, None);
+            view.roles[0].nodes[0].stuck =
+                Some(Stuck { reason: "CrashLoopBackOff".into(), words: None, since: None });
+        });
+        model.ask();
+    };
+    // A step of an upgrade that has another name now.
+    let mut model = one_through_of_two(two());
+    model.fleet.upgrades[0].name = "renamed".into();
+    falls_ill(&mut model);
+    assert_eq!(steps(&model), 1, "{:?}", planned(&model).waits);
+    // One of an attempt before: it is noted, then tried again.
+    let mut model = one_through_of_two(two());
+    model.fleet.upgrades[0].attempt = 2;
+    falls_ill(&mut model);
+    let made = planned(&model);
+    assert!(matches!(&made.actions[..], [Action { write: Write::Health(_), .. }]), "{:?}", made.actions);
+    model.act(&made);
+    assert_ne!(steps(&model), 0, "{:?}", planned(&model).waits);
+}
