@@ -108,18 +108,18 @@ impl Look<'_> {
     }
 
     /// Whether it is sick at what its step gave it: then it is in flight again, also where it is edited as well, or was given
-    /// up before its chain stood and has its time anew, or was healthy in between.
+    /// up before its chain stood and has its time anew, or was healthy in between. While the chain stands, nothing is given up.
     pub(super) fn is_sick_at_its_step(&self) -> bool {
         let Some(step) = &self.view.step else { return false };
         let was_done = self.was_done(self.place, restarted_last(self.view, step));
         let late = step.at + SignedDuration::from_secs(DEADLINE) <= self.now;
-        let is_given_up = late && !self.world.stood_lately() && !was_done;
+        let is_given_up = late && !self.world.stood_lately() && !self.seem_sick() && !was_done;
         let at_step = self.view.client_version.as_ref() == Some(&step.target) && !is_given_up;
         let is_sick = |(role, node): (&RoleView, &NodeView)| {
             let told = self.ledger.nodes.get(&(self.place.clone(), role.role, node.ordinal));
             told.is_some_and(|told| told.is_sick) || (was_done && node.ready_since.is_none())
         };
-        at_step && nodes(self.view).any(is_sick)
+        at_step && (self.seem_sick() || nodes(self.view).any(is_sick))
     }
 
     pub(super) fn is_rolling(&self, place: &Place, view: &ResourceView) -> bool {
