@@ -265,6 +265,7 @@ impl std::fmt::Display for StageState {
             Self::Next => "has not begun",
             Self::Empty => "EMPTY: it has no resource that counts; label its clusters or resources, or set optional: true",
             Self::Rolling => "rolling",
+            Self::Recovering => "not healthy any more",
             Self::Soaking => "soaking",
             Self::Halted => "halted",
             Self::Passed => "passed",
@@ -283,6 +284,8 @@ pub enum StageState {
     Empty,
     /// Its resources are moving.
     Rolling,
+    /// All were healthy; something is not so any more, and nothing of ours moves it.
+    Recovering,
     /// All are healthy; the soak has not passed.
     Soaking,
     /// Something in it failed, and nothing new starts; why is in [`Progress::halted`].

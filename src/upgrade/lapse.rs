@@ -31,6 +31,12 @@ pub fn was_proven(resource: &ResourceView) -> bool {
     noted(resource).is_some_and(|noted| permitted.is_some() && noted.proven >= permitted)
 }
 
+/// Whether it is noted that it was healthy since it was permitted to restart last, and is not any more.
+pub fn has_lapsed(resource: &ResourceView) -> bool {
+    let step = resource.step.as_ref();
+    step.is_some_and(|step| noted_since(resource, permitted(resource, step)).is_some())
+}
+
 /// Whether it was healthy at its upgrade's target and is not any more, and that is to be noted and has not been yet. Until it
 /// is, nobody knows how long it has been so after a restart of ours.
 pub fn is_unnoted(owner: &Owner<'_>, resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {

@@ -321,8 +321,7 @@ fn is_free(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>, plan: &P
 
 /// What keeps a resource at the target from counting as healthy.
 fn not_healthy(resource: &Surveyed<'_>) -> String {
-    let was_well = resource.view.healthy.as_ref().is_some_and(|noted| noted.ill.is_some());
-    let words = if was_well && lapse::was_proven(&resource.view) {
+    let words = if lapse::has_lapsed(&resource.view) {
         "healthy at the target before, and not now"
     } else {
         "not healthy at the target yet"

@@ -8,7 +8,7 @@ use crate::fleet::{Cluster, Upgrade};
 
 use super::standing::Standing;
 use super::survey::{Survey, Surveyed, is_stepped};
-use super::{HALTED, Place, Progress, StageProgress, StageState, gates, passing};
+use super::{HALTED, Place, Progress, StageProgress, StageState, gates, lapse, passing};
 
 /// So many clusters are named one by one.
 const NAMED: usize = 5;
@@ -20,7 +20,7 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
     let stages = (0..upgrade.stages.len())
         .map(|index| {
             let passed = passing::passed(survey, upgrade, index).is_ok();
-            let mut begun = false;
+            let (mut begun, mut lapsed) = (false, 0);
             let mut stage = StageProgress {
                 stage: upgrade.stages[index].name.clone(),
                 state: StageState::Waiting,
@@ -35,6 +35,7 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
             for cluster in survey.fleet.clusters.iter().filter(of_stage).filter(|cluster| !cluster.lost) {
                 for (resource, standing) in survey.owned(upgrade, cluster) {
                     count(&mut stage, standing);
+                    lapsed += usize::from(has_lapsed(resource, standing));
                     begun |= has_moved(resource, standing);
                 }
             }
@@ -43,6 +44,9 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
                 () if halted.is_some() && stage.failed > 0 && stage.in_flight == 0 => StageState::Halted,
                 () if passed && all_passed => StageState::Passed,
                 () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
+                () if lapsed > 0 && stage.healthy + stage.failed + lapsed == stage.total => {
+                    StageState::Recovering
+                }
                 () if begun => StageState::Rolling,
                 () if stage.total == 0 && is_seen_empty(survey, upgrade, index) => StageState::Empty,
                 () if all_passed && halted.is_none() => StageState::Next,
@@ -88,6 +92,13 @@ pub fn in_words(progress: &Progress) -> Option<String> {
     }
     let stage = progress.stages.iter().find(|stage| stage.state != StageState::Passed)?;
     Some(format!("stage {} {}", stage.stage, stage.in_words()))
+}
+
+/// Whether it was healthy at the target, and nothing of ours moves it since.
+fn has_lapsed(resource: &Surveyed<'_>, standing: &Standing) -> bool {
+    matches!(standing, Standing::InFlight { .. })
+        && lapse::has_lapsed(&resource.view)
+        && !resource.view.roll_pending()
 }
 
 /// Whether anything of the upgrade has happened to a resource; one that was made at the target and comes up, or has not been

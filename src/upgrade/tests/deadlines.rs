@@ -8,7 +8,7 @@ use super::model::{Model, NEW, Shape, moves, one_canary, planned, stepped_at};
 use crate::fleet::ClusterName;
 use crate::observed::{Healths, NodeView, Stuck, UNSCHEDULABLE};
 use crate::polkadot::{Grant, Kind, ResourceId, Role};
-use crate::upgrade::{self, Action, Ground, Plan, Write};
+use crate::upgrade::{self, Action, Ground, Plan, StageState, Write};
 
 /// A cluster whose worker has not used the permission that it was given, and the deadline has passed.
 fn permitted_in_vain() -> Model {
@@ -222,6 +222,7 @@ fn what_was_healthy_and_falls_ill_long_after_its_step_has_failed_by_a_deadline_o
     note(&mut model);
     is_up(&mut model, false);
     assert_eq!(halted(&model), None);
+    assert_eq!(planned(&model).progress[0].stages[0].state, StageState::Recovering);
     model.pass(29 * 60);
     note(&mut model);
     assert_eq!((halted(&model), planned(&model).progress[0].is_complete()), (None, false));
