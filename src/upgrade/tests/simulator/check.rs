@@ -65,6 +65,8 @@ struct Told {
     asked_since: Option<Timestamp>,
     /// Since when this daemon has seen it sick, without a gap.
     sick_since: Option<Timestamp>,
+    /// Since when it could have noted that as well.
+    notable_since: Option<Timestamp>,
     /// Whether its last answer was of a sick one.
     is_sick: bool,
 }
@@ -87,7 +89,7 @@ impl Ledger {
                     let told = self.nodes.entry((place.clone(), role.role, node.ordinal)).or_default();
                     // Who cannot be asked is what it said last.
                     let says = (!truth.deaf).then_some(is_sick && world.chain_stands.is_none());
-                    told.hear(node, says, noted, world.now);
+                    told.hear(node, says, noted && is_led, world.now);
                 }
                 self.fare(&place, view, noted && is_led, world.now);
                 self.told.insert(place, view.clone());
@@ -241,11 +243,13 @@ impl Told {
             return;
         }
         if is_sick {
-            self.sick_since.get_or_insert(now);
-        } else if let Some(since) = self.sick_since.take()
-            && noted
-            && now.duration_since(since) >= DIP + NOTED
-        {
+            let since = *self.sick_since.get_or_insert(now);
+            self.notable_since = noted.then(|| self.notable_since.unwrap_or(now).max(since));
+            return;
+        }
+        self.sick_since = None;
+        let notable = self.notable_since.take().filter(|_| noted);
+        if notable.is_some_and(|since| now.duration_since(since) >= DIP + NOTED) {
             self.anchor = Some(now);
         }
     }
