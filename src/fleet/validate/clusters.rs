@@ -159,7 +159,12 @@ impl Checker<'_> {
             None => ("context", "set KUBECONFIG, or give the cluster a kubeconfig"),
         };
         let shown = path.map(|path| path.display().to_string());
-        let what = format!("has no kubeconfig that can be read: {why}");
+        let usual: Vec<String> = match path {
+            Some(_) => vec![],
+            None => kubeconfig::files(None).iter().map(|file| file.display().to_string()).collect(),
+        };
+        let which = if usual.is_empty() { String::new() } else { format!(" ({})", usual.join(", ")) };
+        let what = format!("has no kubeconfig that can be read{which}: {why}");
         self.problem(format!("clusters[{index}].{key}"), shown.as_deref(), what, remedy);
     }
 
