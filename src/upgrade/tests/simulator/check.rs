@@ -144,7 +144,7 @@ impl Ledger {
     /// Another daemon looks: how long a node has been sick already, it does not know.
     pub(super) fn another_daemon(&mut self, now: Timestamp) {
         self.fared.values_mut().for_each(|fared| fared.forget(now));
-        self.nodes.values_mut().for_each(|told| (told.sick_since, told.asked_since) = (None, None));
+        self.nodes.values_mut().for_each(Told::lose_sight);
     }
 
     /// Somebody changed an upgrade's target: what was given before may be given again, when the target comes back.
@@ -229,12 +229,17 @@ impl Fared {
 }
 
 impl Told {
+    /// How it was until now, nobody knows any more.
+    fn lose_sight(&mut self) {
+        (self.sick_since, self.notable_since, self.asked_since) = (None, None, None);
+    }
+
     fn hear(&mut self, node: &NodeView, says: Option<bool>, noted: bool, now: Timestamp) {
         if self.ready_since != node.ready_since {
             *self = Self { ready_since: node.ready_since, anchor: node.ready_since, ..Self::default() };
         }
         if self.asked.is_some_and(|asked| now.duration_since(asked) > GAP) {
-            (self.sick_since, self.asked_since) = (None, None);
+            self.lose_sight();
         }
         let Some(is_sick) = says else { return };
         (self.asked, self.is_sick) = (Some(now), is_sick);
