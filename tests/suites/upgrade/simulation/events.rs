@@ -2,9 +2,10 @@
 //!
 //! Two have no counterpart here, and nothing happens by them: a worker that cannot make a resource so, and a keystore that is
 //! taken off its volume (some resources begin without one). Others are less fine than they are for the planner alone: what befalls
-//! a node befalls all of its cluster at its version, what goes wrong with a restart or a trial does so until it is mended, a
+//! a node befalls all of its cluster at its version from their next start on, what goes wrong with a restart or a trial does so until it is mended, a
 //! watch that is late is one of the ways in which watches fail, and a clock is that of the daemons that start from then on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
@@ -45,7 +46,7 @@ impl Stage {
                 Fault::FinalisesNothing => VersionFault::StallsFinality,
             }),
             Event::Trial(_) => self.break_target(VersionFault::NoImage),
-            Event::Mend => self.mend_versions(),
+            Event::Mend => self.mend_all().await,
             Event::Cluster(who, what) => self.cluster(*who, what),
             Event::Upgrade(who, what) => self.upgrade(*who, what),
             Event::Resource(who, what) => self.resource(*who, what).await,
@@ -95,10 +96,25 @@ impl Stage {
         self.break_version(&self.simulated(&member.name.0), upgrade.client_version.clone(), fault);
     }
 
-    pub(super) fn mend_versions(&self) {
+    pub(super) async fn mend_all(&self) {
         for cluster in &self.simulated.clusters {
-            self.ledger.fares.finalises(cluster.name());
-            cluster.set_faults(|faults| faults.versions.clear());
+            self.mend_versions(cluster).await;
+        }
+    }
+
+    /// Every version is good in a cluster from now on. A node is as it was when it started: those at a version that may have been
+    /// bad start anew.
+    async fn mend_versions(&self, cluster: &Cluster) {
+        let mut bad = BTreeMap::new();
+        cluster.set_faults(|faults| bad = std::mem::take(&mut faults.versions));
+        self.ledger.fares.finalises(cluster.name());
+        if bad.is_empty() {
+            return;
+        }
+        for pod in self.pods(cluster).await {
+            if bad.contains_key(&version_of(&serde_json::to_value(&pod).unwrap())) {
+                self.delete_pod(cluster, &pod.name_any()).await;
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! How clusters and chain nodes fare by the faults that were played, and what of it every daemon must have seen by now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ struct Nodes {
     deaf: BTreeMap<String, Timestamp>,
     /// Since when a version has finalised nothing in a cluster.
     stalled: BTreeMap<(String, String), Timestamp>,
+    /// Versions that have finalised nothing in a cluster for a while; nodes that started then may still be sick.
+    were_stalled: BTreeSet<(String, String)>,
     /// Since when the chain has stood still.
     chain: Option<Timestamp>,
 }
@@ -64,10 +66,16 @@ impl Fares {
         let (now, key) = (self.clock.now(), (cluster.to_owned(), version.to_owned()));
         let mut nodes = self.nodes.lock().unwrap();
         if stalls {
+            nodes.were_stalled.insert(key.clone());
             nodes.stalled.entry(key).or_insert(now);
         } else {
             nodes.stalled.remove(&key);
         }
+    }
+
+    /// Whether a node at this version may be sick there: its restart costs no validator.
+    pub(super) fn may_be_sick(&self, cluster: &str, version: &str) -> bool {
+        self.nodes.lock().unwrap().were_stalled.contains(&(cluster.to_owned(), version.to_owned()))
     }
 
     /// From now on every version finalises in a cluster.

@@ -163,7 +163,7 @@ impl Ledger {
         let cluster = fleet.cluster(&own.cluster.as_str().into());
         let turns = cluster.map_or(1, |cluster| cluster.settings.max_nodes_in_flight as usize);
         expect(in_cluster < turns, "I3: too many resources of a cluster roll");
-        if own.validator().is_some_and(is_ready) {
+        if own.validator().is_some_and(|pod| is_ready(pod) && !self.may_be_sick(own, pod)) {
             let moving = others().filter(|one| {
                 one.validator().is_some() && !is_lost(fleet, one) && self.is_moving(upgrade, one)
             });
@@ -233,7 +233,7 @@ impl Ledger {
         if own.has_run() && self.fares.stands_still(&own.cluster) {
             wrong.push("a restart while the chain stands still");
         }
-        if role == "validator" && was_well {
+        if role == "validator" && target.is_some_and(|pod| is_ready(pod) && !self.may_be_sick(own, pod)) {
             let rolled = all
                 .iter()
                 .filter(|one| !is_lost(fleet, one))
@@ -258,6 +258,10 @@ impl Ledger {
             }
         }
         wrong
+    }
+
+    fn may_be_sick(&self, own: &Truth, pod: &Value) -> bool {
+        self.fares.may_be_sick(&own.cluster, &version_of(pod))
     }
 
     fn open(fleet: &Fleet, own: &Truth) -> Vec<&'static str> {

@@ -201,7 +201,7 @@ impl Stage {
     pub(super) async fn ends(&mut self) -> Vec<String> {
         let now = self.clock.now();
         self.stall_chain(false);
-        self.mend_versions();
+        self.mend_all().await;
         for cluster in &self.simulated.clusters {
             self.mend_api(cluster.name());
             self.ledger.fares.pods(cluster.name(), false);
