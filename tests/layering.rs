@@ -83,6 +83,7 @@ const IO: &[&str] = &[
     "cluster/swap.rs",
     "cluster/watches.rs",
     "cluster/worker.rs",
+    "cluster/worker/attend.rs",
     "cluster/worker/install.rs",
     "daemon.rs",
     "fleet/kubeconfig.rs",

@@ -8,7 +8,8 @@ use kube::{Api, ResourceExt as _};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{ANSWER_BOUND, MEMBER_LEASE, Signs, Worker, fenced, trouble};
+use super::{MEMBER_LEASE, Signs, Worker, fenced, trouble};
+use crate::cluster::limits::ANSWER_BOUND;
 use crate::observed::ClusterState;
 use crate::polkadot::{self, FIELD_MANAGER};
 
