@@ -2,12 +2,13 @@
 //!
 //! [`plan::plan`] is a pure function of the fleet, the Board and the time; it keeps nothing between calls, so a
 //! restarted daemon goes on where the last one was. It surveys the fleet ([`survey`]), says where every resource
-//! stands ([`standing`]), what has to be noted of how it fares ([`lapse`]), judges the nodes' health ([`chart`]) and that of whole chains, and lets every candidate pass a
-//! list of [`gates`], each of which may veto with a reason. [`rolls`] picks the pod that may restart next; [`waves`] plays
-//! the plan forward. A version is tried first where that is wanted ([`prepull`]), and
+//! stands ([`standing`]) and what has to be noted of how it fares ([`lapse`]), judges the nodes' health ([`chart`]) and that
+//! of whole chains, and lets every candidate pass a list of [`gates`], each of which may veto with a reason. [`rolls`] picks the
+//! pod that may restart next; [`waves`] plays the plan forward. A version is tried first where that is wanted ([`prepull`]), and
 //! what failed by that is taken back ([`rollback`]); [`progress`] sums up how far an upgrade is. [`execute`] and `write` are
-//! the only files here that do I/O: they write steps and grants as annotations, which the cluster's worker makes so, and
-//! what was written stands in for the view until it has come ([`overlay`]), and what was [`refused`] is not tried all the time. The planner never calls a worker.
+//! the only files here that do I/O: they write steps and grants as annotations, which the cluster's worker makes so. What was
+//! written stands in for the view until it has come ([`overlay`]), and what was [`refused`] is not tried all the time. The
+//! planner never calls a worker.
 
 mod chains;
 pub mod chart;

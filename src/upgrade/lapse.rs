@@ -15,20 +15,19 @@ use super::survey::Owner;
 /// From when the deadline counts of what was healthy once since it was permitted to restart: from when it was first seen not
 /// to be so any more; from now until that is noted. `None` where it was not healthy yet.
 pub fn since(resource: &ResourceView, permitted: Timestamp, chart: &Chart) -> Option<Timestamp> {
-    let noted = noted(resource).filter(|noted| noted.proven >= Some(permitted))?;
+    let noted = through(resource, permitted)?;
     Some(noted.ill.map_or(chart.now, |ill| ill.max(permitted)))
 }
 
 /// Since when it is noted that it is not healthy any more, if it was since it was permitted to restart.
 pub fn noted_since(resource: &ResourceView, permitted: Timestamp) -> Option<Timestamp> {
-    let noted = noted(resource).filter(|noted| noted.proven >= Some(permitted))?;
-    noted.ill
+    through(resource, permitted)?.ill
 }
 
 /// Whether it was healthy for long enough since it was permitted to restart last.
 pub fn was_proven(resource: &ResourceView) -> bool {
-    let permitted = resource.step.as_ref().map(|step| permitted(resource, step));
-    noted(resource).is_some_and(|noted| permitted.is_some() && noted.proven >= permitted)
+    let step = resource.step.as_ref();
+    step.is_some_and(|step| through(resource, permitted(resource, step)).is_some())
 }
 
 /// Whether it is noted that it was healthy since it was permitted to restart last, and is not any more.
@@ -66,6 +65,11 @@ pub fn to_note(owner: &Owner<'_>, resource: &ResourceView, chart: &Chart, chain:
     };
     let stretch = Stretch { version: version.clone(), since, proven, ill };
     (before != Some(&stretch)).then_some(stretch)
+}
+
+/// What is noted of a resource that was healthy for long enough since it was permitted to restart.
+fn through(resource: &ResourceView, permitted: Timestamp) -> Option<&Stretch> {
+    noted(resource).filter(|noted| noted.proven >= Some(permitted))
 }
 
 fn noted(resource: &ResourceView) -> Option<&Stretch> {
