@@ -1,8 +1,7 @@
 //! What the events of a schedule do to the planner's simulated world.
 
 use super::Simulation;
-use super::schedule::{ClusterEvent, Event, FIRST, ResourceEvent, UpgradeEvent, version};
-use crate::fleet::Expedite;
+use super::schedule::{ClusterEvent, Event, ResourceEvent, UpgradeEvent};
 use crate::polkadot::{Kind, Role};
 use crate::upgrade::Place;
 
@@ -89,27 +88,7 @@ impl Simulation {
         if matches!(what, UpgradeEvent::Retarget | UpgradeEvent::Backwards) {
             self.ledger.another_target(&upgrade.name);
         }
-        let patch = |version: &str| version.rsplit('-').next().and_then(|patch| patch.parse::<u32>().ok());
-        match what {
-            UpgradeEvent::Pause(paused) => upgrade.paused = *paused,
-            UpgradeEvent::Retarget => {
-                let next = patch(&upgrade.client_version).unwrap_or(FIRST) + 1;
-                upgrade.client_version = version(next);
-            }
-            UpgradeEvent::Backwards => {
-                let before = patch(&upgrade.client_version).unwrap_or(FIRST) - 1;
-                upgrade.client_version = version(before.max(FIRST - 1));
-            }
-            UpgradeEvent::Attempt => upgrade.attempt += 1,
-            UpgradeEvent::Expedite(is_urgent) => {
-                let (version, reason) = (upgrade.client_version.clone(), "a hole".to_owned());
-                upgrade.expedite = is_urgent.then_some(Expedite { version, reason });
-            }
-            UpgradeEvent::Approve(stage) => {
-                let (target, count) = (upgrade.client_version.clone(), upgrade.stages.len());
-                upgrade.stages[usize::from(*stage) % count].approved_version = Some(target);
-            }
-        }
+        what.happens_to(upgrade);
     }
 
     fn resource(&mut self, who: u16, what: &ResourceEvent) {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::types::{Kind, Tried};
+use super::types::{Expedite, Kind, Tried, Upgrade};
 
 /// The version that everything runs at first.
 pub const FIRST: u32 = 6;
@@ -119,6 +119,27 @@ pub enum ResourceEvent {
     /// Its worker cannot make it so.
     Trouble(bool),
     Ephemeral,
+}
+
+impl UpgradeEvent {
+    /// What becomes of the upgrade in the fleet file.
+    pub fn happens_to(&self, upgrade: &mut Upgrade) {
+        let patch: u32 = upgrade.client_version.rsplit('-').next().unwrap().parse().unwrap();
+        match self {
+            Self::Pause(paused) => upgrade.paused = *paused,
+            Self::Retarget => upgrade.client_version = version(patch + 1),
+            Self::Backwards => upgrade.client_version = version((patch - 1).max(FIRST - 1)),
+            Self::Attempt => upgrade.attempt += 1,
+            Self::Expedite(is_urgent) => {
+                let (version, reason) = (upgrade.client_version.clone(), "a hole".to_owned());
+                upgrade.expedite = is_urgent.then_some(Expedite { version, reason });
+            }
+            Self::Approve(stage) => {
+                let (target, count) = (upgrade.client_version.clone(), upgrade.stages.len());
+                upgrade.stages[usize::from(*stage) % count].approved_version = Some(target);
+            }
+        }
+    }
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {

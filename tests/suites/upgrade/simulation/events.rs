@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
-use polkafleet::fleet::{Expedite, Fleet, Upgrade};
+use polkafleet::fleet::Fleet;
 use polkafleet::polkadot::{Kind, Polkadot};
 use polkafleet::sandbox::chain::Chain;
 use polkafleet::sandbox::cluster::Cluster;
@@ -167,7 +167,7 @@ impl Stage {
     fn upgrade(&self, who: u16, what: &UpgradeEvent) {
         let mut fleet = Fleet::clone(&self.fleets.borrow());
         let count = fleet.upgrades.len();
-        edit(&mut fleet.upgrades[usize::from(who) % count], what);
+        what.happens_to(&mut fleet.upgrades[usize::from(who) % count]);
         self.follow(fleet);
     }
 
@@ -201,23 +201,5 @@ impl Stage {
         let change = |chain: &mut Chain| if stands { chain.stall(now) } else { chain.resume(now) };
         self.simulated.chains.with("polkadot", now, change);
         self.ledger.fares.chain_stands(stands);
-    }
-}
-
-fn edit(upgrade: &mut Upgrade, what: &UpgradeEvent) {
-    let patch: u32 = upgrade.client_version.rsplit('-').next().unwrap().parse().unwrap();
-    match what {
-        UpgradeEvent::Pause(paused) => upgrade.paused = *paused,
-        UpgradeEvent::Retarget => upgrade.client_version = version(patch + 1),
-        UpgradeEvent::Backwards => upgrade.client_version = version((patch - 1).max(FIRST - 1)),
-        UpgradeEvent::Attempt => upgrade.attempt += 1,
-        UpgradeEvent::Expedite(is_urgent) => {
-            let (version, reason) = (upgrade.client_version.clone(), "a hole".to_owned());
-            upgrade.expedite = is_urgent.then_some(Expedite { version, reason });
-        }
-        UpgradeEvent::Approve(stage) => {
-            let (target, count) = (upgrade.client_version.clone(), upgrade.stages.len());
-            upgrade.stages[usize::from(*stage) % count].approved_version = Some(target);
-        }
     }
 }
