@@ -159,6 +159,7 @@ pub enum Code {
     FleetUnknown,
     DowngradeRefused,
     NotHealthyYet,
+    NotePending,
     WriteUnderWay,
     ProbeBlocked,
     ChainStalled,

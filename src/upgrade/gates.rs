@@ -124,7 +124,7 @@ fn failures(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> 
     if let Some(words) = halted(survey, candidate.upgrade) {
         return Err((Code::Halted, words));
     }
-    unnoted(survey, candidate.upgrade).map_or(Ok(()), |words| Err((Code::NotHealthyYet, words)))
+    unnoted(survey, candidate.upgrade).map_or(Ok(()), |words| Err((Code::NotePending, words)))
 }
 
 /// What fell ill and has no note of it yet: whether it has failed is counted from there, so nothing begins before.

@@ -16,7 +16,7 @@ use super::survey::Owner;
 /// to be so any more; from now until that is noted. `None` where it was not healthy yet.
 pub fn since(resource: &ResourceView, permitted: Timestamp, chart: &Chart) -> Option<Timestamp> {
     let noted = through(resource, permitted)?;
-    Some(noted.ill.map_or(chart.now, |ill| ill.max(permitted)))
+    Some(noted.ill.unwrap_or(chart.now))
 }
 
 /// Since when it is noted that it is not healthy any more, if it was since it was permitted to restart.
@@ -108,11 +108,10 @@ fn proof(
     }
 }
 
-/// The step by which its upgrade has brought it to the target that it has now.
+/// The step by which its upgrade has brought it to its present target.
 fn own_step<'a>(owner: &Owner<'_>, resource: &'a ResourceView) -> Option<&'a Step> {
     let (name, target) = (&owner.upgrade.name, &owner.upgrade.client_version);
-    let step = resource.step.as_ref().filter(|step| step.upgrade == *name && step.target == *target);
-    step.filter(|_| resource.client_version.as_ref() == Some(target))
+    resource.step.as_ref().filter(|step| step.upgrade == *name && step.target == *target)
 }
 
 /// Whether it is known not to be well, and not for a moment only; not where all that it lacks is an answer or time, or

@@ -276,7 +276,7 @@ fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, cha
         && current
         && !healthy
         && counts_from(view, step, chart, chain).is_some_and(|permitted| {
-            let from = lapse::noted_since(view, permitted).map_or(permitted, |ill| ill.max(permitted));
+            let from = lapse::noted_since(view, permitted).unwrap_or(permitted);
             let late = from + owner.upgrade.progress_deadline <= chart.now;
             !late || waits_for_turn(owner.upgrade, view, chart, chain) || may_go_on(view, chart)
         })

@@ -6,6 +6,7 @@ mod counting;
 mod deadlines;
 mod decisions;
 mod health;
+mod lapse;
 mod model;
 mod overlay;
 mod prepull;

@@ -4,6 +4,7 @@
 mod answers;
 mod direct;
 mod failing;
+mod noting;
 mod outside;
 mod restarts;
 

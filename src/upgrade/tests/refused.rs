@@ -27,6 +27,10 @@ fn a_refused_note_is_tried_again_after_a_while_or_when_the_resource_has_changed(
     assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
     known.note(&note, Went::NotMade, now);
     assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
+    known.note(&note, Went::Refused, now);
+    known.note(&note, Went::Made, now);
+    assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
+    assert!(known.note(&note, Went::Refused, now).is_some(), "that is another time");
 }
 
 #[test]
@@ -35,8 +39,13 @@ fn a_resource_is_given_up_when_it_has_refused_its_mark_often_enough() {
     let (mark, mut known) = (refused(Write::Epoch(2), "1"), Refused::default());
     let given_up: Vec<bool> =
         (0..=MARK_TRIES).map(|_| known.note(&mark, Went::NotMade, now).is_some()).collect();
-    assert_eq!(given_up.iter().position(|given_up| *given_up), Some(MARK_TRIES as usize - 1));
+    let told: Vec<usize> = (0..given_up.len()).filter(|index| given_up[*index]).collect();
+    assert_eq!(told, [MARK_TRIES as usize - 1], "told once");
     assert_eq!(known.unmarkable(&model.board), [mark.place.clone()].into());
+    let mut changed = one_canary();
+    changed.edit(&mark.place.0, &mark.place.1, |view| view.resource_version = "2".into());
+    assert_eq!(known.unmarkable(&changed.board), BTreeSet::new(), "it may take the mark now");
     known.note(&mark, Went::Made, now);
-    assert_eq!(known.unmarkable(&model.board), BTreeSet::new());
+    known.note(&mark, Went::NotMade, now);
+    assert_eq!(known.unmarkable(&model.board), BTreeSet::new(), "it is counted from the start");
 }

@@ -20,6 +20,7 @@ use tower::ServiceExt as _;
 pub struct Question<'a> {
     pub cluster: &'a str,
     pub path: &'a str,
+    pub body: &'a [u8],
 }
 
 /// What is answered instead.
@@ -50,7 +51,9 @@ impl Connect for Between {
             let service = tower::service_fn(move |request: Request<Body>| {
                 let (cluster, instead) = (cluster.clone(), Arc::clone(&instead));
                 async move {
-                    let asked = Question { cluster: cluster.name(), path: request.uri().path() };
+                    let (parts, body) = request.into_parts();
+                    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+                    let asked = Question { cluster: cluster.name(), path: parts.uri.path(), body: &body };
                     let date = match instead(&asked) {
                         Instead::Refuse(code, words) => {
                             return Ok(refusal(code, words).map(BodyExt::boxed_unsync));
@@ -58,7 +61,8 @@ impl Connect for Between {
                         Instead::At(time) => Some(time),
                         Instead::Nothing => None,
                     };
-                    let answered = cluster.service(AGENT).oneshot(request).await;
+                    let answered =
+                        cluster.service(AGENT).oneshot(Request::from_parts(parts, Body::from(body))).await;
                     let mut answered =
                         answered.map_err(|cut| io::Error::new(io::ErrorKind::ConnectionReset, cut))?;
                     if let Some(date) = date {

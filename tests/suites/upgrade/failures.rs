@@ -1,13 +1,19 @@
 //! What fails as soon as waiting cannot help: a version that crashes, a pod that fits on no machine. That an image which is
-//! not there does, too, is in `prepull` and `invariants`; what only the chain tells is in `chain_gates_upgrade`.
+//! not there does, too, is in `prepull` and `invariants`; what only the chain tells is in `chain_gates_upgrade`. And notes that
+//! a cluster refuses.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use jiff::SignedDuration;
-use polkafleet::polkadot::record::{FAILED_ANNOTATION, STEP_ANNOTATION, Step, read};
+use polkafleet::polkadot::record::{FAILED_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION, Step, read};
 use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
 
-use super::commands::{OLD, run};
+use super::commands::{NEW, OLD, run};
 use super::invariants::to;
+use crate::support::between::Instead;
 use crate::support::proxy::Mode;
 use crate::support::world::{Gate, Member, Place, World, upgrade};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
@@ -177,4 +183,36 @@ async fn i06_a_pod_that_fits_on_no_machine_fails_after_the_time_that_adding_one_
     for member in &world.members {
         member.settles_at("stable2503-7").await;
     }
+}
+
+/// In the sandbox: on a real API server it would take a webhook.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_notes_are_refused_the_upgrade_goes_on_and_they_are_not_tried_all_the_time() {
+    let world = World::new(Place::Sandbox, 2).await;
+    world.write_fleet(2, &json!({}));
+    world.fill(OLD).await;
+    let tries = Arc::new(AtomicUsize::new(0));
+    let (refused, first) = (Arc::clone(&tries), world.members[0].name.clone());
+    let daemon = world.daemon_behind(move |asked| {
+        if asked.cluster != first || !String::from_utf8_lossy(asked.body).contains(HEALTH_ANNOTATION) {
+            return Instead::Nothing;
+        }
+        refused.fetch_add(1, Ordering::SeqCst);
+        Instead::Refuse(422, "admission webhook denied the request")
+    });
+    for member in &world.members {
+        member.settles_at(OLD).await;
+    }
+    world.write_fleet(2, &upgrade(NEW, "0s"));
+    for member in &world.members {
+        member.settles_at(NEW).await;
+    }
+    let told = || daemon.said().matches("How the resource fares cannot be noted on it").count();
+    eventually("the log says it", PATIENCE, async || (told() > 0).then_some(())).await;
+    // What was refused is planned anew after a second.
+    let before = tries.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let after = tries.load(Ordering::SeqCst);
+    assert!(after <= before + 1, "it may have changed once meanwhile: {before}, then {after}");
+    assert_eq!(told(), 1, "{}", daemon.said());
 }

@@ -22,7 +22,7 @@ fn chart(model: &Model, cluster: usize) -> Chart {
     Chart::new(model.fleet.upgrades.first(), cluster, &model.board.clusters[&cluster.name], model.now)
 }
 
-fn view(model: &Model, cluster: &str) -> Arc<ResourceView> {
+pub(super) fn view(model: &Model, cluster: &str) -> Arc<ResourceView> {
     model.board.clusters[&ClusterName::from(cluster)].resources[&id("r0")].clone()
 }
 
