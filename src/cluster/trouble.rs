@@ -105,6 +105,8 @@ impl Trouble {
             Self::NoCrd => ClusterState::NoCrd(None),
             Self::Forbidden(right) => ClusterState::Forbidden(format!("{right}, at {at}")),
             Self::Unauthorized(message) => ClusterState::Unauthorized(unauthorized(&message, at)),
+            // It answers, each time that it is tried.
+            Self::Twice(_) => ClusterState::Unreachable(Outage { since: None, why: self.words(at) }),
             other => ClusterState::Unreachable(Outage { since, why: other.words(at) }),
         }
     }

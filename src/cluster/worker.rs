@@ -1,7 +1,8 @@
 //! One cluster's worker: connects, watches, reconciles, notices that the cluster is gone, and starts again.
 //!
-//! [`attend`] is what it notices meanwhile. A session lasts as long as the cluster answers. When it stops answering, the session ends, its last views stay on
-//! the Board as those of an unreachable cluster, and the next session begins with fresh lists.
+//! [`attend`] is what it notices meanwhile. A session lasts as long as the cluster answers. When it stops answering, the
+//! session ends, its last views stay on the Board as those of an unreachable cluster, and the next session begins with fresh
+//! lists.
 
 mod attend;
 mod install;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
@@ -102,13 +104,21 @@ impl Tasks {
 struct Ended {
     trouble: Trouble,
     at: String,
+    /// For how long the cluster was looked after.
+    lasted: Duration,
+}
+
+impl Ended {
+    /// Before the cluster could be looked after.
+    fn early(trouble: Trouble, at: String) -> Self {
+        Self { trouble, at, lasted: Duration::ZERO }
+    }
 }
 
 impl Worker {
     /// Runs sessions until stopped.
     pub(super) async fn sessions(&self) {
-        let mut attempt = 0;
-        let mut answered = None;
+        let (mut attempt, mut pause) = (0, Duration::ZERO);
         let connection = self.cluster.borrow().connection.clone();
         let mut kubeconfig = Kubeconfig::of(&connection, self.kubeconfigs.clone());
         self.board.set_state(&self.name, &ClusterState::Connecting);
@@ -128,12 +138,11 @@ impl Worker {
                 return;
             };
             tasks.end().await;
-            let since = self.last_answer();
-            if since != answered {
-                answered = since;
+            // An answer alone says little: what ends at once each time must not be tried again and again.
+            if ended.lasted > pause {
                 attempt = 0;
             }
-            let state = ended.trouble.state(&ended.at, since);
+            let state = ended.trouble.state(&ended.at, self.last_answer());
             if self.board.set_state(&self.name, &state) {
                 match &state {
                     ClusterState::Unreachable(outage) => {
@@ -145,7 +154,7 @@ impl Worker {
                 }
             }
             let limits = self.connect.limits();
-            let pause = backoff(attempt, limits.first_pause, limits.longest_pause);
+            pause = backoff(attempt, limits.first_pause, limits.longest_pause);
             attempt += 1;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -160,10 +169,10 @@ impl Worker {
         let connected = self.connect.connect(&cluster.connection).await.map_err(|error| {
             self.tell_no_client(&error);
             let trouble = Trouble::NoClient(error.for_others());
-            Ended { trouble, at: trouble::place(&cluster.connection) }
+            Ended::early(trouble, trouble::place(&cluster.connection))
         })?;
         let at = connected.at(&cluster.connection);
-        let ended = |trouble| Ended { trouble, at: at.clone() };
+        let ended = |trouble| Ended::early(trouble, at.clone());
         self.is_there(&connected.client, &self.connect.limits()).await.map_err(ended)?;
         // A lost cluster is in nobody's way: another one may have been built in its place.
         let before = if cluster.lost {
@@ -187,7 +196,7 @@ impl Worker {
         // Before it is read, so that no change is missed.
         let kubeconfig = Kubeconfig::of(&cluster.connection, self.kubeconfigs.clone());
         let (Connected { client, server, valid_until, .. }, at) = self.connected(&cluster).await?;
-        let limits = self.connect.limits();
+        let (limits, begun) = (self.connect.limits(), Instant::now());
         // Only now: a cluster that is dead takes nobody's place.
         let establishing = Arc::clone(&self.establishing).acquire_owned().await.ok();
         let exchange = Exchange::new(client);
@@ -252,7 +261,7 @@ impl Worker {
             establishing,
         };
         let ended = self.attend(&mut signs, &context, &caches, tasks).await;
-        ended.map_err(|trouble| Ended { trouble, at: at.borrow().clone() })
+        ended.map_err(|trouble| Ended { trouble, at: at.borrow().clone(), lasted: begun.elapsed() })
     }
 
     /// A session with `server` begins: a Lease that was held on another one says nothing of this one.
