@@ -219,7 +219,7 @@ impl<'a> Survey<'a> {
     /// Notes that a pod of a resource will restart by this plan.
     pub fn note_roll(&mut self, place: &Place, out_of_turn: bool) {
         if let Some(resource) = self.resources.get_mut(place) {
-            (resource.rolling, resource.is_through) = (true, false);
+            resource.rolling = true;
             if !out_of_turn {
                 resource.active = Some(self.now);
             }

@@ -184,6 +184,11 @@ fn a_failure_is_noted_once_on_its_resource_and_wiped_off_when_it_is_healthy() {
     let made = planned(&model);
     model.act(&made);
     assert_eq!(noted(&model), [], "told once");
+    let upgrade = &mut model.fleet.upgrades[0];
+    (upgrade.attempt, upgrade.paused) = (2, true);
+    assert_eq!(noted(&model), [], "it failed no more, and is not healthy yet");
+    let upgrade = &mut model.fleet.upgrades[0];
+    (upgrade.attempt, upgrade.paused) = (1, false);
     model.edit(&place.0, &place.1, |view| view.roles[0].nodes[0].stuck = None);
     model.play_until(|model| planned(model).progress[0].is_complete());
     // That it is healthy is noted first.

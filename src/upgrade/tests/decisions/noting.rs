@@ -3,11 +3,11 @@
 use jiff::SignedDuration;
 
 use super::direct::view;
-use super::{at, edit, finalises_nothing, says, waits_for};
+use super::{at, edit, finalises_nothing, says, two_validators, waits_for};
 use crate::observed::NodeHealth;
-use crate::polkadot::{Kind, Role, Stretch};
+use crate::polkadot::{Grant, Kind, Role, Stretch};
 use crate::upgrade::tests::lapse::{halted, in_trouble, is_up, note, one_through_of_two, steps, through};
-use crate::upgrade::tests::model::{Model, OLD, Shape, planned};
+use crate::upgrade::tests::model::{Model, NEW, OLD, Shape, one_canary, planned};
 use crate::upgrade::{Code, Write};
 
 /// What is to be noted of the canary.
@@ -200,4 +200,73 @@ fn what_only_waits_for_permission_to_restart_for_an_edit_is_not_noted_as_ill() {
     });
     assert!(waits_for(&planned(&model), Code::ValidatorBudget), "{:?}", planned(&model).waits);
     assert_eq!(to_note(&model), None);
+}
+
+/// The canary falls ill while the second waits for its turn.
+fn ill_beside_another() -> Model {
+    let mut model = one_through_of_two(Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]));
+    model.fleet.upgrades[0].stages[0].max_concurrent = crate::fleet::Count::Number(2);
+    edit(&mut model, "c0", "r0", |view| {
+        (view.roles[0].nodes[0].ready_since, view.settled_since) = (None, None);
+    });
+    model.ask();
+    assert_eq!(steps(&model), 0);
+    model
+}
+
+#[test]
+fn where_a_person_forbids_to_write_a_note_nobody_waits_for_one() {
+    let mut model = ill_beside_another();
+    model.fleet.clusters[0].paused = true;
+    assert_eq!(steps(&model), 1, "{:?}", planned(&model).waits);
+    let mut model = ill_beside_another();
+    edit(&mut model, "c0", "r0", |view| view.held = Some("it is looked at".into()));
+    assert_eq!(steps(&model), 1, "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn the_first_of_two_that_restart_for_an_edit_and_never_comes_up_has_failed_by_the_deadline() {
+    let (mut model, ..) = through();
+    note(&mut model);
+    restarts_for_an_edit(&mut model);
+    let now = model.now;
+    edit(&mut model, "c0", "r0", |view| {
+        (view.settled_since, view.reached) = (None, Some(now));
+        let first = &mut view.roles[0].nodes[0];
+        first.ready_since = None;
+        let mut second = first.clone();
+        (second.ordinal, second.pod, second.hash) = (1, "validator-sset-1".into(), Some(NEW.into()));
+        second.ready_since = Some(now);
+        view.roles[0].nodes.push(second);
+    });
+    model.pass(29 * 60);
+    assert_eq!(halted(&model), None);
+    model.pass(60);
+    assert!(halted(&model).is_some(), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn a_permission_for_what_is_not_wanted_any_more_is_no_longer_time_for_what_is() {
+    let mut model = one_canary();
+    let made = planned(&model);
+    model.act(&made);
+    let later = model.now + SignedDuration::from_mins(20);
+    edit(&mut model, "c0", "r0", |view| {
+        let node = &mut view.roles[0].nodes[0];
+        (node.hash, node.version, node.ready_since) = (Some(NEW.into()), Some(NEW.into()), None);
+        let (role, hash) = (Role::Validator, "moot".into());
+        view.grant = Some(Grant { role, hash, ordinal: 0, at: later, mends: false, again: false });
+    });
+    model.pass(31 * 60);
+    assert!(halted(&model).is_some(), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn a_validator_that_nobody_could_ask_since_its_step_keeps_the_budget() {
+    let mut model = two_validators();
+    model.play_until(|model| view(model, "c0").roles[0].nodes[0].version.as_deref() == Some(NEW));
+    model.pass(600);
+    std::sync::Arc::make_mut(model.board.clusters.get_mut(&at("c0", "r0").0).unwrap()).health =
+        crate::observed::Healths::default();
+    assert!(waits_for(&planned(&model), Code::ValidatorBudget), "{:?}", planned(&model));
 }
