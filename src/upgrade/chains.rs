@@ -4,8 +4,9 @@
 //! still, and no version is to blame for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Fleet;
 use crate::health::verdict::{
@@ -23,7 +24,8 @@ pub struct Chain {
     pub stalled: Option<Timestamp>,
     /// When it last went on after a standstill, as far back as anybody remembers.
     pub resumed: Option<Timestamp>,
-    /// Whether nodes answer, and none of them for long enough to tell.
+    /// Whether nobody can tell yet: none of the nodes that answer has done so for long enough, or those that were not touched
+    /// are about to be asked.
     pub is_unknown: bool,
 }
 
@@ -34,25 +36,30 @@ pub struct Chains(BTreeMap<String, Chain>);
 impl Chains {
     /// Looks at all nodes that answer.
     pub fn new(fleet: &Fleet, board: &Board, now: Timestamp) -> Self {
-        let mut seen: BTreeMap<&str, Vec<Node>> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
         for cluster in &fleet.clusters {
             let Some(view) = board.clusters.get(&cluster.name) else { continue };
-            if view.state != ClusterState::Ready || view.health.is_empty() {
+            if view.state != ClusterState::Ready {
                 continue;
             }
             for resource in view.resources.values() {
                 let owner = upgrade_of(fleet, resource);
                 let touched = owner.is_some_and(|upgrade| is_stepped(upgrade, resource));
-                let chart = Chart::new(owner, cluster, view, now);
-                let said = nodes(resource).filter_map(|(_, node)| {
-                    view.health.get(&(resource.id.namespace.clone(), node.pod.clone()))
-                });
-                seen.entry(&resource.chain).or_default().extend(said.filter_map(|said| {
-                    Some(Node { touched, moves: stands_still(said, chart.stale, now)?, said })
-                }));
+                let stale = Chart::new(owner, cluster, view, now).stale;
+                let seen = seen.entry(&resource.chain).or_default();
+                for (_, node) in nodes(resource) {
+                    let said = view.health.get(&(resource.id.namespace.clone(), node.pod.clone()));
+                    match said.and_then(|said| Some((said, stands_still(said, stale, now)?))) {
+                        Some((said, moves)) => seen.nodes.push(Node { touched, moves, said }),
+                        None => {
+                            seen.unasked |=
+                                !touched && node.ready_since.is_some() && is_unasked(said, stale, now);
+                        }
+                    }
+                }
             }
         }
-        Self(seen.into_iter().map(|(chain, nodes)| (chain.to_owned(), judge(&nodes))).collect())
+        Self(seen.into_iter().map(|(chain, seen)| (chain.to_owned(), judge(&seen))).collect())
     }
 
     /// One of them.
@@ -60,6 +67,19 @@ impl Chains {
         const FINE: &Chain = &Chain { stalled: None, resumed: None, is_unknown: false };
         self.0.get(chain).unwrap_or(FINE)
     }
+}
+
+/// The nodes of a chain.
+#[derive(Default)]
+struct Seen<'a> {
+    nodes: Vec<Node<'a>>,
+    /// Whether one that was not touched was not asked of late, as when its cluster has just come back: in a moment it will be.
+    unasked: bool,
+}
+
+fn is_unasked(said: Option<&Arc<NodeHealth>>, stale: SignedDuration, now: Timestamp) -> bool {
+    let in_vain = said.and_then(|said| said.blocked.as_ref());
+    in_vain.is_none_or(|blocked| now.duration_since(blocked.at) > stale)
 }
 
 /// A node that answers.
@@ -70,7 +90,8 @@ struct Node<'a> {
     said: &'a NodeHealth,
 }
 
-fn judge(all: &[Node<'_>]) -> Chain {
+fn judge(seen: &Seen<'_>) -> Chain {
+    let all = &seen.nodes;
     // One that rises up to where the others are only catches up with them.
     let heights = |that: fn(&Progress) -> bool| {
         let those = all.iter().filter(move |one| that(&one.moves));
@@ -78,9 +99,10 @@ fn judge(all: &[Node<'_>]) -> Chain {
     };
     let unknown = heights(Progress::is_unknown);
     let moves = |one: &Node<'_>| one.moves.moves() && Some(one.moves.height) > unknown;
-    let is_unknown = unknown.is_some() && !all.iter().any(moves);
     let nodes: Vec<&Node<'_>> = all.iter().filter(|one| !one.moves.is_silent()).collect();
     let untouched = nodes.iter().any(|one| !one.touched);
+    let cannot_tell = unknown.is_some() || (seen.unasked && all.iter().all(|one| one.touched));
+    let is_unknown = cannot_tell && !all.iter().any(moves);
     // When all were touched, those that finalised something since can tell: a version that cannot never did.
     let tells = |one: &&&Node<'_>| if untouched { !one.touched } else { one.moves.rose_ever };
     let control: Vec<&Node<'_>> = nodes.iter().filter(tells).copied().collect();

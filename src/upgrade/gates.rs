@@ -68,7 +68,8 @@ fn chain(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     let view = &candidate.resource.view;
     if survey.chain(view).is_unknown && view.has_run() {
         let words = format!(
-            "whether the chain {} moves is not known yet: its nodes have not been asked twice, or not for two minutes",
+            "whether the chain {} moves is not known yet: its nodes, or those that have no step yet, have not been asked twice, or \
+             not for two minutes",
             view.chain
         );
         return Err((Code::ChainUnknown, words));

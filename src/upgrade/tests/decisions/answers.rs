@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::*;
+use crate::observed::Blocked;
+use crate::upgrade::tests::model::stepped_at;
 
 #[test]
 fn what_stood_when_it_last_answered_says_nothing_of_now() {
@@ -28,6 +30,38 @@ fn a_node_that_starts_again_and_again_does_not_make_its_chain_unknown() {
         }
     });
     says(&mut model, "c1", |health| *health = NodeHealth::default());
+    assert!(!waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn before_the_nodes_without_a_step_were_asked_again_it_is_not_known_whether_their_chain_moves() {
+    let shape = Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]);
+    let mut model = Model::new(&Shape { width: 2, ..shape });
+    let now = model.now;
+    edit(&mut model, "c0", "r0", |view| {
+        (view.step, view.client_version) = (Some(stepped_at(now)), Some(NEW.into()));
+        let role = &mut view.roles[0];
+        (role.hash, role.nodes[0].hash, role.nodes[0].version) =
+            (NEW.into(), Some(NEW.into()), Some(NEW.into()));
+    });
+    model.pass(600);
+    // The second cluster has just come back.
+    let old = model.now - SignedDuration::from_mins(5);
+    says(&mut model, "c1", |health| health.samples.retain(|sample| sample.at < old));
+    assert!(!waits_for(&planned(&model), Code::ChainUnknown), "the first tells that it moves");
+    says(&mut model, "c0", finalises_nothing);
+    assert!(waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model));
+    let asked = |model: &mut Model, at| {
+        says(model, "c1", |health| health.blocked = Some(Blocked { at, why: "no answer".into() }));
+    };
+    asked(&mut model, old);
+    assert!(waits_for(&planned(&model), Code::ChainUnknown), "that was before it went away");
+    let now = model.now;
+    asked(&mut model, now);
+    assert!(!waits_for(&planned(&model), Code::ChainUnknown), "nobody can tell");
+    // One that is not up is not asked.
+    says(&mut model, "c1", |health| *health = NodeHealth::default());
+    edit(&mut model, "c1", "r0", |view| view.roles[0].nodes[0].ready_since = None);
     assert!(!waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
 }
 

@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::fares::{Fares, OVERTAKEN, SEEN};
-use super::truth::{Truth, is_announced, is_hopeless, is_ready, is_stuck, truth, version_of};
+use super::truth::{Truth, is_announced, is_hopeless, is_ready, is_stuck, made, truth, version_of};
 
 /// What the planners wrote, and what was wrong with it.
 pub(super) struct Ledger {
@@ -144,8 +144,7 @@ impl Ledger {
         let is_approved = rules.approved_version.as_deref() == Some(target) || upgrade.is_expedited();
         expect(!rules.approval_required || is_approved, "I11: a step without approval");
         expect(upgrade.allow_ephemeral || !own.is_ephemeral(), "I15: a step that loses a keystore");
-        let stands_still = own.has_run() && self.fares.stands_still(&own.cluster);
-        expect(!stands_still, "a step while the chain stands still");
+        expect(!self.is_seen_to_stand(fleet, own, all), "a step while the chain stands still");
         let newer = |running: &str| order(target, running) == Order::Newer || running == target;
         expect(
             own.pods.iter().map(version_of).all(|running| newer(&running)),
@@ -230,7 +229,7 @@ impl Ledger {
         if was_well && unready && grant["mends"] != true {
             wrong.push("I3: a second pod of a resource before the first is Ready");
         }
-        if own.has_run() && self.fares.stands_still(&own.cluster) {
+        if self.is_seen_to_stand(fleet, own, all) {
             wrong.push("a restart while the chain stands still");
         }
         if role == "validator" && target.is_some_and(|pod| is_ready(pod) && !self.may_be_sick(own, pod)) {
@@ -258,6 +257,23 @@ impl Ledger {
             }
         }
         wrong
+    }
+
+    /// Whether every daemon sees that its chain stands still: by nodes that are asked and no step was taken on. Those at a new
+    /// version may be sick by that.
+    fn is_seen_to_stand(&self, fleet: &Fleet, own: &Truth, all: &[Truth]) -> bool {
+        let is_stepped = |one: &Truth| {
+            owner(fleet, one).is_some_and(|upgrade| {
+                one.step(&upgrade.client_version).is_some_and(|step| step["upgrade"] == upgrade.name)
+            })
+        };
+        let is_witness = |one: &Truth| {
+            !is_lost(fleet, one)
+                && !is_stepped(one)
+                && self.fares.stands_still(&one.cluster)
+                && one.pods.iter().any(|pod| is_ready(pod) && made(pod) < self.clock.now() - SEEN)
+        };
+        own.has_run() && self.fares.stands_still(&own.cluster) && all.iter().any(is_witness)
     }
 
     fn may_be_sick(&self, own: &Truth, pod: &Value) -> bool {
