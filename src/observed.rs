@@ -110,7 +110,7 @@ impl fmt::Display for ClusterState {
 /// Why a cluster is unreachable, and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// When it last answered; `None` if it never did since we started.
+    /// When it last answered; `None` if it never did since we started, or where that says nothing.
     pub since: Option<Timestamp>,
     /// What is wrong, where, and what to do.
     pub why: String,

@@ -114,7 +114,7 @@ impl Look {
         let mut board = as_leading(&remembered(&self.board.borrow(), &fleet, &records));
         let now = ahead.now();
         // Whether a node has been well for long enough, only a daemon that has watched it for so long can say.
-        by_readiness(&mut fleet, &mut board, now);
+        by_readiness(&mut fleet, &mut board);
         let theirs = as_told(&board, &leader);
         let mut plan = plan(&fleet, &theirs, &Ground::default(), now);
         as_halted(&mut plan, &self.fleet, &leader);

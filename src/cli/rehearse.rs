@@ -219,7 +219,7 @@ async fn rehearse(
 /// What `plan` says of the fleet as it is now.
 fn predicted(fleet: &Fleet, board: &Board, now: Timestamp) -> Vec<crate::upgrade::waves::Wave> {
     let (mut fleet, mut board) = (fleet.clone(), board.clone());
-    by_readiness(&mut fleet, &mut board, now);
+    by_readiness(&mut fleet, &mut board);
     waves(&fleet, &board, now)
 }
 

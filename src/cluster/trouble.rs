@@ -105,7 +105,7 @@ impl Trouble {
             Self::NoCrd => ClusterState::NoCrd(None),
             Self::Forbidden(right) => ClusterState::Forbidden(format!("{right}, at {at}")),
             Self::Unauthorized(message) => ClusterState::Unauthorized(unauthorized(&message, at)),
-            // It answers, each time that it is tried.
+            // It answers whenever it is tried, so when it last did would be news each time.
             Self::Twice(_) => ClusterState::Unreachable(Outage { since: None, why: self.words(at) }),
             other => ClusterState::Unreachable(Outage { since, why: other.words(at) }),
         }

@@ -29,7 +29,7 @@ use crate::observed::ClusterState;
 use crate::reconcile::observe::Caches;
 
 use self::attend::Signs;
-use super::backoff::backoff;
+use super::backoff::Pauses;
 use super::board::BoardWriter;
 use super::connect::{Connect, Connected};
 use super::limits::Limits;
@@ -118,7 +118,7 @@ impl Ended {
 impl Worker {
     /// Runs sessions until stopped.
     pub(super) async fn sessions(&self) {
-        let (mut attempt, mut pause) = (0, Duration::ZERO);
+        let mut pauses = Pauses::default();
         let connection = self.cluster.borrow().connection.clone();
         let mut kubeconfig = Kubeconfig::of(&connection, self.kubeconfigs.clone());
         self.board.set_state(&self.name, &ClusterState::Connecting);
@@ -138,10 +138,6 @@ impl Worker {
                 return;
             };
             tasks.end().await;
-            // An answer alone says little: what ends at once each time must not be tried again and again.
-            if ended.lasted > pause {
-                attempt = 0;
-            }
             let state = ended.trouble.state(&ended.at, self.last_answer());
             if self.board.set_state(&self.name, &state) {
                 match &state {
@@ -153,9 +149,7 @@ impl Worker {
                     }
                 }
             }
-            let limits = self.connect.limits();
-            pause = backoff(attempt, limits.first_pause, limits.longest_pause);
-            attempt += 1;
+            let pause = pauses.after(ended.lasted, &self.connect.limits());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = kubeconfig.changed() => info!(cluster = %self.name, "The kubeconfig has changed; trying again."),
@@ -196,9 +190,10 @@ impl Worker {
         // Before it is read, so that no change is missed.
         let kubeconfig = Kubeconfig::of(&cluster.connection, self.kubeconfigs.clone());
         let (Connected { client, server, valid_until, .. }, at) = self.connected(&cluster).await?;
-        let (limits, begun) = (self.connect.limits(), Instant::now());
+        let limits = self.connect.limits();
         // Only now: a cluster that is dead takes nobody's place.
         let establishing = Arc::clone(&self.establishing).acquire_owned().await.ok();
+        let begun = Instant::now();
         let exchange = Exchange::new(client);
         // What was said of an earlier session's credentials.
         self.board.set_concern(&self.name, None);

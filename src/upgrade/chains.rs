@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::fleet::Fleet;
 use crate::health::verdict::{
     Progress, SOMEWHAT_LATER, STANDSTILL, Standstill, rose_meanwhile, stands_still,
 };
-use crate::observed::{Board, ClusterState, NodeHealth};
+use crate::observed::{Board, ClusterState, ClusterView, NodeHealth};
 
 use super::chart::{Chart, nodes};
 use super::survey::{is_stepped, upgrade_of};
@@ -25,7 +25,7 @@ pub struct Chain {
     /// When it last went on after a standstill, as far back as anybody remembers.
     pub resumed: Option<Timestamp>,
     /// Whether nobody can tell yet: none of the nodes that answer has done so for long enough, or those that were not touched
-    /// are about to be asked.
+    /// have not been asked since their cluster came back.
     pub is_unknown: bool,
 }
 
@@ -42,18 +42,20 @@ impl Chains {
             if view.state != ClusterState::Ready {
                 continue;
             }
+            let round = last_round(view);
             for resource in view.resources.values() {
                 let owner = upgrade_of(fleet, resource);
                 let touched = owner.is_some_and(|upgrade| is_stepped(upgrade, resource));
                 let stale = Chart::new(owner, cluster, view, now).stale;
+                let is_asked = round.is_some_and(|round| now.duration_since(round) <= stale);
                 let seen = seen.entry(&resource.chain).or_default();
                 for (_, node) in nodes(resource) {
                     let said = view.health.get(&(resource.id.namespace.clone(), node.pod.clone()));
                     match said.and_then(|said| Some((said, stands_still(said, stale, now)?))) {
                         Some((said, moves)) => seen.nodes.push(Node { touched, moves, said }),
                         None => {
-                            seen.unasked |=
-                                !touched && node.ready_since.is_some() && is_unasked(said, stale, now);
+                            let in_vain = is_asked && said.is_some();
+                            seen.unasked |= !touched && node.ready_since.is_some() && !in_vain;
                         }
                     }
                 }
@@ -73,13 +75,17 @@ impl Chains {
 #[derive(Default)]
 struct Seen<'a> {
     nodes: Vec<Node<'a>>,
-    /// Whether one that was not touched was not asked of late, as when its cluster has just come back: in a moment it will be.
+    /// Whether one that was not touched was not asked of late, as when its cluster has just come back.
     unasked: bool,
 }
 
-fn is_unasked(said: Option<&Arc<NodeHealth>>, stale: SignedDuration, now: Timestamp) -> bool {
-    let in_vain = said.and_then(|said| said.blocked.as_ref());
-    in_vain.is_none_or(|blocked| now.duration_since(blocked.at) > stale)
+/// When some node of a cluster was asked last, in vain or not: in such a round they all are, one after the other.
+fn last_round(view: &ClusterView) -> Option<Timestamp> {
+    let asked = |said: &Arc<NodeHealth>| {
+        let answered = said.samples.back().map(|sample| sample.at);
+        answered.max(said.blocked.as_ref().map(|blocked| blocked.at))
+    };
+    view.health.values().filter_map(asked).max()
 }
 
 /// A node that answers.

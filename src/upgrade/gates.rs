@@ -65,11 +65,16 @@ fn trouble(_: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
 /// Nothing begins on a chain that stands still, or may: nobody could tell whether it went well.
 fn chain(survey: &Survey<'_>, candidate: &Candidate<'_>) -> Result<(), Veto> {
     chain_moves(survey, &candidate.resource)?;
-    let view = &candidate.resource.view;
+    chain_is_known(survey, &candidate.resource)
+}
+
+/// Why nothing that runs is touched on the resource's chain, if it may stand still for all that is known.
+pub fn chain_is_known(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Result<(), Veto> {
+    let view = &resource.view;
     if survey.chain(view).is_unknown && view.has_run() {
         let words = format!(
-            "whether the chain {} moves is not known yet: its nodes, or those that have no step yet, have not been asked twice, or \
-             not for two minutes",
+            "whether the chain {} moves is not known yet: the nodes that answer have not been watched for two minutes, or those \
+             without a step have not been asked since their cluster came back",
             view.chain
         );
         return Err((Code::ChainUnknown, words));

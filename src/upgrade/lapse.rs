@@ -108,7 +108,7 @@ fn proof(
     }
 }
 
-/// The step by which its upgrade has brought it to its present target.
+/// The step that its upgrade took to its present target.
 fn own_step<'a>(owner: &Owner<'_>, resource: &'a ResourceView) -> Option<&'a Step> {
     let (name, target) = (&owner.upgrade.name, &owner.upgrade.client_version);
     resource.step.as_ref().filter(|step| step.upgrade == *name && step.target == *target)

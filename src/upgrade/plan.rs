@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::fleet::{Fleet, Upgrade};
-use crate::observed::{Board, ClusterState, ResourceView};
+use crate::observed::{Board, ClusterState, NodeView, ResourceView};
 use crate::polkadot::{Failed, Grant, Kind, Role, Step};
 
 use super::chart::nodes;
@@ -177,13 +177,23 @@ fn grant(survey: &Survey<'_>, place: &Place, resource: &Surveyed<'_>) -> Result<
     if validator_will_roll(resource) {
         gates::validator_budget(survey, place, resource, true)?;
     }
+    if is_up(view, role, ordinal) {
+        gates::chain_is_known(survey, resource)?;
+    }
     let again = rolls::is_late(owner, chart, view);
     Ok(Grant { role, hash, ordinal, at: survey.now, mends, again })
 }
 
 fn is_stuck(view: &ResourceView, role: Role, ordinal: i32) -> bool {
-    let mut nodes = view.role(role).into_iter().flat_map(|role| &role.nodes);
-    nodes.any(|node| node.ordinal == ordinal && node.ready_since.is_none() && node.stuck.is_some())
+    node(view, role, ordinal).is_some_and(|node| node.ready_since.is_none() && node.stuck.is_some())
+}
+
+fn is_up(view: &ResourceView, role: Role, ordinal: i32) -> bool {
+    node(view, role, ordinal).is_some_and(|node| node.ready_since.is_some())
+}
+
+fn node(view: &ResourceView, role: Role, ordinal: i32) -> Option<&NodeView> {
+    view.role(role)?.nodes.iter().find(|node| node.ordinal == ordinal)
 }
 
 /// With the first node that is not healthy, and why.

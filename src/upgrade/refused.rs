@@ -37,6 +37,8 @@ pub struct Refused {
     marks: BTreeMap<Place, (String, u32)>,
     /// And when it is to be tried again.
     notes: BTreeMap<Place, (String, Instant)>,
+    /// Of which notes a person was told.
+    told: BTreeSet<Place>,
 }
 
 impl Refused {
@@ -57,11 +59,12 @@ impl Refused {
                 (*times == MARK_TRIES).then_some(UNMARKABLE)
             }
             (Write::Health(_) | Write::Failed(_), Went::Refused) => {
-                let before = self.notes.insert(place.clone(), (version.clone(), now + NOTE_PAUSE));
-                before.is_none().then_some(UNNOTABLE)
+                self.notes.insert(place.clone(), (version.clone(), now + NOTE_PAUSE));
+                self.told.insert(place.clone()).then_some(UNNOTABLE)
             }
             (Write::Health(_) | Write::Failed(_), Went::Made) => {
                 self.notes.remove(place);
+                self.told.remove(place);
                 None
             }
             _ => None,
@@ -79,6 +82,7 @@ impl Refused {
     /// Resources on which a note was refused a moment ago, as long as they are what they were then.
     pub fn unnotable(&mut self, board: &Board, now: Instant) -> BTreeSet<Place> {
         self.notes.retain(|place, (version, _)| version_of(board, place) == Some(version.as_str()));
+        self.told.retain(|place| version_of(board, place).is_some());
         self.notes.iter().filter(|(_, (_, until))| now < *until).map(|(place, _)| place.clone()).collect()
     }
 }

@@ -88,11 +88,13 @@ pub fn ended_by(code: Code) -> &'static str {
         Code::FleetUnknown => "the cluster is seen, or the fleet file says lost: true",
         Code::DowngradeRefused => "a newer version in its spec, or allowDowngrade: true in the upgrade",
         Code::NotHealthyYet => "its pods are healthy, or its time is up",
-        Code::NotePending => "it is noted on the one that is not healthy any more, or that is well again",
+        Code::NotePending => {
+            "that is noted on the one that is not healthy any more (a webhook may refuse it), or that one is well again"
+        }
         Code::WriteUnderWay => "the answer to the last write is known",
         Code::ProbeBlocked => "its nodes can be asked, or the upgrade says health: {probe: optional}",
         Code::ChainStalled => "the chain finalises blocks again",
-        Code::ChainUnknown => "its nodes have been watched for long enough",
+        Code::ChainUnknown => "its nodes have been asked, and watched for long enough",
         Code::Prepull => "the image has been tried on its machines",
     }
 }

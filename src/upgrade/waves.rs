@@ -70,7 +70,7 @@ pub fn waves(fleet: &Fleet, board: &Board, now: Timestamp) -> Vec<Wave> {
         add(&mut waves, &fleet, &made, &approvals, at.duration_since(now).as_secs());
         for action in &made.actions {
             edit(&mut board, &action.place, |view| carry_out(view, &action.write, at));
-            unask(&mut board, &action.place, at);
+            unask(&mut board, &action.place);
         }
         at += SignedDuration::from_secs(1);
     }
@@ -88,7 +88,7 @@ fn bring_home(fleet: &Fleet, board: &mut Board, at: Timestamp) {
     let places: Vec<Place> = places.map(|(place, _)| place.clone()).collect();
     for place in places {
         edit(board, &place, |view| settle(view, at));
-        unask(board, &place, at);
+        unask(board, &place);
     }
 }
 
@@ -163,24 +163,24 @@ fn edit(board: &mut Board, (cluster, id): &Place, change: impl FnOnce(&mut Resou
 
 /// Makes every node's health that of its pod: for who has not looked long enough to say more, and for what is played
 /// forward, where nobody can be asked.
-pub fn by_readiness(fleet: &mut Fleet, board: &mut Board, at: Timestamp) {
+pub fn by_readiness(fleet: &mut Fleet, board: &mut Board) {
     fleet.upgrades.iter_mut().for_each(|upgrade| upgrade.health.probe = Probing::Optional);
     let places = board.clusters.iter().flat_map(|(cluster, view)| {
         view.resources.keys().map(|id| (cluster.clone(), id.clone())).collect::<Vec<Place>>()
     });
     for place in places.collect::<Vec<_>>() {
-        unask(board, &place, at);
+        unask(board, &place);
     }
 }
 
-/// What its nodes said before says nothing of those that came after.
-fn unask(board: &mut Board, (cluster, id): &Place, at: Timestamp) {
+/// What its nodes said before says nothing of those that came after: they are asked in vain, for as long as it is played.
+fn unask(board: &mut Board, (cluster, id): &Place) {
     let Some(view) = board.clusters.get_mut(cluster) else { return };
     let view = Arc::make_mut(view);
     let Some(resource) = view.resources.get(id) else { return };
     let health = Arc::make_mut(&mut view.health);
     for node in resource.roles.iter().flat_map(|role| &role.nodes) {
-        let blocked = Some(Blocked { at, why: "it is not there yet".into() });
+        let blocked = Some(Blocked { at: Timestamp::MAX, why: "it is not there yet".into() });
         let unasked = NodeHealth { blocked, ..NodeHealth::default() };
         health.insert((id.namespace.clone(), node.pod.clone()), Arc::new(unasked));
     }

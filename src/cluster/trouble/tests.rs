@@ -122,3 +122,11 @@ fn only_where_an_https_proxy_is_on_the_way_it_may_be_whose_authority_is_missing(
         assert!(other.contains("is not signed by") && !other.contains("proxy's"), "{other}");
     }
 }
+
+#[test]
+fn that_a_cluster_stands_twice_in_the_file_is_the_same_news_however_often_it_answers() {
+    let twice = |second| Trouble::Twice("other".into()).state(AT, Timestamp::from_second(second).ok());
+    assert_eq!(twice(1), twice(2));
+    let refused = |second| Trouble::Refused.state(AT, Timestamp::from_second(second).ok());
+    assert_ne!(refused(1), refused(2));
+}

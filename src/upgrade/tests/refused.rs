@@ -25,6 +25,9 @@ fn a_refused_note_is_tried_again_after_a_while_or_when_the_resource_has_changed(
     assert_eq!(known.unnotable(&model.board, now + NOTE_PAUSE), BTreeSet::new());
     known.note(&refused(Write::Failed(None), "another version"), Went::Refused, now);
     assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
+    assert_eq!(known.note(&note, Went::Refused, now), None, "nor again when it has changed");
+    known.note(&refused(Write::Failed(None), "another version"), Went::Refused, now);
+    known.unnotable(&model.board, now);
     known.note(&note, Went::NotMade, now);
     assert_eq!(known.unnotable(&model.board, now), BTreeSet::new());
     known.note(&note, Went::Refused, now);

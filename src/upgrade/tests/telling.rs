@@ -8,6 +8,7 @@ use super::model::{Model, NEW, Shape, one_canary, planned};
 use crate::fleet::ClusterName;
 use crate::observed::Stuck;
 use crate::polkadot::{Failed, Kind, ResourceId, Step};
+use crate::upgrade::waves::{by_readiness, waves};
 use crate::upgrade::{StageState, Write};
 
 fn two_stages() -> Model {
@@ -198,4 +199,16 @@ fn a_failure_is_noted_once_on_its_resource_and_wiped_off_when_it_is_healthy() {
     }
     let view = model.board.clusters[&place.0].resources[&place.1].clone();
     assert_eq!((view.failed.clone(), noted(&model)), (None, vec![]), "{view:?}");
+}
+
+#[test]
+fn what_is_played_forward_goes_through_every_stage_however_long_it_soaks() {
+    let mut model = Model::new(&Shape::of((0..4).map(|stage| (stage / 2, vec![Kind::Validator])).collect()));
+    model.fleet.upgrades[0].stages[0].soak = SignedDuration::from_hours(24);
+    let (mut fleet, mut board) = (model.fleet.clone(), model.board.clone());
+    by_readiness(&mut fleet, &mut board);
+    let waves = waves(&fleet, &board, model.now);
+    let clusters: Vec<_> = waves.iter().map(|wave| wave.steps[0].cluster.as_str()).collect();
+    assert_eq!(clusters, ["c0", "c1", "c2", "c3"]);
+    assert!(waves[2].after_seconds > 24 * 3600, "{waves:?}");
 }

@@ -331,7 +331,8 @@ async fn one_cluster_under_two_names_is_looked_after_by_one_of_them_and_told(pla
     first.create(&sample(VERSION, 0x72)).await;
     is_looked_after(&world, first).await;
     assert_eq!(daemon.said().matches("\"state\":\"ready\"").count(), 1, "{}", daemon.said());
-    // It is tried again, less and less often, and told once.
+    // It is tried again meanwhile, after one second and after two.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(daemon.said().matches("nothing is done by this name").count(), 1, "{}", daemon.said());
     std::fs::write(&path, good).unwrap();
     let second = &world.members[1];

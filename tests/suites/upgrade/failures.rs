@@ -209,6 +209,13 @@ async fn where_notes_are_refused_the_upgrade_goes_on_and_they_are_not_tried_all_
     }
     let told = || daemon.said().matches("How the resource fares cannot be noted on it").count();
     eventually("the log says it", PATIENCE, async || (told() > 0).then_some(())).await;
+    let version = async || world.members[0].get().await.metadata.resource_version;
+    eventually("its worker has no more to say of it", PATIENCE, async || {
+        let before = version().await;
+        tokio::time::sleep(world.quiet()).await;
+        (version().await == before).then_some(())
+    })
+    .await;
     // What was refused is planned anew after a second.
     let before = tries.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(4)).await;

@@ -48,7 +48,7 @@ fn before_the_nodes_without_a_step_were_asked_again_it_is_not_known_whether_thei
     // The second cluster has just come back.
     let old = model.now - SignedDuration::from_mins(5);
     says(&mut model, "c1", |health| health.samples.retain(|sample| sample.at < old));
-    assert!(!waits_for(&planned(&model), Code::ChainUnknown), "the first tells that it moves");
+    assert_eq!(steps(&planned(&model)), ["c1 r0"], "the first tells that it moves");
     says(&mut model, "c0", finalises_nothing);
     assert!(waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model));
     let asked = |model: &mut Model, at| {
@@ -58,11 +58,31 @@ fn before_the_nodes_without_a_step_were_asked_again_it_is_not_known_whether_thei
     assert!(waits_for(&planned(&model), Code::ChainUnknown), "that was before it went away");
     let now = model.now;
     asked(&mut model, now);
-    assert!(!waits_for(&planned(&model), Code::ChainUnknown), "nobody can tell");
+    assert!(waits_for(&planned(&model), Code::ProbeBlocked), "nobody can tell");
     // One that is not up is not asked.
     says(&mut model, "c1", |health| *health = NodeHealth::default());
     edit(&mut model, "c1", "r0", |view| view.roles[0].nodes[0].ready_since = None);
     assert!(!waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn where_nobody_can_be_asked_a_chain_is_not_unknown_however_long_a_round_of_questions_takes() {
+    let mut model = two_sentries();
+    model.fleet.upgrades[0].health.probe = crate::fleet::Probing::Optional;
+    model.pass(600);
+    let blocked = |at| {
+        let blocked = Some(Blocked { at, why: "no answer".into() });
+        Arc::new(NodeHealth { blocked, ..NodeHealth::default() })
+    };
+    // Of many that swallow what they are asked, this one was the first.
+    let (first, last) = (model.now - SignedDuration::from_mins(10), model.now);
+    for name in ["c0", "c1"] {
+        let view = Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from(name)).unwrap());
+        let health = Arc::make_mut(&mut view.health);
+        health.values_mut().for_each(|said| *said = blocked(first));
+        health.insert(("n".into(), "another".into()), blocked(last));
+    }
+    assert_eq!(steps(&planned(&model)), ["c0 r0"], "{:?}", planned(&model).waits);
 }
 
 #[test]

@@ -259,8 +259,8 @@ impl Ledger {
         wrong
     }
 
-    /// Whether every daemon sees that its chain stands still: by nodes that are asked and no step was taken on. Those at a new
-    /// version may be sick by that.
+    /// Whether every daemon sees that its chain (there is one) stands still: by nodes that are asked and no step was taken on.
+    /// Those at a new version may be sick by that, so where all have had their step, a new daemon cannot know.
     fn is_seen_to_stand(&self, fleet: &Fleet, own: &Truth, all: &[Truth]) -> bool {
         let is_stepped = |one: &Truth| {
             owner(fleet, one).is_some_and(|upgrade| {
