@@ -51,12 +51,13 @@ impl Chains {
                 let seen = seen.entry(&resource.chain).or_default();
                 for (_, node) in nodes(resource) {
                     let said = view.health.get(&(resource.id.namespace.clone(), node.pod.clone()));
-                    match said.and_then(|said| Some((said, stands_still(said, stale, now)?))) {
-                        Some((said, moves)) => seen.nodes.push(Node { touched, moves, said }),
-                        None => {
-                            let in_vain = is_asked && said.is_some();
-                            seen.unasked |= !touched && node.ready_since.is_some() && !in_vain;
-                        }
+                    if let Some((said, moves)) =
+                        said.and_then(|said| Some((said, stands_still(said, stale, now)?)))
+                    {
+                        seen.nodes.push(Node { touched, moves, said });
+                    } else {
+                        let in_vain = is_asked && said.is_some();
+                        seen.unasked |= !touched && node.ready_since.is_some() && !in_vain;
                     }
                 }
             }

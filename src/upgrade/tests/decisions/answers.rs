@@ -79,7 +79,9 @@ fn where_nobody_can_be_asked_a_chain_is_not_unknown_however_long_a_round_of_ques
     for name in ["c0", "c1"] {
         let view = Arc::make_mut(model.board.clusters.get_mut(&ClusterName::from(name)).unwrap());
         let health = Arc::make_mut(&mut view.health);
-        health.values_mut().for_each(|said| *said = blocked(first));
+        for said in health.values_mut() {
+            *said = blocked(first);
+        }
         health.insert(("n".into(), "another".into()), blocked(last));
     }
     assert_eq!(steps(&planned(&model)), ["c0 r0"], "{:?}", planned(&model).waits);
