@@ -60,7 +60,8 @@ async fn page(client: &Client, (namespace, pod): &NodeId, port: u16) -> Result<S
 
 fn in_words(error: &kube::Error, port: u16) -> String {
     match error {
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+        // From the API server itself; what stands between it and the pod answers in words of its own.
+        kube::Error::Api(status) if ["Unauthorized", "Forbidden"].contains(&status.reason.as_str()) => {
             "we may not get pods/proxy in its cluster; see deploy/rbac.yaml".into()
         }
         kube::Error::Api(status) => {
@@ -68,5 +69,25 @@ fn in_words(error: &kube::Error, port: u16) -> String {
             format!("its metrics port {port} cannot be reached: {words}")
         }
         other => format!("its metrics port {port} cannot be reached: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(reason: &str, message: &str) -> String {
+        let status =
+            serde_json::json!({"status": "Failure", "code": 403, "reason": reason, "message": message});
+        in_words(&kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())), 9615)
+    }
+
+    #[test]
+    fn only_where_the_api_server_says_so_rights_are_missing() {
+        let rights =
+            refused("Forbidden", "pods \"p\" is forbidden: User \"u\" cannot get resource \"pods/proxy\"");
+        assert_eq!(rights, "we may not get pods/proxy in its cluster; see deploy/rbac.yaml");
+        let between = refused("Failed to parse error data", "denied destination");
+        assert_eq!(between, "its metrics port 9615 cannot be reached: denied destination");
     }
 }

@@ -153,7 +153,12 @@ impl Chart {
     /// The first node that is not well, and what is the matter with it.
     #[must_use]
     pub fn ill(&self, resource: &ResourceView) -> Option<(String, String)> {
-        nodes(resource).find_map(|(role, node)| {
+        // What only waits for the others is not what they wait for.
+        let waits = |(role, node): &(&RoleView, &NodeView)| {
+            node.is_outdated(&role.hash) && node.ready_since.is_some()
+        };
+        let (waiting, first): (Vec<_>, Vec<_>) = nodes(resource).partition(waits);
+        first.into_iter().chain(waiting).find_map(|(role, node)| {
             if self.is_healthy(resource, role, node) {
                 return None;
             }

@@ -27,7 +27,7 @@ use crate::polkadot::Polkadot;
 
 use super::overlay::{self, Overlays};
 use super::refused::{Refused, Went};
-use super::{Action, Code, Ground, Place, Plan, Wait, Write, plan, progress, write};
+use super::{Action, Code, Ground, Place, Plan, Progress, Wait, Write, plan, progress, write};
 
 /// The plan is made again at least this often, whatever the timers say.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -46,6 +46,7 @@ pub async fn run(
         reach,
         clock: clock.clone(),
         refused: Refused::default(),
+        progress: vec![],
         told: BTreeMap::new(),
         overlays: Overlays::default(),
         writes: JoinSet::new(),
@@ -73,7 +74,11 @@ pub async fn run(
         }
         let waits: Vec<Wait> = untold.into_iter().map(until_told).collect();
         made.waits.extend(waits);
-        tell_progress(&plans.borrow(), &made);
+        // A standby sees less than who leads: what that one says counts.
+        if !matches!(ground.no_steps, Some((Code::Standby, _))) {
+            tell_progress(&executor.progress, &made);
+            executor.progress.clone_from(&made.progress);
+        }
         let all = standings_of(&made, &seen);
         standings.send_if_modified(|known| std::mem::replace(known, all.clone()) != all);
         executor.tell_waits(&made);
@@ -127,6 +132,8 @@ struct Executor {
     reach: Reach,
     clock: Clock,
     refused: Refused,
+    /// How far the upgrades were when that was told last.
+    progress: Vec<Progress>,
     /// Resources whose reason to wait needs a person, and was told.
     told: BTreeMap<Place, Code>,
     overlays: Overlays,
@@ -237,9 +244,9 @@ pub(super) fn standings_of(made: &Plan, board: &Board) -> Standings {
 }
 
 /// One line per change of an upgrade's progress.
-fn tell_progress(before: &Plan, now: &Plan) {
+fn tell_progress(told: &[Progress], now: &Plan) {
     for progress in &now.progress {
-        let known = before.progress.iter().find(|known| known.upgrade == progress.upgrade);
+        let known = told.iter().find(|known| known.upgrade == progress.upgrade);
         let known_halt = known.and_then(|known| known.halted.as_ref());
         if let Some(why) = progress.halted.as_ref().filter(|why| known_halt != Some(why)) {
             warn!(upgrade = progress.upgrade, why, "The upgrade is halted.");

@@ -300,7 +300,10 @@ fn hopeless<'a>(resource: &'a ResourceView, step: &Step) -> Option<(Timestamp, &
     let retries = step.previous.as_ref() == Some(&step.target);
     let nodes = resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node)));
     let hopeless = nodes.filter_map(|(role, node)| {
-        let why = node.stuck.as_ref().filter(|_| node.hash.as_deref() == Some(&role.hash))?;
+        // The template for a version that was just set may not be there yet.
+        let is_of_version = node.version.is_none() || node.version == resource.client_version;
+        let is_wanted = node.hash.as_deref() == Some(&role.hash) && is_of_version;
+        let why = node.stuck.as_ref().filter(|_| is_wanted)?;
         let since = match why.reason.as_str() {
             UNSCHEDULABLE => why.since?.max(step.at) + ADDING_A_MACHINE,
             _ if why.is_hopeless() && retries => step.at + TRIED_AGAIN,
@@ -310,6 +313,11 @@ fn hopeless<'a>(resource: &'a ResourceView, step: &Step) -> Option<(Timestamp, &
         Some((since, node.pod.as_str(), why))
     });
     hopeless.min_by_key(|(since, ..)| *since)
+}
+
+/// Whether some node of it will not be started by waiting.
+pub fn is_hopeless(resource: &ResourceView, step: &Step, chart: &Chart) -> bool {
+    hopeless(resource, step).is_some_and(|(since, ..)| since <= chart.now)
 }
 
 /// Whether the resource runs a validator.

@@ -21,7 +21,7 @@ use crate::polkadot::ResourceId;
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
 use super::lapse;
-use super::standing::{Standing, counts_from, may_go_on, standing, waits_for_turn};
+use super::standing::{Standing, counts_from, is_hopeless, may_go_on, standing, waits_for_turn};
 use super::{Ground, Place};
 
 use self::flight::is_elsewhere;
@@ -266,8 +266,8 @@ fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, cha
         || superseded(owner, view, chart, chain)
 }
 
-/// Another target of an upgrade, on its way when this one was set: it counts until healthy, re-targeted or late, but not
-/// for an edit that waits for its turn.
+/// Another target of an upgrade, on its way when this one was set: it counts until healthy, re-targeted, failed or late, but
+/// not for an edit that waits for its turn.
 fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     let (Some(owner), Some(step)) = (owner, &view.step) else { return false };
     let current = view.client_version.as_deref() == Some(&step.target);
@@ -278,6 +278,7 @@ fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, cha
         && counts_from(view, step, chart, chain).is_some_and(|permitted| {
             let from = lapse::noted_since(view, permitted).unwrap_or(permitted);
             let late = from + owner.upgrade.progress_deadline <= chart.now;
-            !late || waits_for_turn(owner.upgrade, view, chart, chain) || may_go_on(view, chart)
+            let given_up = late || is_hopeless(view, step, chart);
+            !given_up || waits_for_turn(owner.upgrade, view, chart, chain) || may_go_on(view, chart)
         })
 }

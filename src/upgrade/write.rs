@@ -51,7 +51,9 @@ pub(super) async fn write(
             Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
                 let why = masked(&status.message);
                 debug!(%cluster, resource = %id, why, "A write was refused; it is planned anew.");
-                Err(Went::Refused)
+                // It has changed meanwhile, or is gone, or the server is busy: that refuses nothing.
+                let passes = matches!(status.code, 404 | 409 | 410 | 429);
+                Err(if passes { Went::NotMade } else { Went::Refused })
             }
             Ok(Err(error)) if is_not_held(&error) => {
                 debug!(%cluster, resource = %id, "A write was not sent: the Lease is not ours.");

@@ -207,7 +207,8 @@ fn a_pod_that_fits_on_no_machine_has_failed_only_when_none_was_added_for_a_while
         let hash = view.roles[0].hash.clone();
         let node = &mut view.roles[0].nodes[0];
         let why = Stuck { reason: "Unschedulable".into(), words: None, since: Some(begun) };
-        (node.hash, node.ready_since, node.stuck) = (Some(hash), None, Some(why));
+        (node.hash, node.version) = (Some(hash), Some(NEW.into()));
+        (node.ready_since, node.stuck) = (None, Some(why));
     });
     let view = &model.board.clusters[&name].resources[&id];
     let chain = Chain::default();

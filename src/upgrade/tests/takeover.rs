@@ -95,7 +95,7 @@ fn i06_what_failed_in_a_member_that_is_down_still_halts_after_a_restart() {
     };
     let pulls: fn(&mut ResourceView) = |view| {
         let node = &mut view.roles[0].nodes[0];
-        node.hash = Some(NEW.into());
+        (node.hash, node.version) = (Some(NEW.into()), Some(NEW.into()));
         node.ready_since = None;
         let words = Some("back-off 10s".to_owned());
         node.stuck = Some(Stuck { reason: "ErrImagePull".into(), words, since: None });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::*;
+use crate::upgrade::tests::model::stepped_at;
 
 #[test]
 fn a_step_of_another_target_or_upgrade_is_not_taken_back() {
@@ -112,4 +113,57 @@ fn nothing_is_noted_of_what_is_not_at_the_target_or_does_not_soak() {
     assert_eq!(planned(&model).actions.len(), 1);
     model.fleet.upgrades[0].stages[0].soak = SignedDuration::ZERO;
     assert_eq!(planned(&model).actions, vec![]);
+}
+
+/// The second cluster's sentry crashes at the new version, its validator runs on at the old one; then there is a newer target.
+fn crashes_under_a_target_that_is_replaced() -> Model {
+    let shape = Shape::of(vec![(0, vec![Kind::Validator]), (1, vec![Kind::SentryAndValidator])]);
+    let (mut model, now) = (Model::new(&shape), Model::new(&shape).now);
+    edit(&mut model, "c1", "r0", |view| {
+        (view.client_version, view.step, view.settled_since) =
+            (Some(NEW.into()), Some(stepped_at(now)), None);
+        for role in &mut view.roles {
+            role.hash = NEW.into();
+            if role.role == Role::Sentry {
+                let node = &mut role.nodes[0];
+                (node.hash, node.version, node.ready_since) = (Some(NEW.into()), Some(NEW.into()), None);
+                node.stuck = Some(Stuck { reason: "CrashLoopBackOff".into(), words: None, since: None });
+            }
+        }
+    });
+    model.ask();
+    model
+}
+
+#[test]
+fn what_failed_under_a_target_that_was_replaced_holds_up_no_other_validator() {
+    let mut model = crashes_under_a_target_that_is_replaced();
+    assert!(planned(&model).progress[0].halted.is_some());
+    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    assert_eq!(steps(&planned(&model)), ["c0 r0"], "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn a_pod_that_crashes_at_another_version_than_was_just_set_says_nothing_of_that() {
+    let mut model = crashes_under_a_target_that_is_replaced();
+    model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    let now = model.now;
+    // The step is taken, and its worker has not made the templates yet.
+    edit(&mut model, "c1", "r0", |view| {
+        let target = "stable2503-8".to_owned();
+        view.client_version = Some(target.clone());
+        view.step = Some(crate::polkadot::Step { target, ..stepped_at(now) });
+    });
+    let made = planned(&model);
+    assert_eq!((made.progress[0].halted.as_deref(), made.progress[0].stages[1].failed), (None, 0));
+}
+
+#[test]
+fn the_node_that_others_wait_for_is_named_and_not_one_that_waits() {
+    let mut model = crashes_under_a_target_that_is_replaced();
+    edit(&mut model, "c1", "r0", |view| view.roles.reverse());
+    let survey = crate::upgrade::Ground::default();
+    let survey = crate::upgrade::survey::Survey::new(&model.fleet, &model.board, &survey, model.now);
+    let resource = &survey.resources[&at("c1", "r0")];
+    assert_eq!(resource.chart.ill(&resource.view).map(|(pod, _)| pod).as_deref(), Some("sentry-sset-0"));
 }
