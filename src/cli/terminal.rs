@@ -26,11 +26,16 @@ pub(super) fn say(text: &str) {
     }
 }
 
-/// As much of a picture as so many lines have room for.
+/// As much of a picture as so many lines have room for. What is left out first are nodes that are well: the reasons why
+/// something waits stand below them.
 pub(super) fn fitting(picture: &str, rows: usize) -> String {
-    let (lines, rows): (Vec<&str>, _) = (picture.trim_end().lines().collect(), rows.max(2));
+    let (mut lines, rows): (Vec<&str>, _) = (picture.trim_end().lines().collect(), rows.max(2));
     if lines.len() <= rows {
         return lines.join("\n") + "\n";
+    }
+    lines.retain(|line| !(line.starts_with("    ") && line.ends_with("  ready")));
+    if lines.len() < rows {
+        return lines.join("\n") + "\n… (nodes that are ready are left out: this terminal is too low)\n";
     }
     let mut fitting = lines[..rows.saturating_sub(1)].join("\n");
     fitting.push_str("\n… (this terminal is too low for the rest)\n");
@@ -81,6 +86,9 @@ mod tests {
     fn a_picture_that_is_too_high_is_cut_and_says_so() {
         assert_eq!(fitting("a\nb\nc\n", 3), "a\nb\nc\n");
         assert_eq!(fitting("a\nb\nc\nd\n", 3), "a\nb\n… (this terminal is too low for the rest)\n");
+        let nodes = "a\n    pod-0  v1  ready\n    pod-1  v1  not ready\n    pod-2  v1  ready\nwhy\n";
+        let left = "a\n    pod-1  v1  not ready\nwhy\n… (nodes that are ready are left out: this terminal is too low)\n";
+        assert_eq!(fitting(nodes, 4), left);
     }
 
     #[test]
