@@ -117,7 +117,10 @@ impl Look<'_> {
         let at_step = self.view.client_version.as_ref() == Some(&step.target) && !is_given_up;
         let is_sick = |(role, node): (&RoleView, &NodeView)| {
             let told = self.ledger.nodes.get(&(self.place.clone(), role.role, node.ordinal));
-            told.is_some_and(|told| told.is_sick) || (was_done && node.ready_since.is_none())
+            told.is_some_and(|told| told.is_sick)
+                || (was_done && node.ready_since.is_none())
+                // Stuck on a template that is not wanted any more it has not failed.
+                || (node.stuck.is_some() && node.is_outdated(&role.hash))
         };
         at_step && (self.seem_sick() || nodes(self.view).any(is_sick))
     }
