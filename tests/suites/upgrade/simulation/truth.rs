@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use polkafleet::polkadot::record::{GRANT_ANNOTATION, STEP_ANNOTATION};
+use polkafleet::polkadot::record::{GRANT_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION};
 use polkafleet::sandbox::cluster::Cluster;
 use serde_json::Value;
 
@@ -114,17 +114,18 @@ impl Truth {
             .pods
             .iter()
             .map(|pod| {
-                let ready = is_ready(pod);
-                format!("{} {} ready {ready}", pod["metadata"]["name"], version_of(pod))
+                let how = waiting(pod).map_or_else(|| format!("ready {}", is_ready(pod)), str::to_owned);
+                format!("{} {} {how}", pod["metadata"]["name"], version_of(pod))
             })
             .collect();
         format!(
-            "{} {} {} {:?} {:?} {pods:?}",
+            "{} {} {} {:?} {:?} {:?} {pods:?}",
             self.cluster,
             self.name,
             self.object["spec"]["clientVersion"],
             self.any_step().map(|step| step.to_string()),
-            self.grant().map(|grant| grant.to_string())
+            self.grant().map(|grant| grant.to_string()),
+            self.annotation(HEALTH_ANNOTATION).map(|noted| noted.to_string())
         )
     }
 }
@@ -140,15 +141,19 @@ pub(super) fn is_ready(pod: &Value) -> bool {
         && conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
 }
 
+/// Why its container waits, if it does.
+fn waiting(pod: &Value) -> Option<&str> {
+    pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_str()
+}
+
 pub(super) fn made(pod: &Value) -> Timestamp {
     pod["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap()
 }
 
 /// Whether it was made before that moment, and its kubelet cannot start it.
 pub(super) fn is_hopeless(pod: &Value, since: Timestamp) -> bool {
-    let reason = pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_str();
     made(pod) < since
-        && reason.is_some_and(|reason| ["ImagePullBackOff", "CrashLoopBackOff"].contains(&reason))
+        && waiting(pod).is_some_and(|reason| ["ImagePullBackOff", "CrashLoopBackOff"].contains(&reason))
 }
 
 pub(super) fn is_stuck(pod: &Value) -> bool {
