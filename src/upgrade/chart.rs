@@ -28,6 +28,7 @@ const UNAVAILABLE_AFTER: SignedDuration = SignedDuration::from_mins(2);
 
 /// The health of one resource's nodes, at one moment.
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own, and they come in all combinations.
 pub struct Chart {
     rules: Health,
     health: Healths,
@@ -39,6 +40,8 @@ pub struct Chart {
     pub paused: bool,
     /// Whether its cluster is only remembered: how its nodes fare, nobody has seen since we started.
     pub remembered: bool,
+    /// Whether its version was just set, and its templates are still those of the one before: of the new one they say nothing.
+    pub is_unmade: bool,
     /// Now.
     pub now: Timestamp,
     /// Verdicts, by pod, as they were asked for: each is a walk over a window, and many rules ask.
@@ -66,6 +69,7 @@ impl Chart {
             owned: owner.is_some(),
             paused: cluster.paused,
             remembered: view.remembered,
+            is_unmade: false,
             now,
             verdicts: Rc::default(),
         }

@@ -137,7 +137,7 @@ fn since_step(
     }
     // Of what ran well, waiting may help: a machine comes back, and an image can be had again.
     let counts = |(.., why): &(Timestamp, &str, &Stuck)| lapsed.is_none() || why.reason == CRASHES;
-    match hopeless(resource, step).filter(counts) {
+    match hopeless(resource, step, chart).filter(counts) {
         Some((since, pod, why)) if since <= chart.now => {
             Standing::Failed(format!("{pod} cannot start: {why}"))
         }
@@ -296,14 +296,18 @@ pub fn well_since(resource: &ResourceView, chart: &Chart) -> Option<(Timestamp, 
 
 /// The node on the wanted template that waiting will not start, and from when that is so: of one that fits on no machine
 /// only after a while, not before the step; of a step that retries, once the kubelet has tried again.
-fn hopeless<'a>(resource: &'a ResourceView, step: &Step) -> Option<(Timestamp, &'a str, &'a Stuck)> {
+fn hopeless<'a>(
+    resource: &'a ResourceView,
+    step: &Step,
+    chart: &Chart,
+) -> Option<(Timestamp, &'a str, &'a Stuck)> {
+    if chart.is_unmade {
+        return None;
+    }
     let retries = step.previous.as_ref() == Some(&step.target);
     let nodes = resource.roles.iter().flat_map(|role| role.nodes.iter().map(move |node| (role, node)));
     let hopeless = nodes.filter_map(|(role, node)| {
-        // The template for a version that was just set may not be there yet.
-        let is_of_version = node.version.is_none() || node.version == resource.client_version;
-        let is_wanted = node.hash.as_deref() == Some(&role.hash) && is_of_version;
-        let why = node.stuck.as_ref().filter(|_| is_wanted)?;
+        let why = node.stuck.as_ref().filter(|_| node.hash.as_deref() == Some(&role.hash))?;
         let since = match why.reason.as_str() {
             UNSCHEDULABLE => why.since?.max(step.at) + ADDING_A_MACHINE,
             _ if why.is_hopeless() && retries => step.at + TRIED_AGAIN,
@@ -317,7 +321,7 @@ fn hopeless<'a>(resource: &'a ResourceView, step: &Step) -> Option<(Timestamp, &
 
 /// Whether some node of it will not be started by waiting.
 pub fn is_hopeless(resource: &ResourceView, step: &Step, chart: &Chart) -> bool {
-    hopeless(resource, step).is_some_and(|(since, ..)| since <= chart.now)
+    hopeless(resource, step, chart).is_some_and(|(since, ..)| since <= chart.now)
 }
 
 /// Whether the resource runs a validator.

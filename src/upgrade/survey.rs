@@ -97,7 +97,8 @@ impl<'a> Survey<'a> {
             let Some(view) = board.clusters.get(&cluster.name) else { continue };
             for (id, resource) in &view.resources {
                 let place = (cluster.name.clone(), id.clone());
-                let chart = Chart::new(upgrade_of(fleet, resource), cluster, view, now);
+                let mut chart = Chart::new(upgrade_of(fleet, resource), cluster, view, now);
+                chart.is_unmade = ground.to_be_set.contains(&place);
                 let chain = chains.of(&resource.chain);
                 let owner = owner(fleet, cluster, resource, &chart, chain);
                 let unsettled = ground.unsettled.contains(&place);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use super::*;
+use crate::upgrade::Ground;
 use crate::upgrade::tests::model::stepped_at;
 
 #[test]
@@ -154,15 +155,18 @@ fn a_pod_that_crashes_at_another_version_than_was_just_set_says_nothing_of_that(
         view.client_version = Some(target.clone());
         view.step = Some(crate::polkadot::Step { target, ..stepped_at(now) });
     });
-    let made = planned(&model);
+    let ground = Ground { to_be_set: [at("c1", "r0")].into(), ..Ground::default() };
+    let made = crate::upgrade::plan(&model.fleet, &model.board, &ground, model.now);
     assert_eq!((made.progress[0].halted.as_deref(), made.progress[0].stages[1].failed), (None, 0));
+    let made = planned(&model);
+    assert!(made.progress[0].halted.is_some(), "made, and it crashes still");
 }
 
 #[test]
 fn the_node_that_others_wait_for_is_named_and_not_one_that_waits() {
     let mut model = crashes_under_a_target_that_is_replaced();
     edit(&mut model, "c1", "r0", |view| view.roles.reverse());
-    let survey = crate::upgrade::Ground::default();
+    let survey = Ground::default();
     let survey = crate::upgrade::survey::Survey::new(&model.fleet, &model.board, &survey, model.now);
     let resource = &survey.resources[&at("c1", "r0")];
     assert_eq!(resource.chart.ill(&resource.view).map(|(pod, _)| pod).as_deref(), Some("sentry-sset-0"));
