@@ -152,7 +152,9 @@ pub(super) fn made(pod: &Value) -> Timestamp {
 
 /// Whether it was made before that moment, and its kubelet cannot start it.
 pub(super) fn is_hopeless(pod: &Value, since: Timestamp) -> bool {
+    // One that is being deleted says nothing of the one that comes after it.
     made(pod) < since
+        && pod["metadata"]["deletionTimestamp"].is_null()
         && waiting(pod).is_some_and(|reason| ["ImagePullBackOff", "CrashLoopBackOff"].contains(&reason))
 }
 
