@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use polkafleet::polkadot::record::{STEP_ANNOTATION, Step, read};
-use polkafleet::polkadot::{Polkadot, status::Reached};
+use polkafleet::polkadot::{Polkadot, status::Settled};
 use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
 
@@ -37,11 +37,12 @@ pub(super) fn step(polkadot: &Polkadot) -> Option<Step> {
     read(polkadot.annotations(), STEP_ANNOTATION)
 }
 
-/// From the step to when all of it had come up.
+/// From the step to when all of it had come up. (When that was noticed stands in `reached`, and is written once more where a
+/// reconcile has not seen the status of the one before.)
 pub(super) fn rolled(polkadot: &Polkadot) -> (Timestamp, Timestamp) {
-    let Reached { version, at } = polkadot.status.as_ref().unwrap().reached.clone().unwrap();
+    let Settled { version, since, .. } = polkadot.status.as_ref().unwrap().settled.clone().unwrap();
     assert_eq!(Some(version), polkadot.spec.client_version);
-    (step(polkadot).unwrap().at, at.0)
+    (step(polkadot).unwrap().at, since.0)
 }
 
 /// That no two of them were rolled at the same time.
