@@ -186,8 +186,6 @@ fn lasting(resource: &ResourceView) -> ResourceView {
     let mut resource = resource.clone();
     resource.resource_version = String::new();
     resource.trouble = None;
-    // It says what follows from the rest.
-    resource.failed = None;
     resource.prepulls.retain(|_, tried| matches!(tried, Tried::Failed(_)));
     let version = resource.client_version.as_deref().unwrap_or_default();
     let failed = resource.prepulls.iter_mut().map(|(machine, tried)| {

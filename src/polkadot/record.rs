@@ -24,7 +24,8 @@ pub const HEALTH_ANNOTATION: &str = "polkadot.swisscomblockchain.com/healthy";
 /// The annotation that holds a [`Failed`].
 pub const FAILED_ANNOTATION: &str = "polkadot.swisscomblockchain.com/failed";
 
-/// That the resource did not become healthy after a step, or is so no more: for people. No decision hangs on it.
+/// That the resource did not become healthy after a step, or is so no more. It holds until the resource is healthy, is permitted
+/// to restart again, or has another step: whoever deletes the pod that failed mends nothing by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// The step's upgrade.
@@ -35,6 +36,8 @@ pub struct Failed {
     pub attempt: u32,
     /// Why, as it was when that was found.
     pub why: String,
+    /// When that was found; not before what it was permitted last.
+    pub at: Timestamp,
 }
 
 impl Failed {
@@ -42,6 +45,7 @@ impl Failed {
     #[must_use]
     pub fn is_of(&self, step: &Step) -> bool {
         (&self.upgrade, &self.target, self.attempt) == (&step.upgrade, &step.target, step.attempt)
+            && self.at >= step.at
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::fleet::{Cluster, Stage, Upgrade};
 
-use super::standing::{Standing, has_validator};
+use super::standing::has_validator;
 use super::survey::{Survey, Surveyed};
 use super::{Code, Place, lapse, passing};
 
@@ -173,11 +173,10 @@ pub fn halted(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
 fn failures_of(survey: &Survey<'_>, upgrade: &Upgrade) -> Option<String> {
     let owned = || survey.fleet.clusters.iter().flat_map(|cluster| survey.owned(upgrade, cluster));
     let failed: Vec<_> = owned()
-        .filter_map(|(resource, standing)| match standing {
-            Standing::Failed(why) if !resource.cluster.lost => {
-                Some(format!("{} {}: {why}", resource.cluster.name, resource.view.id))
-            }
-            _ => None,
+        .filter(|(resource, _)| !resource.cluster.lost)
+        .filter_map(|(resource, _)| {
+            let why = resource.owner.as_ref()?.failure.as_ref()?;
+            Some(format!("{} {}: {why}", resource.cluster.name, resource.view.id))
         })
         .collect();
     let tolerated = upgrade.max_failures.of(owned().count());

@@ -299,7 +299,7 @@ fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
         let view = &resource.view;
         // One that was taken back says so itself.
         let Some(step) = view.step.as_ref().filter(|step| step.rolled_back.is_none()) else { continue };
-        let is_noted = view.failed.as_ref().is_some_and(|failed| failed.is_of(step));
+        let is_noted = super::standing::noted_failure(view, step).is_some();
         // Whatever upgrade it belongs to by now.
         let healthy = super::standing::healthy_at(view, &resource.chart);
         let is_well = healthy.is_some_and(|(at, _)| at <= survey.now);
@@ -309,6 +309,7 @@ fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
                 target: step.target.clone(),
                 attempt: step.attempt,
                 why: why.chars().take(LONGEST_NOTE).collect(),
+                at: survey.now.max(super::standing::permitted(view, step)),
             }),
             // Never beside a failure: the two would take turns.
             None | Some(None) if is_well && view.failed.is_some() => None,
@@ -350,10 +351,11 @@ fn candidate<'a>(resource: &Surveyed<'a>) -> Option<(&'a Upgrade, Option<usize>)
 
 /// Why a resource that is not at its upgrade's target is not a candidate.
 fn excluded(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Option<Veto> {
-    Some(match &resource.owner.as_ref()?.standing {
+    let owner = resource.owner.as_ref()?;
+    Some(match &owner.standing {
         Standing::Out(code, words) => (*code, words.clone()),
         Standing::Ahead => (Code::Ahead, AHEAD.into()),
-        Standing::Failed(why) => (Code::Failed, why.clone()),
+        _ if owner.failure.is_some() => (Code::Failed, owner.failure.clone()?),
         Standing::InFlight { .. } if !resource.view.roll_pending() => {
             match (gates::cluster_is_open(survey, resource.cluster), gates::chain_moves(survey, resource)) {
                 (Err((_, words)), _) => (Code::NotHealthyYet, words),

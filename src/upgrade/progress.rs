@@ -34,8 +34,9 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
             // Of a lost cluster nobody expects anything.
             for cluster in survey.fleet.clusters.iter().filter(of_stage).filter(|cluster| !cluster.lost) {
                 for (resource, standing) in survey.owned(upgrade, cluster) {
-                    count(&mut stage, standing);
-                    lapsed += usize::from(has_lapsed(resource, standing));
+                    let failed = resource.owner.as_ref().is_some_and(|owner| owner.failure.is_some());
+                    count(&mut stage, standing, failed);
+                    lapsed += usize::from(!failed && has_lapsed(resource, standing));
                     begun |= has_moved(resource, standing);
                 }
             }
@@ -161,14 +162,14 @@ fn is_seen_empty(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> bool {
         && members.all(|cluster| cluster.paused || cluster.lost || has_none(cluster))
 }
 
-fn count(stage: &mut StageProgress, standing: &Standing) {
+fn count(stage: &mut StageProgress, standing: &Standing, failed: bool) {
     match standing {
         Standing::Out(..) => return,
+        _ if failed => stage.failed += 1,
         Standing::Healthy(_) => stage.healthy += 1,
         Standing::Ahead => (stage.healthy, stage.ahead) = (stage.healthy + 1, stage.ahead + 1),
         Standing::InFlight { .. } => stage.in_flight += 1,
-        Standing::Failed(_) => stage.failed += 1,
-        Standing::NotStarted => {}
+        Standing::NotStarted | Standing::Failed(_) => {}
     }
     stage.total += 1;
 }

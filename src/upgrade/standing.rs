@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::fleet::Upgrade;
 use crate::observed::{NodeView, ResourceView, RoleView, Stuck, UNSCHEDULABLE};
-use crate::polkadot::{Role, Step, Stretch};
+use crate::polkadot::{Failed, Role, Step, Stretch};
 use crate::version::{ClientVersion, Order, is_floating};
 
 use super::Code;
@@ -183,6 +183,35 @@ pub fn counts_from(resource: &ResourceView, step: &Step, chart: &Chart, chain: &
 pub fn permitted(resource: &ResourceView, step: &Step) -> Timestamp {
     let granted = resource.grant.as_ref().filter(|grant| rolls::current(resource, grant).is_some());
     granted.map_or(step.at, |grant| grant.at.max(step.at))
+}
+
+/// Why it has failed, as far as that stops others: by what is seen, or by what was noted of its step and is not over. A pod
+/// that somebody deletes, a chain that stands for a while or a daemon that starts anew gives its own resource time, and
+/// nobody else a turn.
+pub fn failure(
+    upgrade: &Upgrade,
+    resource: &ResourceView,
+    standing: &Standing,
+    chart: &Chart,
+    chain: &Chain,
+) -> Option<String> {
+    match standing {
+        Standing::Failed(why) => Some(why.clone()),
+        Standing::InFlight { .. } => {
+            let step = resource.step.as_ref().filter(|step| step.attempt == upgrade.attempt)?;
+            let failed = noted_failure(resource, step)?;
+            (!waits_for_turn(upgrade, resource, chart, chain)).then(|| {
+                format!("{} (that was at {:.0}, and it has not been healthy since)", failed.why, failed.at)
+            })
+        }
+        _ => None,
+    }
+}
+
+/// What is noted of a failure of this step since a restart was permitted last: what is permitted after that is another try.
+pub fn noted_failure<'a>(resource: &'a ResourceView, step: &Step) -> Option<&'a Failed> {
+    let current = |failed: &&Failed| failed.is_of(step) && failed.at >= permitted(resource, step);
+    resource.failed.as_ref().filter(current)
 }
 
 /// Whether all that is missing is permission to restart, which other nodes hold up: what was restarted so far is well, and

@@ -21,7 +21,7 @@ use crate::polkadot::ResourceId;
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
 use super::lapse;
-use super::standing::{Standing, counts_from, is_hopeless, may_go_on, standing, waits_for_turn};
+use super::standing::{Standing, counts_from, failure, is_hopeless, may_go_on, standing, waits_for_turn};
 use super::{Ground, Place};
 
 use self::flight::is_elsewhere;
@@ -58,6 +58,8 @@ pub struct Owner<'a> {
     pub stage: Option<usize>,
     /// Where it stands.
     pub standing: Standing,
+    /// Why it has failed, as far as that stops others; what has may be on its way again.
+    pub failure: Option<String>,
 }
 
 /// Answers of gates that look at the whole fleet, kept for the other candidates of the plan.
@@ -212,7 +214,7 @@ impl<'a> Survey<'a> {
             (resource.rolling, resource.active, resource.is_through) = (true, Some(self.now), false);
             if let Some(owner) = &mut resource.owner {
                 let deadline = Some(self.now + owner.upgrade.progress_deadline);
-                owner.standing = Standing::InFlight { deadline };
+                (owner.standing, owner.failure) = (Standing::InFlight { deadline }, None);
             }
         }
     }
@@ -250,7 +252,8 @@ fn owner<'a>(
 ) -> Option<Owner<'a>> {
     let upgrade = upgrade_of(fleet, view)?;
     let standing = standing(upgrade, view, chart, chain);
-    Some(Owner { upgrade, stage: upgrade.stage_of(cluster), standing })
+    let failure = failure(upgrade, view, &standing, chart, chain);
+    Some(Owner { upgrade, stage: upgrade.stage_of(cluster), standing, failure })
 }
 
 fn last_active(view: &ResourceView) -> Option<Timestamp> {

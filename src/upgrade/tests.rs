@@ -5,6 +5,7 @@ mod bench;
 mod counting;
 mod deadlines;
 mod decisions;
+mod halts;
 mod health;
 mod lapse;
 mod model;

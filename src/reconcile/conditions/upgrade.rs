@@ -101,16 +101,20 @@ mod tests {
             failed(&polkadot).map(|verdict| (verdict.type_, verdict.message))
         };
         let of = |attempt: u32| serde_json::json!({"upgrade": "polkadot", "target": "stable2503-7", "attempt": attempt});
-        let with = |attempt, key: &str, value: &str| {
+        let with = |attempt, at: u32, why: Option<&str>| {
             let mut note = of(attempt);
-            note[key] = value.into();
+            (note["at"], note["why"]) = (format!("1970-01-01T00:00:0{at}Z").into(), why.into());
             note
         };
-        let at = "1970-01-01T00:00:00Z";
-        assert_eq!(note(record::STEP_ANNOTATION, with(1, "at", at)), None);
-        let (type_, words) = note(record::FAILED_ANNOTATION, with(1, "why", "it crashes")).unwrap();
+        assert_eq!(note(record::STEP_ANNOTATION, with(1, 1, None)), None);
+        let (type_, words) = note(record::FAILED_ANNOTATION, with(1, 1, Some("it crashes"))).unwrap();
         assert_eq!(type_, "UpgradeFailed");
         assert!(words.contains("it crashes") && words.contains("polkafleet retry polkadot"), "{words}");
-        assert_eq!(note(record::STEP_ANNOTATION, with(2, "at", at)), None, "it is tried again");
+        assert_eq!(note(record::STEP_ANNOTATION, with(2, 1, None)), None, "it is tried again");
+        assert_eq!(
+            note(record::STEP_ANNOTATION, with(1, 2, None)),
+            None,
+            "there was another target meanwhile"
+        );
     }
 }

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt as _};
 use polkafleet::polkadot::record::{FAILED_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION, Step, read};
 use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
@@ -20,6 +23,7 @@ use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 in_both_worlds!(
     i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_one_mends_it,
+    i06_a_halt_outlasts_the_pod_that_failed_whoever_deletes_it,
     i10_what_failed_in_a_member_that_is_down_a_restarted_daemon_still_knows,
 );
 
@@ -103,6 +107,40 @@ async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_
     let step: Step =
         read(world.members[1].get().await.metadata.annotations.as_ref().unwrap(), STEP_ANNOTATION).unwrap();
     assert_eq!(step.previous.as_deref(), Some(OLD), "it was never given what crashes");
+}
+
+async fn i06_a_halt_outlasts_the_pod_that_failed_whoever_deletes_it(place: Place) {
+    let (world, _daemon) = World::settled(place, 2, OLD).await;
+    let (first, second) = (&world.members[0], &world.members[1]);
+    if let Gate::Simulated(cluster) = &first.gate {
+        cluster.set_faults(|faults| {
+            faults.versions.insert(CRASHING.into(), VersionFault::CrashLoop);
+        });
+    }
+    // Both may begin at once, so that nothing but the halt keeps the second one from it.
+    second.edit_spec(json!({"hold": "until the first has failed"})).await;
+    second.condition("polkadot-cr", "Held").await;
+    let mut fleet = untried(CRASHING);
+    fleet["upgrades"][0]["stages"][0]["maxConcurrent"] = json!(2);
+    world.write_fleet(2, &fleet);
+    first.condition("polkadot-cr", "UpgradeFailed").await;
+    second.edit_spec(json!({"hold": null})).await;
+    is_halted(&world, "CrashLoopBackOff").await;
+    let pods: Api<Pod> = Api::namespaced(first.admin.clone(), &world.namespace);
+    for _ in 0..3 {
+        let uid = pods.get("sentry-sset-0").await.unwrap().uid();
+        pods.delete("sentry-sset-0", &DeleteParams::default()).await.unwrap();
+        eventually("another one crashes", PATIENCE, async || {
+            let pod = pods.get_opt("sentry-sset-0").await.unwrap()?;
+            let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+            let waits = containers[0].state.as_ref()?.waiting.as_ref()?;
+            (pod.uid() != uid && waits.reason.as_deref() == Some("CrashLoopBackOff")).then_some(())
+        })
+        .await;
+    }
+    tokio::time::sleep(world.quiet()).await;
+    is_halted(&world, "CrashLoopBackOff").await;
+    assert_eq!(second.get().await.spec.client_version.as_deref(), Some(OLD), "it is not given what crashes");
 }
 
 async fn i10_what_failed_in_a_member_that_is_down_a_restarted_daemon_still_knows(place: Place) {

@@ -187,7 +187,8 @@ impl Ledger {
                 Write::Grant(grant) => look.grant(grant),
                 Write::Rollback(step) => look.rollback(step),
                 Write::Health(stretch) => look.health(stretch),
-                Write::Failed(_) | Write::Epoch(_) | Write::Revoke => look.open(),
+                Write::Failed(None) => look.recovered(),
+                Write::Failed(Some(_)) | Write::Epoch(_) | Write::Revoke => look.open(),
             }
         };
         let mut broken = broken_at(world.now);

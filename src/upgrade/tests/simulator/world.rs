@@ -159,14 +159,15 @@ impl World {
         }
     }
 
-    /// A node's process ends, and begins again or not.
+    /// A node's pod ends, by itself or because somebody deletes it, and another one comes up or not; what kept the one before from
+    /// starting is not seen of it.
     pub(super) fn crash(&mut self, place: &Place, role: Role, ordinal: i32, comes: Option<i64>) {
         let comes = comes.map(|seconds| self.now + SignedDuration::from_secs(seconds));
         let Some(truth) = self.clusters.get_mut(&place.0) else { return };
         truth.fates.entry((place.1.clone(), role, ordinal)).or_default().comes = comes;
         self.edit(place, |view| {
             let node = node_mut(view, role, ordinal);
-            node.ready_since = None;
+            (node.ready_since, node.stuck) = (None, None);
         });
     }
 

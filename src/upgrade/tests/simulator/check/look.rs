@@ -105,6 +105,15 @@ impl Look<'_> {
         broken
     }
 
+    /// I6: that it has failed no more is noted only of what is healthy.
+    pub(super) fn recovered(&self) -> Vec<&'static str> {
+        let mut broken = self.open();
+        if !self.ledger.is_done(self.place, self.view, STABLE, self.now) {
+            broken.push("I6: noted as failed no more, and it is not healthy");
+        }
+        broken
+    }
+
     /// I14: only what was tried in vain, and restarted nothing.
     pub(super) fn rollback(&self, step: &Step) -> Vec<&'static str> {
         let mut broken = self.open();
@@ -255,6 +264,12 @@ impl Look<'_> {
         let down =
             nodes(view).any(|(role, node)| !node.is_outdated(&role.hash) && node.ready_since.is_none());
         let at_target = view.client_version.as_ref() == Some(&step.target);
+        // Whatever became of its pods since: it has not been healthy.
+        let is_noted = view.failed.as_ref().is_some_and(|failed| failed.is_of(step) && failed.at >= from)
+            && self.daemon.is_ready(&place.0);
+        if at_target && counts && is_noted && down {
+            return true;
+        }
         // What does not start at the version of before is not this one's fault.
         // And after a retry the kubelet has to try once more.
         let again =
