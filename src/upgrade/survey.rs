@@ -214,7 +214,7 @@ impl<'a> Survey<'a> {
             (resource.rolling, resource.active, resource.is_through) = (true, Some(self.now), false);
             if let Some(owner) = &mut resource.owner {
                 let deadline = Some(self.now + owner.upgrade.progress_deadline);
-                (owner.standing, owner.failure) = (Standing::InFlight { deadline }, None);
+                owner.standing = Standing::InFlight { deadline };
             }
         }
     }

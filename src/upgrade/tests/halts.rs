@@ -3,7 +3,8 @@
 use jiff::SignedDuration;
 
 use super::decisions::{at, edit, steps};
-use super::lapse::halted;
+use super::health::{finalises_nothing, says};
+use super::lapse::{halted, is_up, note as take_notes, one_through_of_two};
 use super::model::{Model, NEW, OLD, Shape, planned};
 use crate::fleet::Count;
 use crate::observed::Stuck;
@@ -74,6 +75,9 @@ fn nor_does_a_chain_that_stands_for_a_while_or_a_longer_deadline() {
     is_deleted(&mut model);
     model.pass(3_600);
     assert!(halted(&model).is_some_and(|why| why.contains("not healthy within 30m")));
+    let mut stands = model.clone();
+    says(&mut stands, "c1", finalises_nothing);
+    assert!(halted(&stands).is_some_and(|why| why.contains("that was at")));
     model.fleet.upgrades[0].progress_deadline = SignedDuration::from_hours(5);
     assert!(halted(&model).is_some_and(|why| why.contains("that was at")));
 }
@@ -166,6 +170,35 @@ fn where_what_failed_is_well_and_the_rest_waits_for_its_turn_the_upgrade_goes_on
     model.act(&made);
     model.pass(5);
     assert_eq!(halted(&model), None);
+}
+
+#[test]
+fn by_a_clock_that_is_behind_it_is_noted_once_and_counts() {
+    let mut model = noted(Kind::Sentry);
+    let ahead = model.now + SignedDuration::from_secs(20);
+    edit(&mut model, "c0", "r0", |view| {
+        (view.grant.as_mut().unwrap().at, view.failed) = (ahead, None);
+    });
+    let made = planned(&model);
+    model.act(&made);
+    assert_eq!(note(&model).map(|note| note.at), Some(ahead));
+    assert!(planned(&model).actions.is_empty());
+    is_deleted(&mut model);
+    assert!(halted(&model).is_some());
+}
+
+#[test]
+fn what_fell_ill_failed_and_begins_anew_is_counted_once() {
+    let mut model = one_through_of_two(Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]));
+    is_up(&mut model, false);
+    crashes(&mut model);
+    take_notes(&mut model);
+    is_deleted(&mut model);
+    let stage = &planned(&model).progress[0].stages[0];
+    assert_eq!((stage.failed, stage.total, &stage.state), (1, 2, &StageState::Halted));
+    // What is tolerated is not the rest of the stage.
+    model.fleet.upgrades[0].max_failures = Count::Number(1);
+    assert_eq!(planned(&model).progress[0].stages[0].state, StageState::Rolling);
 }
 
 #[test]
