@@ -166,6 +166,9 @@ impl Default for Settings {
     }
 }
 
+/// An answer is old when so many more were due.
+const ANSWERS_MISSED: i32 = 3;
+
 /// How nodes are asked for their health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -178,6 +181,14 @@ pub struct Probe {
 impl Default for Probe {
     fn default() -> Self {
         Self { interval: SignedDuration::from_secs(60), timeout: SignedDuration::from_secs(5) }
+    }
+}
+
+impl Probe {
+    /// An answer that is older than this says nothing of now.
+    #[must_use]
+    pub fn stale(&self) -> SignedDuration {
+        self.interval * ANSWERS_MISSED + self.timeout
     }
 }
 

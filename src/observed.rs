@@ -281,6 +281,12 @@ impl NodeView {
         self.hash.as_deref().is_some_and(|hash| hash != wanted)
     }
 
+    /// Whether it runs on, Ready, until its pod is permitted to restart on the wanted template.
+    #[must_use]
+    pub fn waits_for_restart(&self, wanted: &str) -> bool {
+        self.is_outdated(wanted) && self.ready_since.is_some()
+    }
+
     /// Since when the node has been Ready on the wanted template.
     #[must_use]
     pub fn settled_since(&self, wanted: &str) -> Option<Timestamp> {

@@ -253,7 +253,9 @@ fn in_words(
             )
         }
         (What::Pause, None) => {
-            format!("{by} paused upgrade {name}: what is in flight finishes, nothing new begins.")
+            format!(
+                "{by} paused upgrade {name}: what is in flight finishes (polkafleet status names it), nothing new begins."
+            )
         }
         (What::Resume, known) => {
             let resumed = match known {

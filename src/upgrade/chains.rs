@@ -14,7 +14,7 @@ use crate::health::verdict::{
 };
 use crate::observed::{Board, ClusterState, ClusterView, NodeHealth};
 
-use super::chart::{Chart, nodes};
+use super::chart::nodes;
 use super::survey::{is_stepped, upgrade_of};
 
 /// How a chain fares.
@@ -25,7 +25,7 @@ pub struct Chain {
     /// When it last went on after a standstill, as far back as anybody remembers.
     pub resumed: Option<Timestamp>,
     /// Whether nobody can tell yet: none of the nodes that answer has done so for long enough, or those that were not touched
-    /// have not been asked since their cluster came back.
+    /// have not been asked since their cluster came back, or only rise up to where others stand.
     pub is_unknown: bool,
 }
 
@@ -42,12 +42,11 @@ impl Chains {
             if view.state != ClusterState::Ready {
                 continue;
             }
-            let round = last_round(view);
+            let (round, stale) = (last_round(view), cluster.settings.probe.stale());
+            let is_asked = round.is_some_and(|round| now.duration_since(round) <= stale);
             for resource in view.resources.values() {
                 let owner = upgrade_of(fleet, resource);
                 let touched = owner.is_some_and(|upgrade| is_stepped(upgrade, resource));
-                let stale = Chart::new(owner, cluster, view, now).stale;
-                let is_asked = round.is_some_and(|round| now.duration_since(round) <= stale);
                 let seen = seen.entry(&resource.chain).or_default();
                 for (_, node) in nodes(resource) {
                     let said = view.health.get(&(resource.id.namespace.clone(), node.pod.clone()));
@@ -109,13 +108,15 @@ fn judge(seen: &Seen<'_>) -> Chain {
     let nodes: Vec<&Node<'_>> = all.iter().filter(|one| !one.moves.is_silent()).collect();
     let untouched = nodes.iter().any(|one| !one.touched);
     let cannot_tell = unknown.is_some() || (seen.unasked && all.iter().all(|one| one.touched));
-    let is_unknown = cannot_tell && !all.iter().any(moves);
+    let may_move = all.iter().any(moves);
     // When all were touched, those that finalised something since can tell: a version that cannot never did.
     let tells = |one: &&&Node<'_>| if untouched { !one.touched } else { one.moves.rose_ever };
     let control: Vec<&Node<'_>> = nodes.iter().filter(tells).copied().collect();
     let top = heights(|one| one.stands.is_some());
     let all_stand = nodes.iter().all(|one| one.moves.stands.is_some() || Some(one.moves.height) <= top);
     let stalled = control.iter().filter_map(|one| one.moves.stands).max().filter(|_| all_stand);
+    let only_catches_up = top.is_some() && all_stand && stalled.is_none() && !control.is_empty();
+    let is_unknown = (cannot_tell && !may_move) || only_catches_up;
     Chain { stalled, resumed: resumed(&nodes, &control).or_else(|| went_on(&nodes, &control)), is_unknown }
 }
 

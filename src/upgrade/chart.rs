@@ -21,8 +21,6 @@ const UNOWNED: Health = Health {
     stable_for: SignedDuration::from_mins(3),
     probe: Probing::Optional,
 };
-/// An answer is old when so many more were due.
-const ANSWERS_MISSED: i32 = 3;
 /// A validator that is unhealthy for so long is unavailable.
 const UNAVAILABLE_AFTER: SignedDuration = SignedDuration::from_mins(2);
 
@@ -32,8 +30,7 @@ const UNAVAILABLE_AFTER: SignedDuration = SignedDuration::from_mins(2);
 pub struct Chart {
     rules: Health,
     health: Healths,
-    /// An answer older than this says nothing of now.
-    pub stale: SignedDuration,
+    stale: SignedDuration,
     /// Whether an upgrade owns the resource.
     pub owned: bool,
     /// Whether its cluster is paused: nothing that is permitted there is done.
@@ -61,11 +58,10 @@ impl Chart {
     /// The chart of a resource in `cluster`.
     #[must_use]
     pub fn new(owner: Option<&Upgrade>, cluster: &Cluster, view: &ClusterView, now: Timestamp) -> Self {
-        let probe = &cluster.settings.probe;
         Self {
             rules: owner.map_or(UNOWNED, |upgrade| upgrade.health),
             health: Healths::clone(&view.health),
-            stale: probe.interval * ANSWERS_MISSED + probe.timeout,
+            stale: cluster.settings.probe.stale(),
             owned: owner.is_some(),
             paused: cluster.paused,
             remembered: view.remembered,
@@ -158,9 +154,7 @@ impl Chart {
     #[must_use]
     pub fn ill(&self, resource: &ResourceView) -> Option<(String, String)> {
         // What only waits for the others is not what they wait for.
-        let waits = |(role, node): &(&RoleView, &NodeView)| {
-            node.is_outdated(&role.hash) && node.ready_since.is_some()
-        };
+        let waits = |(role, node): &(&RoleView, &NodeView)| node.waits_for_restart(&role.hash);
         let (waiting, first): (Vec<_>, Vec<_>) = nodes(resource).partition(waits);
         first.into_iter().chain(waiting).find_map(|(role, node)| {
             if self.is_healthy(resource, role, node) {
@@ -190,8 +184,7 @@ impl Chart {
     pub fn only_unasked(&self, resource: &ResourceView, deadline: Timestamp) -> bool {
         // Those that wait to be restarted wait for the others.
         let is_ill = |(role, node): &(&RoleView, &NodeView)| {
-            let waits = node.is_outdated(&role.hash) && node.ready_since.is_some();
-            !waits && !self.is_healthy(resource, role, node)
+            !node.waits_for_restart(&role.hash) && !self.is_healthy(resource, role, node)
         };
         let unasked = |(role, node): (&RoleView, &NodeView)| {
             let says_nothing =

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::play::STALLED;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Probe};
 use crate::observed::{Board, ClusterState};
 use crate::upgrade::Plan;
 
@@ -23,7 +23,7 @@ pub(super) struct Rhythm {
 impl Rhythm {
     pub(super) fn of(fleet: &Fleet) -> Self {
         let probes = fleet.clusters.iter().map(|cluster| &cluster.settings.probe);
-        let stale = probes.map(|probe| probe.interval * 3 + probe.timeout).min().unwrap_or(STALLED);
+        let stale = probes.map(Probe::stale).min().unwrap_or(STALLED);
         let proofs = fleet.upgrades.iter().map(|upgrade| upgrade.health.stable_for);
         let longest =
             fleet.upgrades.iter().map(|upgrade| upgrade.progress_deadline + upgrade.health.stable_for).max();

@@ -33,8 +33,8 @@ fn a_node_that_starts_again_and_again_does_not_make_its_chain_unknown() {
     assert!(!waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
 }
 
-#[test]
-fn before_the_nodes_without_a_step_were_asked_again_it_is_not_known_whether_their_chain_moves() {
+/// Of two clusters the first has had its step, and has come up.
+fn one_stepped_of_two() -> Model {
     let shape = Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]);
     let mut model = Model::new(&Shape { width: 2, ..shape });
     let now = model.now;
@@ -45,6 +45,29 @@ fn before_the_nodes_without_a_step_were_asked_again_it_is_not_known_whether_thei
             (NEW.into(), Some(NEW.into()), Some(NEW.into()));
     });
     model.pass(600);
+    model
+}
+
+#[test]
+fn a_node_without_a_step_that_only_catches_up_does_not_tell_that_the_chain_moves() {
+    for beyond in [0, 1] {
+        let mut model = one_stepped_of_two();
+        says(&mut model, "c0", finalises_nothing);
+        let (stands, rises) = (top(&model, "c0"), top(&model, "c1"));
+        says(&mut model, "c1", |health| {
+            health.samples.iter_mut().for_each(|sample| sample.finalized -= rises - stands - beyond);
+        });
+        assert_eq!(waits_for(&planned(&model), Code::ChainUnknown), beyond == 0);
+        assert_eq!(steps(&planned(&model)).len() as u64, beyond, "{:?}", planned(&model).waits);
+        // Where it is and stays, it tells that all of it stands.
+        says(&mut model, "c1", finalises_nothing);
+        assert!(waits_for(&planned(&model), Code::ChainStalled), "{:?}", planned(&model).waits);
+    }
+}
+
+#[test]
+fn before_the_nodes_without_a_step_were_asked_again_it_is_not_known_whether_their_chain_moves() {
+    let mut model = one_stepped_of_two();
     // The second cluster has just come back.
     let old = model.now - SignedDuration::from_mins(5);
     says(&mut model, "c1", |health| health.samples.retain(|sample| sample.at < old));

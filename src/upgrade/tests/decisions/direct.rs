@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
+use crate::fleet::Probe;
 use crate::observed::Sample;
 use crate::polkadot::Stretch;
 use crate::upgrade::Ground;
@@ -50,9 +51,8 @@ fn with_a_sentry() -> Model {
 
 #[test]
 fn an_answer_is_old_when_three_more_were_due_and_had_their_time() {
-    let model = one_canary();
-    let probe = &model.fleet.clusters[0].settings.probe;
-    assert_eq!(chart(&model, 0).stale, probe.interval * 3 + probe.timeout);
+    let probe = Probe { interval: SignedDuration::from_secs(60), timeout: SignedDuration::from_secs(5) };
+    assert_eq!(probe.stale(), SignedDuration::from_secs(185));
 }
 
 #[test]
