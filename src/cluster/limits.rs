@@ -28,6 +28,8 @@ pub struct Limits {
     pub lease_divisor: u32,
     /// How often home is asked for its time.
     pub clock_look: Duration,
+    /// How long an edit of the fleet file may take to every daemon: a kubelet brings a `ConfigMap` to a pod within some two minutes.
+    pub edit_spread: Duration,
     /// So many requests may be sent…
     pub burst: u64,
     /// …within such a time; heartbeats do not count.
@@ -45,6 +47,7 @@ impl Default for Limits {
             longest_pause: Duration::from_secs(30),
             lease_divisor: 1,
             clock_look: Duration::from_secs(60),
+            edit_spread: Duration::from_secs(180),
             burst: 100,
             burst_window: Duration::from_secs(2),
         }
@@ -70,6 +73,7 @@ impl Limits {
             longest_pause: self.longest_pause / times,
             lease_divisor: self.lease_divisor * times,
             clock_look: self.clock_look / times,
+            edit_spread: self.edit_spread / times,
             burst: self.burst,
             burst_window: self.burst_window / times,
         }

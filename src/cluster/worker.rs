@@ -289,6 +289,7 @@ impl Worker {
             duration: self.lease.duration,
             words: |error| trouble::in_words(error, "the cluster"),
             says: None,
+            hears: None,
         };
         let (hold, wish) = (self.hold.clone(), self.leases.wish.clone());
         let keeping = keep(client.clone(), keeping, hold, wish, tasks.let_go.clone());

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::clock::Clock;
 use crate::cluster::Clients;
@@ -23,6 +24,8 @@ use crate::leader::lease::Wish;
 use crate::leader::{Hold, PLANNER_LEASE, State};
 use crate::observed::Board;
 
+use super::agreement::Agreement;
+use super::followed::differences;
 use super::kept::Kept;
 use super::record::Announcements;
 use super::recording::Records;
@@ -87,15 +90,32 @@ impl Lead {
         }
     }
 
-    fn keeping(&self, namespace: &str, duration: Duration, says: &watch::Sender<String>) -> Keeping {
-        Keeping {
+    /// Keeps the Lease until `let_go`. Returns what is said in it, and where what another one says in it is heard.
+    fn keeps(
+        &self,
+        client: Client,
+        (namespace, duration): (&str, Duration),
+        let_go: CancellationToken,
+    ) -> (JoinHandle<()>, watch::Sender<String>, watch::Receiver<Option<String>>) {
+        let says = watch::Sender::new(self.said(None).written());
+        let (tell, heard) = watch::channel(None);
+        let keeping = Keeping {
             namespace: namespace.to_owned(),
             name: PLANNER_LEASE,
             me: self.me.clone(),
             duration,
             words: |error| in_words(error, "the home cluster"),
             says: Some(says.subscribe()),
-        }
+            hears: Some(tell),
+        };
+        let wants = watch::Sender::new(Wish::Have);
+        let keeper = keep(client, keeping, self.hold.clone(), wants.subscribe(), let_go);
+        // Nobody wishes anything else, to the end.
+        let keeper = async move {
+            keeper.await;
+            drop(wants);
+        };
+        (tokio::spawn(keeper.in_current_span()), says, heard)
     }
 
     /// What there is to say in the Lease.
@@ -119,12 +139,8 @@ impl Lead {
             let fleet = self.fleet.borrow();
             (fleet.home_namespace.clone(), fleet.lease.unsigned_abs() / self.limits.lease_divisor)
         };
-        let says = watch::Sender::new(self.said(None).written());
-        let keeping = self.keeping(&namespace, duration, &says);
         let let_go = stop.child_token();
-        let wants = watch::Sender::new(Wish::Have);
-        let keeper = keep(client.clone(), keeping, self.hold.clone(), wants.subscribe(), let_go.clone());
-        let keeper = tokio::spawn(keeper.in_current_span());
+        let (keeper, says, mut heard) = self.keeps(client.clone(), (&namespace, duration), let_go.clone());
         let rings = Notify::new();
         let kept = Arc::new(Kept::new(client.clone(), &namespace));
         let mut watching = std::pin::pin!(kept.watch(&rings));
@@ -132,7 +148,7 @@ impl Lead {
         let (skews, mut skew) = watch::channel(Err("it was not asked yet".to_owned()));
         let mut following_clock =
             std::pin::pin!(follow_clock(&client, &self.clock, self.limits.clock_look, &skews));
-        let mut held = self.hold.follow();
+        let (mut held, mut agreement) = (self.hold.follow(), Agreement::default());
         loop {
             let current = self.fleet.borrow_and_update().clone();
             let same = self.ending.is_cancelled()
@@ -164,14 +180,18 @@ impl Lead {
             self.refused.mark_unchanged();
             say(&says, &self.said(why));
             publish(views, wishes, (view, wish(&state)));
+            let theirs = (&state, heard.borrow_and_update().clone());
+            let unlike = told_unlike(&mut agreement, theirs, &current, self.limits.edit_spread);
             // Where nothing is tried, what has come due must not wake us.
-            let again = again.into_iter().chain(records.next_try().filter(|_| keeps)).min();
+            let due = records.next_try().filter(|_| keeps);
+            let again = again.into_iter().chain(due).chain(unlike).min();
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = &mut watching => {}
                 () = &mut following_clock => {}
                 () = rings.notified() => {}
                 _ = held.changed() => {}
+                Ok(()) = heard.changed() => {}
                 Ok(()) = self.board.changed() => {}
                 Ok(()) = self.fleet.changed() => {}
                 Ok(()) = self.announced.changed() => {}
@@ -186,6 +206,27 @@ impl Lead {
         let_go.cancel();
         let _ = keeper.await;
     }
+}
+
+/// Tells how what the daemon that leads says that it follows differs from the fleet here, if another one leads. Returns when to
+/// look again.
+fn told_unlike(
+    agreement: &mut Agreement,
+    (state, heard): (&State, Option<String>),
+    fleet: &Fleet,
+    patience: Duration,
+) -> Option<Instant> {
+    let heard = heard.filter(|_| matches!(state, State::Others(_)));
+    let differs = heard.and_then(|text| Said::read(&text)).map(|said| differences(&said.follows, fleet));
+    let differs = differs.filter(|all| !all.is_empty()).map(|all| all.join("; "));
+    if let Some(what) = agreement.hear(differs, patience, Instant::now()) {
+        warn!(
+            what,
+            "This daemon stands by and follows another fleet file than the one that leads, by which it would go if it took over; \
+             give both the same file."
+        );
+    }
+    agreement.next(patience)
 }
 
 /// What the workers want with the Leases of their clusters.

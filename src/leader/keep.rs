@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,8 @@ pub struct Keeping {
     pub words: fn(&kube::Error) -> String,
     /// What its holder says in it, under [`SAYS`].
     pub says: Option<watch::Receiver<String>>,
+    /// Where what another holder says in it is put.
+    pub hears: Option<watch::Sender<Option<String>>>,
 }
 
 /// Keeps it until `stop`, then lets it go. Returns when it is let go.
@@ -203,6 +205,7 @@ impl Keeper {
         match decided {
             Move::Wait => {
                 let other = self.seen.as_ref().and_then(|known| holder(&known.object));
+                self.hear(other.is_some());
                 self.hold.set(other.map_or(State::Unknown, State::Others));
                 Ok(())
             }
@@ -240,6 +243,14 @@ impl Keeper {
                 self.written(made, started, decided)
             }
         }
+    }
+
+    /// What another one says in the Lease, if it has it.
+    fn hear(&self, is_theirs: bool) {
+        let Some(hears) = &self.keeping.hears else { return };
+        let says = self.seen.as_ref().and_then(|known| known.object.annotations().get(SAYS)).cloned();
+        let says = says.filter(|_| is_theirs);
+        hears.send_if_modified(|known| std::mem::replace(known, says.clone()) != says);
     }
 
     /// No write of ours may pass any more, and those under way are waited for.

@@ -25,7 +25,7 @@ pub struct Chain {
     /// When it last went on after a standstill, as far back as anybody remembers.
     pub resumed: Option<Timestamp>,
     /// Whether nobody can tell yet: none of the nodes that answer has done so for long enough, or those that were not touched
-    /// have not been asked since their cluster came back, or only rise up to where others stand.
+    /// have not been asked since their cluster came back, or nobody is seen beyond where some node was minutes ago.
     pub is_unknown: bool,
 }
 
@@ -115,9 +115,18 @@ fn judge(seen: &Seen<'_>) -> Chain {
     let top = heights(|one| one.stands.is_some());
     let all_stand = nodes.iter().all(|one| one.moves.stands.is_some() || Some(one.moves.height) <= top);
     let stalled = control.iter().filter_map(|one| one.moves.stands).max().filter(|_| all_stand);
-    let only_catches_up = top.is_some() && all_stand && stalled.is_none() && !control.is_empty();
+    let only_catches_up = stalled.is_none() && !control.is_empty() && was_there_before(all);
     let is_unknown = (cannot_tell && !may_move) || only_catches_up;
     Chain { stalled, resumed: resumed(&nodes, &control).or_else(|| went_on(&nodes, &control)), is_unknown }
+}
+
+/// Whether no node is seen beyond where one of them was long ago: whoever rises only comes up to there.
+fn was_there_before(all: &[Node<'_>]) -> bool {
+    let Some(top) = all.iter().map(|one| one.moves.height).max() else { return false };
+    let samples = all.iter().flat_map(|one| &one.said.samples);
+    let first = samples.filter(|sample| sample.finalized >= top).map(|sample| sample.at).min();
+    let last = all.iter().map(|one| one.moves.last).max();
+    first.zip(last).is_some_and(|(first, last)| last.duration_since(first) >= STANDSTILL)
 }
 
 /// When the control group went on, if it stood.

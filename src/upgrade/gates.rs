@@ -74,7 +74,7 @@ pub fn chain_is_known(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Result<()
     if survey.chain(view).is_unknown && view.has_run() {
         let words = format!(
             "whether the chain {} moves is not known yet: the nodes that answer have not been watched for two minutes, or those \
-             without a step have not been asked since their cluster came back, or only catch up with others that stand still",
+             without a step have not been asked since their cluster came back, or no node is beyond where one of them was two minutes ago",
             view.chain
         );
         return Err((Code::ChainUnknown, words));

@@ -69,6 +69,7 @@ fn keeping() -> Keeping {
         duration: Duration::from_secs(15),
         words: ToString::to_string,
         says: None,
+        hears: None,
     }
 }
 

@@ -118,6 +118,25 @@ async fn a_second_daemon_stands_by_and_begins_when_the_first_lets_go(place: Plac
     assert!(writers[handed_over..].iter().all(|who| *who == two));
 }
 
+/// In the sandbox: on real control planes it would be minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_stands_by_with_another_fleet_file_says_so_once_it_has_lasted() {
+    let world = World::new(Place::Sandbox, 1).await;
+    world.write_fleet(1, &upgrade("stable2503-8", "0s"));
+    let other = world.folder.path().join("other.yaml");
+    std::fs::copy(world.fleet_file(), &other).unwrap();
+    world.write_fleet(1, &upgrade("stable2503-7", "0s"));
+    let leads = world.daemon();
+    says(&leads, "This daemon leads").await;
+    let (same, stands_by) = (world.daemon(), world.daemon_on(&other));
+    says(&stands_by, "follows another fleet file than the one that leads").await;
+    says(&stands_by, "upgrade polkadot goes to stable2503-7 there, to stable2503-8 here").await;
+    says(&same, "leads; this one stands by").await;
+    for daemon in [&leads, &same] {
+        assert!(!daemon.said().contains("another fleet file"), "{}", daemon.said());
+    }
+}
+
 async fn without_home_the_members_are_looked_after_all_the_same(place: Place) {
     let (world, first) = World::settled(place, 2, VERSION).await;
     let (home, other) = (&world.members[0], &world.members[1]);
@@ -299,6 +318,7 @@ async fn a_lease_is_handed_over_on_request_and_no_write_passes_after_that(place:
             duration: Duration::from_secs(6),
             words: ToString::to_string,
             says: None,
+            hears: None,
         };
         let wish = wishes.subscribe();
         tokio::spawn(keep(member.admin.clone(), keeping, hold.clone(), wish, stop.clone()));

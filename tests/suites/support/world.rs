@@ -9,7 +9,7 @@
 //! suffice is shown by the real half.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -211,6 +211,13 @@ impl World {
             None => self.process(),
             Some(fleet) => Daemon::inside(&self.fleet_file(), fleet.clusters.clone(), &self.clock),
         }
+    }
+
+    /// A daemon in this process that follows another fleet file on the same simulated clusters.
+    pub fn daemon_on(&self, file: &Path) -> Daemon {
+        let simulated =
+            self.simulated.as_ref().expect("only simulated clusters have daemons in this process");
+        Daemon::inside(file, simulated.clusters.clone(), &self.clock)
     }
 
     /// The daemon, where `instead` may answer for simulated clusters.

@@ -66,6 +66,27 @@ fn a_node_without_a_step_that_only_catches_up_does_not_tell_that_the_chain_moves
 }
 
 #[test]
+fn a_node_that_comes_up_to_where_another_one_was_before_its_restart_does_not_tell_that_the_chain_moves() {
+    let mut model = one_stepped_of_two();
+    let stood = top(&model, "c0") - 300;
+    // All stood at the same height; the first was started anew, and of the second only the last answers show it.
+    says(&mut model, "c0", |health| {
+        health.samples.iter_mut().for_each(|sample| sample.finalized = sample.finalized.min(stood));
+        health.samples.iter_mut().rev().take(1).for_each(|sample| sample.started = Some(7));
+    });
+    says(&mut model, "c1", |health| {
+        let count = health.samples.len();
+        for sample in health.samples.iter_mut().take(count - 1) {
+            sample.finalized = stood - 1000;
+        }
+        health.samples.back_mut().unwrap().finalized = stood;
+    });
+    assert!(waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
+    says(&mut model, "c1", |health| health.samples.back_mut().unwrap().finalized = stood + 1);
+    assert_eq!(steps(&planned(&model)), ["c1 r0"], "{:?}", planned(&model).waits);
+}
+
+#[test]
 fn before_the_nodes_without_a_step_were_asked_again_it_is_not_known_whether_their_chain_moves() {
     let mut model = one_stepped_of_two();
     // The second cluster has just come back.
