@@ -62,6 +62,7 @@ impl Simulation {
         self.world.pass(seconds);
         for (action, was_made) in self.daemon.deliver(&mut self.world) {
             if !was_made {
+                self.ledger.refused(&action);
                 continue;
             }
             self.ledger.made(&action);

@@ -32,6 +32,8 @@ const GAP: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Default)]
 pub(super) struct Ledger {
     told: BTreeMap<Place, ResourceView>,
+    /// The same before writes that were decided since were taken for made.
+    before: BTreeMap<Place, ResourceView>,
     nodes: BTreeMap<(Place, Role, i32), Told>,
     /// Steps that were taken: resource, upgrade, target, attempt.
     given: BTreeSet<(Place, String, String, u32)>,
@@ -92,6 +94,7 @@ impl Ledger {
                     told.hear(node, says, noted && is_led, world.now);
                 }
                 self.fare(&place, view, noted && is_led, world.now);
+                self.before.remove(&place);
                 self.told.insert(place, view.clone());
             }
         }
@@ -150,6 +153,13 @@ impl Ledger {
     /// Somebody changed an upgrade's target: what was given before may be given again, when the target comes back.
     pub(super) fn another_target(&mut self, upgrade: &str) {
         self.given.retain(|(_, name, ..)| name != upgrade);
+    }
+
+    /// A write was refused: what it was decided by is all that is known still.
+    pub(super) fn refused(&mut self, action: &Action) {
+        if let Some(view) = self.before.remove(&action.place) {
+            self.told.insert(action.place.clone(), view);
+        }
     }
 
     /// A write took place.
@@ -217,6 +227,7 @@ impl Ledger {
             self.broken.insert("a permission for a pod that is not wanted", format!("{action:?}"));
         }
         if let Some(view) = self.told.get_mut(&action.place) {
+            self.before.insert(action.place.clone(), view.clone());
             apply(view, &action.write);
         }
     }
