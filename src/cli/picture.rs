@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::observed::{Board, ClusterView, NodeView};
-use crate::upgrade::{Plan, StageProgress};
+use crate::upgrade::{Code, Plan, StageProgress, Wait};
 
 /// The width of a progress bar.
 const BAR: usize = 20;
@@ -48,7 +48,28 @@ pub(super) fn facts(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
             facts.insert(format!("upgrade {}", progress.upgrade), format!("HALTED: {why}"));
         }
     }
+    facts.extend(obstacles(board, plan));
     facts
+}
+
+/// What only the chain nodes show, and stages wait for: chains that stand still, and nodes that cannot be asked.
+pub(super) fn obstacles(board: &Board, plan: &Plan) -> BTreeMap<String, String> {
+    let of = |wait: &Wait| {
+        let (cluster, id) = &wait.place;
+        match wait.code {
+            // Since when changes as nodes answer.
+            Code::ChainStalled => {
+                let chain = &board.clusters.get(cluster)?.resources.get(id)?.chain;
+                Some((
+                    format!("chain {chain}"),
+                    "STANDS STILL: everything on it waits until it goes on".into(),
+                ))
+            }
+            Code::ProbeBlocked => Some((format!("{cluster}  {id}"), wait.words.clone())),
+            _ => None,
+        }
+    };
+    plan.waits.iter().filter_map(of).collect()
 }
 
 /// Every node of a cluster.

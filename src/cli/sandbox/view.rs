@@ -108,6 +108,9 @@ impl View {
                 let _ = writeln!(text, "  HALTED: {why}");
             }
         }
+        for (about, why) in picture::obstacles(board, plan) {
+            let _ = writeln!(text, "{about}  {why}");
+        }
         for (name, view) in board.clusters.iter().take(SHOWN) {
             let _ = writeln!(text, "{:<14} {}", name.to_string(), view.state);
             for node in picture::nodes(view) {

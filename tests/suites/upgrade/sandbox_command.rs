@@ -74,6 +74,8 @@ async fn a_chain_that_stands_still_pauses_the_sandbox_which_blames_nobody_and_ex
     // What follows is what to do now.
     let why = ended.unwrap_or_else(|| panic!("{said}")).1.lines().next().unwrap();
     assert!(why.contains("the chain polkadot has finalised no block since "), "{said}");
+    let told = said.find("  chain polkadot  STANDS STILL").unwrap_or_else(|| panic!("{said}"));
+    assert!(told < said.find("SIMULATION: the upgrade").unwrap(), "as soon as it is seen: {said}");
     // That nothing has failed is said; nothing else is.
     assert!(!why.replace("nothing has failed by it", "").contains("failed"), "{said}");
     for blame in ["tolerated", "HALTED", "FAILED", "not healthy within"] {
