@@ -21,6 +21,7 @@ use crate::fleet::Fleet;
 use crate::fleet::file::Sources;
 use crate::fleet::watch::{self as files, Credentials, follow};
 use crate::home::HomeView;
+use crate::home::agreement::Agreement;
 use crate::home::lead::Lead;
 use crate::home::said::Standings;
 use crate::leader::Hold;
@@ -113,6 +114,7 @@ impl Daemon {
             me: me.clone(),
             hold: hold.clone(),
             limits: connect.limits(),
+            agreement: Agreement::default(),
             ending: stop.clone(),
         };
         let (let_go, died) = (CancellationToken::new(), CancellationToken::new());

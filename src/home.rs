@@ -2,10 +2,11 @@
 //!
 //! [`record`] is what is remembered of every member, with the [`history`] of what was done to it, [`control`] what people
 //! decided at the command line; both are `ConfigMaps`, kept by [`kept`]. [`lead`] holds the planner's Lease, with what is
-//! [`said`] in it (what is [`followed`], and what is in the way; who stands by looks whether it is in `agreement`), and says whether steps may be taken: not before home
-//! knows all that they depend on ([`recording`]), nor by a wrong clock ([`skew`]). Everything else goes on without home.
+//! [`said`] in it (what is [`followed`], and what is in the way; who stands by looks whether it is in [`agreement`]), and says
+//! whether steps may be taken: not before home knows all that they depend on ([`recording`]), nor by a wrong clock
+//! ([`skew`]). Everything else goes on without home.
 
-mod agreement;
+pub mod agreement;
 pub mod control;
 pub mod followed;
 pub mod history;

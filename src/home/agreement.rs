@@ -1,8 +1,6 @@
 //! Whether a daemon that stands by follows the same as the one that leads: when it takes over, it goes by its own file. Pure.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What it found, and since when.
 #[derive(Default)]
@@ -12,8 +10,9 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Hears how what the daemon that leads follows differs from the file here, in words, if it does. Returns what there is to
-    /// tell: differences that have lasted for longer than an edit may take to every daemon, each of them once.
+    /// Hears how what the daemon that leads follows differs from the file here, in words, if it does; not while that is not
+    /// known. Returns what there is to tell: differences that have lasted for longer than an edit may take to every daemon,
+    /// each of them once.
     pub fn hear(&mut self, differs: Option<String>, patience: Duration, now: Instant) -> Option<String> {
         let Some(words) = differs else {
             *self = Self::default();

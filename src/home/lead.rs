@@ -55,6 +55,8 @@ pub struct Lead {
     pub hold: Hold,
     /// How often home is asked for its time, and how much shorter a Lease counts than the fleet file says.
     pub limits: Limits,
+    /// Whether we follow the same as the daemon that leads.
+    pub agreement: Agreement,
     /// Cancelled when the daemon begins to end: home's worker goes then, and its Lease is held on to until `stop`.
     pub ending: CancellationToken,
 }
@@ -148,7 +150,7 @@ impl Lead {
         let (skews, mut skew) = watch::channel(Err("it was not asked yet".to_owned()));
         let mut following_clock =
             std::pin::pin!(follow_clock(&client, &self.clock, self.limits.clock_look, &skews));
-        let (mut held, mut agreement) = (self.hold.follow(), Agreement::default());
+        let mut held = self.hold.follow();
         loop {
             let current = self.fleet.borrow_and_update().clone();
             let same = self.ending.is_cancelled()
@@ -181,7 +183,7 @@ impl Lead {
             say(&says, &self.said(why));
             publish(views, wishes, (view, wish(&state)));
             let theirs = (&state, heard.borrow_and_update().clone());
-            let unlike = told_unlike(&mut agreement, theirs, &current, self.limits.edit_spread);
+            let unlike = told_unlike(&mut self.agreement, theirs, &current, self.limits.edit_spread);
             // Where nothing is tried, what has come due must not wake us.
             let due = records.next_try().filter(|_| keeps);
             let again = again.into_iter().chain(due).chain(unlike).min();
@@ -216,17 +218,26 @@ fn told_unlike(
     fleet: &Fleet,
     patience: Duration,
 ) -> Option<Instant> {
-    let heard = heard.filter(|_| matches!(state, State::Others(_)));
-    let differs = heard.and_then(|text| Said::read(&text)).map(|said| differences(&said.follows, fleet));
-    let differs = differs.filter(|all| !all.is_empty()).map(|all| all.join("; "));
-    if let Some(what) = agreement.hear(differs, patience, Instant::now()) {
-        warn!(
-            what,
-            "This daemon stands by and follows another fleet file than the one that leads, by which it would go if it took over; \
-             give both the same file."
-        );
+    let differs = match state {
+        State::Ours(_) => Some(vec![]),
+        // What stands in a Lease may still be an earlier holder's.
+        State::Others(other) => heard
+            .and_then(|text| Said::read(&text))
+            .filter(|said| said.by == *other)
+            .map(|said| differences(&said.follows, fleet)),
+        State::Unknown | State::Failed(_) => None,
+    };
+    if let Some(all) = differs {
+        let words = Some(all.join("; ")).filter(|words| !words.is_empty());
+        if let Some(what) = agreement.hear(words, patience, Instant::now().into_std()) {
+            warn!(
+                what,
+                "This daemon stands by, and its upgrades are others than those of the one that leads; if it took over, it would go \
+                 by its own. Give both the same fleet file, and see whether one of them refuses it."
+            );
+        }
     }
-    agreement.next(patience)
+    agreement.next(patience).map(Instant::from_std)
 }
 
 /// What the workers want with the Leases of their clusters.

@@ -37,6 +37,7 @@ pub struct Failed {
     /// Why, as it was when that was found.
     pub why: String,
     /// When that was found; not before what it was permitted last.
+    #[serde(default)]
     pub at: Timestamp,
 }
 

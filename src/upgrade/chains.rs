@@ -12,7 +12,7 @@ use crate::fleet::Fleet;
 use crate::health::verdict::{
     Progress, SOMEWHAT_LATER, STANDSTILL, Standstill, rose_meanwhile, stands_still,
 };
-use crate::observed::{Board, ClusterState, ClusterView, NodeHealth};
+use crate::observed::{Board, ClusterState, ClusterView, NodeHealth, Sample};
 
 use super::chart::nodes;
 use super::survey::{is_stepped, upgrade_of};
@@ -25,7 +25,7 @@ pub struct Chain {
     /// When it last went on after a standstill, as far back as anybody remembers.
     pub resumed: Option<Timestamp>,
     /// Whether nobody can tell yet: none of the nodes that answer has done so for long enough, or those that were not touched
-    /// have not been asked since their cluster came back, or nobody is seen beyond where some node was minutes ago.
+    /// have not been asked since their cluster came back, or have leapt up to where others were minutes ago.
     pub is_unknown: bool,
 }
 
@@ -115,12 +115,29 @@ fn judge(seen: &Seen<'_>) -> Chain {
     let top = heights(|one| one.stands.is_some());
     let all_stand = nodes.iter().all(|one| one.moves.stands.is_some() || Some(one.moves.height) <= top);
     let stalled = control.iter().filter_map(|one| one.moves.stands).max().filter(|_| all_stand);
-    let only_catches_up = stalled.is_none() && !control.is_empty() && was_there_before(all);
+    let only_catches_up = stalled.is_none()
+        && !control.is_empty()
+        && !control.iter().any(|one| rises_steadily(one.said))
+        && was_there_before(all);
     let is_unknown = (cannot_tell && !may_move) || only_catches_up;
     Chain { stalled, resumed: resumed(&nodes, &control).or_else(|| went_on(&nodes, &control)), is_unknown }
 }
 
-/// Whether no node is seen beyond where one of them was long ago: whoever rises only comes up to there.
+/// Whether a node rose, and again a while later. One that was sick and is mended leaps up to where its chain is, once; one that
+/// syncs is not waited for: it may take days.
+fn rises_steadily(said: &NodeHealth) -> bool {
+    let mut samples = said.samples.iter().rev();
+    let Some(last) = samples.next() else { return false };
+    let mut earlier = |than: &Sample| samples.find(|one| than.at.duration_since(one.at) >= STANDSTILL);
+    let between = earlier(last);
+    let first = between.and_then(&mut earlier);
+    let rises = |from: Option<&Sample>, to: Option<&Sample>| {
+        from.zip(to).is_some_and(|(from, to)| from.finalized < to.finalized)
+    };
+    rises(first, between) && rises(between, Some(last))
+}
+
+/// Whether no node is seen beyond where one of them was minutes ago: whoever rises only comes up to there.
 fn was_there_before(all: &[Node<'_>]) -> bool {
     let Some(top) = all.iter().map(|one| one.moves.height).max() else { return false };
     let samples = all.iter().flat_map(|one| &one.said.samples);

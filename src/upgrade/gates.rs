@@ -73,8 +73,9 @@ pub fn chain_is_known(survey: &Survey<'_>, resource: &Surveyed<'_>) -> Result<()
     let view = &resource.view;
     if survey.chain(view).is_unknown && view.has_run() {
         let words = format!(
-            "whether the chain {} moves is not known yet: the nodes that answer have not been watched for two minutes, or those \
-             without a step have not been asked since their cluster came back, or no node is beyond where one of them was two minutes ago",
+            "whether the chain {} moves is not known yet: the nodes that answer have not been watched for two minutes, those \
+             without a step have not been asked since their cluster came back, or they came up just now to where \
+             others have stood",
             view.chain
         );
         return Err((Code::ChainUnknown, words));

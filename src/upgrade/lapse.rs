@@ -5,11 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::observed::health::DIP;
 use crate::observed::{NodeView, ResourceView, RoleView};
-use crate::polkadot::{Step, Stretch};
+use crate::polkadot::Stretch;
 
 use super::chains::Chain;
 use super::chart::{Chart, nodes};
-use super::standing::{Standing, counts_from, permitted, well_since};
+use super::standing::{Standing, counts_from, own_step, permitted, well_since};
 use super::survey::Owner;
 
 /// From when the deadline counts of what was healthy once since it was permitted to restart: from when it was first seen not
@@ -40,7 +40,7 @@ pub fn has_lapsed(resource: &ResourceView) -> bool {
 /// is, nobody knows how long it has been so after a restart of ours.
 pub fn is_unnoted(owner: &Owner<'_>, resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     chain.stalled.is_none()
-        && own_step(owner, resource).is_some()
+        && own_step(owner.upgrade, resource).is_some()
         && was_proven(resource)
         && noted(resource).is_some_and(|noted| noted.ill.is_none())
         && is_ill(resource, chart, chain)
@@ -98,7 +98,7 @@ fn proof(
     chain: &Chain,
 ) -> (Option<Timestamp>, Option<Timestamp>) {
     let (proven, ill) = noted(resource).map_or((None, None), |noted| (noted.proven, noted.ill));
-    let Some(step) = own_step(owner, resource) else { return (proven, ill) };
+    let Some(step) = own_step(owner.upgrade, resource) else { return (proven, ill) };
     let permitted = permitted(resource, step);
     let current = proven.filter(|proven| *proven >= permitted);
     match owner.standing {
@@ -106,12 +106,6 @@ fn proof(
         _ if is_unnoted(owner, resource, chart, chain) => (proven, Some(chart.now)),
         _ => (proven, ill),
     }
-}
-
-/// The step that its upgrade took to its present target.
-fn own_step<'a>(owner: &Owner<'_>, resource: &'a ResourceView) -> Option<&'a Step> {
-    let (name, target) = (&owner.upgrade.name, &owner.upgrade.client_version);
-    resource.step.as_ref().filter(|step| step.upgrade == *name && step.target == *target)
 }
 
 /// Whether it is known not to be well, and not for a moment only; not where all that it lacks is an answer or time, or

@@ -13,7 +13,7 @@ use super::prepull;
 use super::progress;
 use super::rollback;
 use super::rolls::{self, Next};
-use super::standing::{EPHEMERAL_KEYSTORE, Standing};
+use super::standing::{EPHEMERAL_KEYSTORE, Standing, waits_for_turn};
 use super::survey::{Survey, Surveyed};
 use super::{Action, Code, Ground, Place, Plan, Write, waits};
 
@@ -297,12 +297,15 @@ fn note_health(survey: &Survey<'_>, plan: &mut Plan) {
 fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
     for (place, resource) in &survey.resources {
         let view = &resource.view;
-        // One that was taken back says so itself.
-        let Some(step) = view.step.as_ref().filter(|step| step.rolled_back.is_none()) else { continue };
+        let Some(step) = view.step.as_ref() else { continue };
+        if view.client_version.as_deref().is_some_and(|version| rollback::taken(step, version).is_some()) {
+            // One that was taken back says so itself.
+            continue;
+        }
         let is_noted = super::standing::noted_failure(view, step).is_some();
         // Whatever upgrade it belongs to by now.
         let healthy = super::standing::healthy_at(view, &resource.chart);
-        let is_well = healthy.is_some_and(|(at, _)| at <= survey.now);
+        let is_well = healthy.is_some_and(|(at, _)| at <= survey.now) || is_well_so_far(survey, resource);
         let note = match plan.outcomes.get(place) {
             Some(Some(why)) if !is_noted => Some(Failed {
                 upgrade: step.upgrade.clone(),
@@ -319,6 +322,15 @@ fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
             plan.actions.push(action(place.clone(), resource, Write::Failed(note)));
         }
     }
+}
+
+/// Whether all that it was permitted to restart is well, and the rest waits for its turn: then nothing has failed any more.
+fn is_well_so_far(survey: &Survey<'_>, resource: &Surveyed<'_>) -> bool {
+    let chain = survey.chain(&resource.view);
+    resource.owner.as_ref().is_some_and(|owner| {
+        matches!(owner.standing, Standing::InFlight { .. })
+            && waits_for_turn(owner.upgrade, &resource.view, &resource.chart, chain)
+    })
 }
 
 /// Whether something may be noted on a resource, and nothing else is to be written there.

@@ -20,7 +20,7 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
     let stages = (0..upgrade.stages.len())
         .map(|index| {
             let passed = passing::passed(survey, upgrade, index).is_ok();
-            let (mut begun, mut lapsed) = (false, 0);
+            let (mut begun, mut lapsed, mut failed_in_flight) = (false, 0, 0);
             let mut stage = StageProgress {
                 stage: upgrade.stages[index].name.clone(),
                 state: StageState::Waiting,
@@ -34,15 +34,20 @@ pub fn of(survey: &Survey<'_>, upgrade: &Upgrade) -> Progress {
             // Of a lost cluster nobody expects anything.
             for cluster in survey.fleet.clusters.iter().filter(of_stage).filter(|cluster| !cluster.lost) {
                 for (resource, standing) in survey.owned(upgrade, cluster) {
-                    let failed = resource.owner.as_ref().is_some_and(|owner| owner.failure.is_some());
-                    count(&mut stage, standing, failed);
-                    lapsed += usize::from(!failed && has_lapsed(resource, standing));
+                    count(&mut stage, standing);
+                    lapsed += usize::from(has_lapsed(resource, standing));
+                    failed_in_flight += usize::from(is_failed_in_flight(resource, standing));
                     begun |= has_moved(resource, standing);
                 }
             }
             stage.state = match () {
                 // What failed beyond what is tolerated is not passed over.
-                () if halted.is_some() && stage.failed > 0 && stage.in_flight == 0 => StageState::Halted,
+                () if halted.is_some()
+                    && stage.failed + failed_in_flight > 0
+                    && stage.in_flight == failed_in_flight =>
+                {
+                    StageState::Halted
+                }
                 () if passed && all_passed => StageState::Passed,
                 () if stage.total > 0 && stage.healthy + stage.failed == stage.total => StageState::Soaking,
                 () if lapsed > 0 && stage.healthy + stage.failed + lapsed == stage.total => {
@@ -100,6 +105,12 @@ fn has_lapsed(resource: &Surveyed<'_>, standing: &Standing) -> bool {
     matches!(standing, Standing::InFlight { .. })
         && lapse::has_lapsed(&resource.view)
         && !resource.view.roll_pending()
+}
+
+/// Whether it is on its way again after it had failed, and that still stops others.
+fn is_failed_in_flight(resource: &Surveyed<'_>, standing: &Standing) -> bool {
+    matches!(standing, Standing::InFlight { .. })
+        && resource.owner.as_ref().is_some_and(|owner| owner.failure.is_some())
 }
 
 /// Whether anything of the upgrade has happened to a resource; one that was made at the target and comes up, or has not been
@@ -162,14 +173,14 @@ fn is_seen_empty(survey: &Survey<'_>, upgrade: &Upgrade, stage: usize) -> bool {
         && members.all(|cluster| cluster.paused || cluster.lost || has_none(cluster))
 }
 
-fn count(stage: &mut StageProgress, standing: &Standing, failed: bool) {
+fn count(stage: &mut StageProgress, standing: &Standing) {
     match standing {
         Standing::Out(..) => return,
-        _ if failed => stage.failed += 1,
         Standing::Healthy(_) => stage.healthy += 1,
         Standing::Ahead => (stage.healthy, stage.ahead) = (stage.healthy + 1, stage.ahead + 1),
         Standing::InFlight { .. } => stage.in_flight += 1,
-        Standing::NotStarted | Standing::Failed(_) => {}
+        Standing::Failed(_) => stage.failed += 1,
+        Standing::NotStarted => {}
     }
     stage.total += 1;
 }

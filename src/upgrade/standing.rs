@@ -56,7 +56,7 @@ pub fn standing(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain
     if let Some(reason) = &resource.held {
         return Standing::Out(Code::Held, format!("it is held: {reason}; remove spec.hold to let it go on"));
     }
-    let step = resource.step.as_ref().filter(|step| step.upgrade == upgrade.name && step.target == target);
+    let step = own_step(upgrade, resource);
     // What never ran has no keys to lose.
     if !resource.keystore_kept
         && resource.has_run()
@@ -185,6 +185,12 @@ pub fn permitted(resource: &ResourceView, step: &Step) -> Timestamp {
     granted.map_or(step.at, |grant| grant.at.max(step.at))
 }
 
+/// The step that this upgrade took to its present target.
+pub fn own_step<'a>(upgrade: &Upgrade, resource: &'a ResourceView) -> Option<&'a Step> {
+    let is_own = |step: &&Step| step.upgrade == upgrade.name && step.target == upgrade.client_version;
+    resource.step.as_ref().filter(is_own)
+}
+
 /// Why it has failed, as far as that stops others: by what is seen, or by what was noted of its step and is not over. A pod
 /// that somebody deletes, a chain that stands for a while or a daemon that starts anew gives its own resource time, and
 /// nobody else a turn.
@@ -198,7 +204,7 @@ pub fn failure(
     match standing {
         Standing::Failed(why) => Some(why.clone()),
         Standing::InFlight { .. } => {
-            let step = resource.step.as_ref().filter(|step| step.attempt == upgrade.attempt)?;
+            let step = own_step(upgrade, resource).filter(|step| step.attempt == upgrade.attempt)?;
             let failed = noted_failure(resource, step)?;
             (!waits_for_turn(upgrade, resource, chart, chain)).then(|| {
                 format!("{} (that was at {:.0}, and it has not been healthy since)", failed.why, failed.at)

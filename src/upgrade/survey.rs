@@ -21,7 +21,9 @@ use crate::polkadot::ResourceId;
 use super::chains::{Chain, Chains};
 use super::chart::Chart;
 use super::lapse;
-use super::standing::{Standing, counts_from, failure, is_hopeless, may_go_on, standing, waits_for_turn};
+use super::standing::{
+    Standing, counts_from, failure, is_hopeless, may_go_on, own_step, standing, waits_for_turn,
+};
 use super::{Ground, Place};
 
 use self::flight::is_elsewhere;
@@ -232,10 +234,7 @@ impl<'a> Survey<'a> {
 
 /// Whether this upgrade's step to its target was taken on the resource.
 pub fn is_stepped(upgrade: &Upgrade, resource: &ResourceView) -> bool {
-    resource
-        .step
-        .as_ref()
-        .is_some_and(|step| step.upgrade == upgrade.name && step.target == upgrade.client_version)
+    own_step(upgrade, resource).is_some()
 }
 
 /// The upgrade that owns a resource: the first whose selector matches.

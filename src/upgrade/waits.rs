@@ -94,7 +94,7 @@ pub fn ended_by(code: Code) -> &'static str {
         Code::WriteUnderWay => "the answer to the last write is known",
         Code::ProbeBlocked => "its nodes can be asked, or the upgrade says health: {probe: optional}",
         Code::ChainStalled => "the chain finalises blocks again",
-        Code::ChainUnknown => "its nodes have been asked, and watched for long enough",
+        Code::ChainUnknown => "its nodes have been asked and watched for long enough, some minutes in all",
         Code::Prepull => "the image has been tried on its machines",
     }
 }

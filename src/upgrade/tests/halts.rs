@@ -60,11 +60,12 @@ fn who_deletes_the_pod_that_failed_lifts_no_halt() {
     is_deleted(&mut model);
     let made = planned(&model);
     let halt = made.progress[0].halted.clone().unwrap();
-    let words = "c0 n/r0: sentry-sset-0 cannot start: CrashLoopBackOff (that was at 1970-01-12T14:04:20Z, and it has not been healthy since)";
+    let words = "c0 n/r0: sentry-sset-0 cannot start: CrashLoopBackOff (that was at 1970-01-12T14:04:20Z, and it has not been \
+                 healthy since)";
     assert!(halt.contains(words), "{halt}");
     assert!(made.actions.is_empty(), "{:?}", made.actions);
     let stage = &made.progress[0].stages[0];
-    assert_eq!((stage.failed, stage.in_flight, &stage.state), (1, 0, &StageState::Halted));
+    assert_eq!((stage.failed, stage.in_flight, &stage.state), (0, 1, &StageState::Halted));
     let codes: Vec<_> = made.waits.iter().map(|wait| (wait.place.0.0.as_str(), wait.code)).collect();
     assert_eq!(codes, [("c0", Code::Failed), ("c1", Code::Halted)]);
 }
@@ -119,7 +120,7 @@ fn a_retry_or_another_target_ends_the_halt() {
 }
 
 #[test]
-fn what_was_noted_of_a_target_says_nothing_once_that_is_set_anew_after_another_one() {
+fn what_was_noted_before_a_step_says_nothing_of_it_also_where_it_goes_to_the_same_target() {
     let mut model = noted(Kind::Sentry);
     is_deleted(&mut model);
     let now = model.now;
@@ -159,6 +160,12 @@ fn where_what_failed_is_well_and_the_rest_waits_for_its_turn_the_upgrade_goes_on
     assert!(halted(&model).is_some());
     comes_up(&mut model);
     model.pass(90);
+    // While another validator is down.
+    let mut waits = model.clone();
+    waits.fleet.validators.max_unavailable = 0;
+    let made = planned(&waits);
+    waits.act(&made);
+    assert_eq!((made.progress[0].halted.clone(), note(&waits)), (None, None), "{:?}", made.actions);
     let made = planned(&model);
     let grants = made.actions.iter().filter_map(|action| match &action.write {
         Write::Grant(grant) => Some(grant.role),
@@ -188,17 +195,51 @@ fn by_a_clock_that_is_behind_it_is_noted_once_and_counts() {
 }
 
 #[test]
-fn what_fell_ill_failed_and_begins_anew_is_counted_once() {
+fn a_stage_does_not_soak_while_what_failed_in_it_and_is_tolerated_begins_anew() {
     let mut model = one_through_of_two(Shape::of(vec![(0, vec![Kind::Sentry]), (0, vec![Kind::Sentry])]));
+    model.play_until(|model| planned(model).progress[0].stages[0].healthy == 2);
+    model.fleet.upgrades[0].stages[0].soak = SignedDuration::from_hours(9);
+    model.fleet.upgrades[0].max_failures = Count::Number(1);
     is_up(&mut model, false);
     crashes(&mut model);
     take_notes(&mut model);
+    assert_eq!(planned(&model).progress[0].stages[0].state, StageState::Soaking);
     is_deleted(&mut model);
     let stage = &planned(&model).progress[0].stages[0];
-    assert_eq!((stage.failed, stage.total, &stage.state), (1, 2, &StageState::Halted));
-    // What is tolerated is not the rest of the stage.
-    model.fleet.upgrades[0].max_failures = Count::Number(1);
-    assert_eq!(planned(&model).progress[0].stages[0].state, StageState::Rolling);
+    assert_eq!((stage.failed, stage.in_flight, &stage.state), (0, 1, &StageState::Recovering));
+}
+
+#[test]
+fn what_another_upgrade_or_target_failed_at_halts_nobody() {
+    for change in [
+        |model: &mut Model| model.fleet.upgrades[0].name = "renamed".into(),
+        |model: &mut Model| {
+            // By the same hand, in the fleet file and in the resource.
+            model.fleet.upgrades[0].client_version = "stable2503-8".into();
+            edit(model, "c0", "r0", |view| view.client_version = Some("stable2503-8".into()));
+        },
+    ] {
+        let mut model = noted(Kind::Sentry);
+        is_deleted(&mut model);
+        assert!(halted(&model).is_some());
+        change(&mut model);
+        assert_eq!(halted(&model), None, "{:?}", planned(&model).progress);
+    }
+}
+
+#[test]
+fn what_was_taken_back_and_set_again_by_a_person_is_noted_when_it_fails_once_more() {
+    let mut model = noted(Kind::Sentry);
+    edit(&mut model, "c0", "r0", |view| {
+        view.step.as_mut().unwrap().rolled_back = Some("there was no image".into());
+        view.failed = None;
+    });
+    let made = planned(&model);
+    model.act(&made);
+    assert!(note(&model).is_some(), "{:?}", made.actions);
+    edit(&mut model, "c0", "r0", |view| view.client_version = Some(OLD.into()));
+    is_deleted(&mut model);
+    assert!(halted(&model).is_some_and(|why| why.contains("taken back")), "that says so itself");
 }
 
 #[test]

@@ -48,41 +48,54 @@ fn one_stepped_of_two() -> Model {
     model
 }
 
-#[test]
-fn a_node_without_a_step_that_only_catches_up_does_not_tell_that_the_chain_moves() {
-    for beyond in [0, 1] {
-        let mut model = one_stepped_of_two();
-        says(&mut model, "c0", finalises_nothing);
-        let (stands, rises) = (top(&model, "c0"), top(&model, "c1"));
-        says(&mut model, "c1", |health| {
-            health.samples.iter_mut().for_each(|sample| sample.finalized -= rises - stands - beyond);
-        });
-        assert_eq!(waits_for(&planned(&model), Code::ChainUnknown), beyond == 0);
-        assert_eq!(steps(&planned(&model)).len() as u64, beyond, "{:?}", planned(&model).waits);
-        // Where it is and stays, it tells that all of it stands.
-        says(&mut model, "c1", finalises_nothing);
-        assert!(waits_for(&planned(&model), Code::ChainStalled), "{:?}", planned(&model).waits);
-    }
+/// The node leaps from far below to so much, in its last answers.
+fn leaps(model: &mut Model, cluster: &str, to: u64, answers: usize) {
+    says(model, cluster, |health| {
+        let leap = health.samples.len() - answers;
+        for (index, sample) in health.samples.iter_mut().enumerate() {
+            sample.finalized = if index < leap { to - 1000 } else { to };
+        }
+    });
+}
+
+/// Of two nodes the first has had its step, and stands still.
+fn one_stands_of_two() -> (Model, u64) {
+    let mut model = one_stepped_of_two();
+    says(&mut model, "c0", finalises_nothing);
+    let stands = top(&model, "c0");
+    (model, stands)
 }
 
 #[test]
-fn a_node_that_comes_up_to_where_another_one_was_before_its_restart_does_not_tell_that_the_chain_moves() {
-    let mut model = one_stepped_of_two();
-    let stood = top(&model, "c0") - 300;
-    // All stood at the same height; the first was started anew, and of the second only the last answers show it.
-    says(&mut model, "c0", |health| {
-        health.samples.iter_mut().for_each(|sample| sample.finalized = sample.finalized.min(stood));
-        health.samples.iter_mut().rev().take(1).for_each(|sample| sample.started = Some(7));
-    });
-    says(&mut model, "c1", |health| {
-        let count = health.samples.len();
-        for sample in health.samples.iter_mut().take(count - 1) {
-            sample.finalized = stood - 1000;
-        }
-        health.samples.back_mut().unwrap().finalized = stood;
-    });
+fn a_node_without_a_step_that_leaps_up_to_the_others_does_not_tell_that_the_chain_moves() {
+    let (mut model, stands) = one_stands_of_two();
+    leaps(&mut model, "c1", stands, 1);
     assert!(waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
-    says(&mut model, "c1", |health| health.samples.back_mut().unwrap().finalized = stood + 1);
+    leaps(&mut model, "c1", stands + 1, 1);
+    assert_eq!(steps(&planned(&model)), ["c1 r0"], "it is beyond them: {:?}", planned(&model).waits);
+    leaps(&mut model, "c1", stands, 5);
+    assert!(waits_for(&planned(&model), Code::ChainStalled), "it stays there: {:?}", planned(&model).waits);
+}
+
+#[test]
+fn a_node_without_a_step_that_goes_on_rising_is_not_waited_for_until_it_has_come_up_to_the_others() {
+    let (mut model, stands) = one_stands_of_two();
+    let behind = top(&model, "c1") - stands + 1_000;
+    says(&mut model, "c1", |health| health.samples.iter_mut().for_each(|sample| sample.finalized -= behind));
+    assert_eq!(steps(&planned(&model)), ["c1 r0"], "{:?}", planned(&model).waits);
+    // It has done so for too short a time.
+    says(&mut model, "c1", |health| drop(health.samples.drain(..health.samples.len() - 4)));
+    assert!(waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
+}
+
+#[test]
+fn a_node_that_leaps_up_to_where_another_one_was_before_its_restart_does_not_tell_that_the_chain_moves() {
+    let (mut model, stood) = one_stands_of_two();
+    // It was started anew, so that nobody is seen to stand.
+    says(&mut model, "c0", |health| health.samples.back_mut().unwrap().started = Some(7));
+    leaps(&mut model, "c1", stood, 1);
+    assert!(waits_for(&planned(&model), Code::ChainUnknown), "{:?}", planned(&model).waits);
+    leaps(&mut model, "c1", stood + 1, 1);
     assert_eq!(steps(&planned(&model)), ["c1 r0"], "{:?}", planned(&model).waits);
 }
 

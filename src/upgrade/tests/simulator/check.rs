@@ -32,8 +32,8 @@ const GAP: SignedDuration = SignedDuration::from_secs(60);
 #[derive(Default)]
 pub(super) struct Ledger {
     told: BTreeMap<Place, ResourceView>,
-    /// The same before writes that were decided since were taken for made.
-    before: BTreeMap<Place, ResourceView>,
+    /// The same before a write that was decided since was taken for made.
+    before: BTreeMap<Place, (Action, ResourceView)>,
     nodes: BTreeMap<(Place, Role, i32), Told>,
     /// Steps that were taken: resource, upgrade, target, attempt.
     given: BTreeSet<(Place, String, String, u32)>,
@@ -111,6 +111,7 @@ impl Ledger {
             // What somebody else has changed meanwhile refuses it.
             let view = self.told.get_mut(&action.place);
             if let Some(view) = view.filter(|view| view.resource_version == action.resource_version) {
+                self.before.insert(action.place.clone(), (action.clone(), view.clone()));
                 apply(view, &action.write);
             }
         }
@@ -157,7 +158,9 @@ impl Ledger {
 
     /// A write was refused: what it was decided by is all that is known still.
     pub(super) fn refused(&mut self, action: &Action) {
-        if let Some(view) = self.before.remove(&action.place) {
+        if self.before.get(&action.place).is_some_and(|(decided, _)| decided == action)
+            && let Some((_, view)) = self.before.remove(&action.place)
+        {
             self.told.insert(action.place.clone(), view);
         }
     }
@@ -227,7 +230,7 @@ impl Ledger {
             self.broken.insert("a permission for a pod that is not wanted", format!("{action:?}"));
         }
         if let Some(view) = self.told.get_mut(&action.place) {
-            self.before.insert(action.place.clone(), view.clone());
+            self.before.insert(action.place.clone(), (action.clone(), view.clone()));
             apply(view, &action.write);
         }
     }

@@ -105,10 +105,11 @@ impl Look<'_> {
         broken
     }
 
-    /// I6: that it has failed no more is noted only of what is healthy.
+    /// I6: that it has failed no more is noted only of what is healthy, or only waits for permission for the rest.
     pub(super) fn recovered(&self) -> Vec<&'static str> {
         let mut broken = self.open();
-        if !self.ledger.is_done(self.place, self.view, STABLE, self.now) {
+        let is_done = self.ledger.is_done(self.place, self.view, STABLE, self.now);
+        if !is_done && !self.waits_for_turn(self.place, self.view) {
             broken.push("I6: noted as failed no more, and it is not healthy");
         }
         broken
