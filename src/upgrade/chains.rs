@@ -123,18 +123,15 @@ fn judge(seen: &Seen<'_>) -> Chain {
     Chain { stalled, resumed: resumed(&nodes, &control).or_else(|| went_on(&nodes, &control)), is_unknown }
 }
 
-/// Whether a node rose, and again a while later. One that was sick and is mended leaps up to where its chain is, once; one that
-/// syncs is not waited for: it may take days.
+/// Whether a node that does not stand rose a while ago already. One that was sick and is mended leaps up to where its chain is,
+/// once; one that syncs is not waited for: it may take days.
 fn rises_steadily(said: &NodeHealth) -> bool {
     let mut samples = said.samples.iter().rev();
     let Some(last) = samples.next() else { return false };
     let mut earlier = |than: &Sample| samples.find(|one| than.at.duration_since(one.at) >= STANDSTILL);
     let between = earlier(last);
     let first = between.and_then(&mut earlier);
-    let rises = |from: Option<&Sample>, to: Option<&Sample>| {
-        from.zip(to).is_some_and(|(from, to)| from.finalized < to.finalized)
-    };
-    rises(first, between) && rises(between, Some(last))
+    first.zip(between).is_some_and(|(first, between)| first.finalized < between.finalized)
 }
 
 /// Whether no node is seen beyond where one of them was minutes ago: whoever rises only comes up to there.
