@@ -13,7 +13,7 @@ use super::prepull;
 use super::progress;
 use super::rollback;
 use super::rolls::{self, Next};
-use super::standing::{EPHEMERAL_KEYSTORE, Standing, waits_for_turn};
+use super::standing::{EPHEMERAL_KEYSTORE, Standing, is_well_so_far};
 use super::survey::{Survey, Surveyed};
 use super::{Action, Code, Ground, Place, Plan, Write, waits};
 
@@ -305,7 +305,7 @@ fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
         let is_noted = super::standing::noted_failure(view, step).is_some();
         // Whatever upgrade it belongs to by now.
         let healthy = super::standing::healthy_at(view, &resource.chart);
-        let is_well = healthy.is_some_and(|(at, _)| at <= survey.now) || is_well_so_far(survey, resource);
+        let is_well = healthy.is_some_and(|(at, _)| at <= survey.now) || is_over(survey, resource);
         let note = match plan.outcomes.get(place) {
             Some(Some(why)) if !is_noted => Some(Failed {
                 upgrade: step.upgrade.clone(),
@@ -324,12 +324,12 @@ fn note_failures(survey: &Survey<'_>, plan: &mut Plan) {
     }
 }
 
-/// Whether all that it was permitted to restart is well, and the rest waits for its turn: then nothing has failed any more.
-fn is_well_so_far(survey: &Survey<'_>, resource: &Surveyed<'_>) -> bool {
+/// Whether it is on its way, and all that was restarted so far is healthy.
+fn is_over(survey: &Survey<'_>, resource: &Surveyed<'_>) -> bool {
     let chain = survey.chain(&resource.view);
     resource.owner.as_ref().is_some_and(|owner| {
         matches!(owner.standing, Standing::InFlight { .. })
-            && waits_for_turn(owner.upgrade, &resource.view, &resource.chart, chain)
+            && is_well_so_far(owner.upgrade, &resource.view, &resource.chart, chain)
     })
 }
 

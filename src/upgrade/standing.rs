@@ -193,7 +193,7 @@ pub fn own_step<'a>(upgrade: &Upgrade, resource: &'a ResourceView) -> Option<&'a
 
 /// Why it has failed, as far as that stops others: by what is seen, or by what was noted of its step and is not over. A pod
 /// that somebody deletes, a chain that stands for a while or a daemon that starts anew gives its own resource time, and
-/// nobody else a turn.
+/// nobody else a turn. What was noted says why: what ails it later may be another thing.
 pub fn failure(
     upgrade: &Upgrade,
     resource: &ResourceView,
@@ -201,17 +201,33 @@ pub fn failure(
     chart: &Chart,
     chain: &Chain,
 ) -> Option<String> {
-    match standing {
-        Standing::Failed(why) => Some(why.clone()),
-        Standing::InFlight { .. } => {
-            let step = own_step(upgrade, resource).filter(|step| step.attempt == upgrade.attempt)?;
-            let failed = noted_failure(resource, step)?;
-            (!waits_for_turn(upgrade, resource, chart, chain)).then(|| {
-                format!("{} (that was at {:.0}, and it has not been healthy since)", failed.why, failed.at)
-            })
+    let step = own_step(upgrade, resource).filter(|step| step.attempt == upgrade.attempt);
+    let is_there = resource.client_version.as_ref() == Some(&upgrade.client_version);
+    let noted = step.filter(|_| is_there).and_then(|step| noted_failure(resource, step));
+    match (standing, noted) {
+        (Standing::Failed(why), None) => Some(why.clone()),
+        (Standing::Failed(_), Some(noted)) => Some(noted.why.clone()),
+        (Standing::InFlight { .. }, Some(noted)) if !is_well_so_far(upgrade, resource, chart, chain) => {
+            Some(format!("{} (that was at {:.0}, and it has not been healthy since)", noted.why, noted.at))
         }
         _ => None,
     }
+}
+
+/// Whether what was restarted so far is healthy, and all that is missing is permission for the rest: then nothing has failed
+/// any more. Who is not known to be sick is not healthy by that.
+pub fn is_well_so_far(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
+    let mut restarted = nodes(resource).filter(|(role, node)| !node.is_outdated(&role.hash));
+    waits_for_turn(upgrade, resource, chart, chain)
+        && restarted.all(|(role, node)| chart.is_healthy(resource, role, node))
+}
+
+/// Whether it has failed under another target than the one that is wanted now, and is waited for no more.
+pub fn is_given_up(resource: &ResourceView, chart: &Chart) -> bool {
+    resource
+        .step
+        .as_ref()
+        .is_some_and(|step| is_hopeless(resource, step, chart) || noted_failure(resource, step).is_some())
 }
 
 /// What is noted of a failure of this step since a restart was permitted last: what is permitted after that is another try.

@@ -75,7 +75,10 @@ fn nor_does_a_chain_that_stands_for_a_while_or_a_longer_deadline() {
     let mut model = noted(Kind::Sentry);
     is_deleted(&mut model);
     model.pass(3_600);
-    assert!(halted(&model).is_some_and(|why| why.contains("not healthy within 30m")));
+    assert!(
+        halted(&model)
+            .is_some_and(|why| why.contains("CrashLoopBackOff; ") || why.contains("CrashLoopBackOff)"))
+    );
     let mut stands = model.clone();
     says(&mut stands, "c1", finalises_nothing);
     assert!(halted(&stands).is_some_and(|why| why.contains("that was at")));
@@ -177,6 +180,19 @@ fn where_what_failed_is_well_and_the_rest_waits_for_its_turn_the_upgrade_goes_on
     model.act(&made);
     model.pass(5);
     assert_eq!(halted(&model), None);
+}
+
+#[test]
+fn who_is_up_again_and_not_known_to_be_sick_yet_is_not_healthy_by_that() {
+    let mut model = noted(Kind::SentryAndValidator);
+    is_deleted(&mut model);
+    comes_up(&mut model);
+    model.pass(90);
+    says(&mut model, "c0", |health| health.samples.iter_mut().for_each(|sample| sample.peers = Some(0)));
+    let made = planned(&model);
+    assert!(made.progress[0].halted.is_some() && steps(&made).is_empty(), "{:?}", made.actions);
+    model.act(&made);
+    assert!(note(&model).is_some());
 }
 
 #[test]

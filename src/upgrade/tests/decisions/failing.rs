@@ -123,6 +123,8 @@ fn crashes_under_a_target_that_is_replaced() -> Model {
     edit(&mut model, "c1", "r0", |view| {
         (view.client_version, view.step, view.settled_since) =
             (Some(NEW.into()), Some(stepped_at(now)), None);
+        let (role, hash) = (Role::Sentry, NEW.to_owned());
+        view.grant = Some(Grant { role, hash, ordinal: 0, at: now, mends: false, again: false });
         for role in &mut view.roles {
             role.hash = NEW.into();
             if role.role == Role::Sentry {
@@ -141,6 +143,17 @@ fn what_failed_under_a_target_that_was_replaced_holds_up_no_other_validator() {
     let mut model = crashes_under_a_target_that_is_replaced();
     assert!(planned(&model).progress[0].halted.is_some());
     model.fleet.upgrades[0].client_version = "stable2503-8".into();
+    assert_eq!(steps(&planned(&model)), ["c0 r0"], "{:?}", planned(&model).waits);
+    // What is on its way there is waited for, until it has failed; what failed before, and is tried again, too.
+    let sentry = |view: &mut ResourceView| {
+        view.roles.iter_mut().find(|role| role.role == Role::Sentry).unwrap().nodes[0].stuck = None;
+    };
+    edit(&mut model, "c1", "r0", sentry);
+    assert_eq!(steps(&planned(&model)), Vec::<String>::new());
+    assert!(waits_for(&planned(&model), Code::ValidatorBudget), "{:?}", planned(&model).waits);
+    let (upgrade, target, why) = ("u".to_owned(), NEW.to_owned(), "it crashes".to_owned());
+    let failed = crate::polkadot::Failed { upgrade, target, attempt: 1, why, at: model.now };
+    edit(&mut model, "c1", "r0", |view| view.failed = Some(failed));
     assert_eq!(steps(&planned(&model)), ["c0 r0"], "{:?}", planned(&model).waits);
 }
 
