@@ -222,14 +222,6 @@ pub fn is_well_so_far(upgrade: &Upgrade, resource: &ResourceView, chart: &Chart,
         && restarted.all(|(role, node)| chart.is_healthy(resource, role, node))
 }
 
-/// Whether it has failed under another target than the one that is wanted now, and is waited for no more.
-pub fn is_given_up(resource: &ResourceView, chart: &Chart) -> bool {
-    resource
-        .step
-        .as_ref()
-        .is_some_and(|step| is_hopeless(resource, step, chart) || noted_failure(resource, step).is_some())
-}
-
 /// What is noted of a failure of this step since a restart was permitted last: what is permitted after that is another try.
 pub fn noted_failure<'a>(resource: &'a ResourceView, step: &Step) -> Option<&'a Failed> {
     let current = |failed: &&Failed| failed.is_of(step) && failed.at >= permitted(resource, step);

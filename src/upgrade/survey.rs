@@ -22,7 +22,7 @@ use super::chains::{Chain, Chains};
 use super::chart::Chart;
 use super::lapse;
 use super::standing::{
-    Standing, counts_from, failure, is_given_up, may_go_on, own_step, standing, waits_for_turn,
+    Standing, counts_from, failure, is_hopeless, may_go_on, noted_failure, own_step, standing, waits_for_turn,
 };
 use super::{Ground, Place};
 
@@ -264,11 +264,17 @@ fn last_active(view: &ResourceView) -> Option<Timestamp> {
 fn is_rolling(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, chain: &Chain) -> bool {
     let stepped =
         matches!(owner.map(|owner| &owner.standing), Some(Standing::InFlight { deadline: Some(_) }));
-    // What failed under another target is not waited for, whatever it was permitted there.
-    let given_up = owner.is_some_and(|owner| is_elsewhere(&owner.standing)) && is_given_up(view, chart);
+    let given_up = owner.is_some_and(|owner| is_given_up(owner, view, chart));
     stepped
         || (!given_up && super::rolls::is_under_way(owner.map(|owner| owner.upgrade), chart, view))
         || superseded(owner, view, chart, chain)
+}
+
+/// Whether it failed under another target: then it is not waited for, whatever it was permitted there.
+fn is_given_up(owner: &Owner<'_>, view: &ResourceView, chart: &Chart) -> bool {
+    let step = view.step.as_ref().filter(|_| !is_stepped(owner.upgrade, view));
+    is_elsewhere(&owner.standing)
+        && step.is_some_and(|step| is_hopeless(view, step, chart) || noted_failure(view, step).is_some())
 }
 
 /// Another target of an upgrade, on its way when this one was set: it counts until healthy, re-targeted, failed or late, but
@@ -283,7 +289,7 @@ fn superseded(owner: Option<&Owner<'_>>, view: &ResourceView, chart: &Chart, cha
         && counts_from(view, step, chart, chain).is_some_and(|permitted| {
             let from = lapse::noted_since(view, permitted).unwrap_or(permitted);
             let late = from + owner.upgrade.progress_deadline <= chart.now;
-            let given_up = late || is_given_up(view, chart);
+            let given_up = late || is_hopeless(view, step, chart) || is_given_up(owner, view, chart);
             !given_up || waits_for_turn(owner.upgrade, view, chart, chain) || may_go_on(view, chart)
         })
 }

@@ -105,11 +105,14 @@ impl Look<'_> {
         broken
     }
 
-    /// I6: that it has failed no more is noted only of what is healthy, or only waits for permission for the rest.
+    /// I6: that it has failed no more is noted only where what was restarted is healthy, and the rest runs.
     pub(super) fn recovered(&self) -> Vec<&'static str> {
         let mut broken = self.open();
-        let is_done = self.ledger.is_done(self.place, self.view, STABLE, self.now);
-        if !is_done && !self.waits_for_turn(self.place, self.view) {
+        let is_well = |(role, node): (&RoleView, &NodeView)| {
+            let is_healthy = || self.ledger.is_well(self.place, role.role, node, STABLE, self.now);
+            node.ready_since.is_some() && (node.is_outdated(&role.hash) || is_healthy())
+        };
+        if !nodes(self.view).all(is_well) {
             broken.push("I6: noted as failed no more, and it is not healthy");
         }
         broken

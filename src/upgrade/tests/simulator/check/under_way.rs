@@ -23,7 +23,7 @@ impl Look<'_> {
         view.client_version.as_ref() == Some(&step.target)
             && !late
             && !is_edited
-            && !self.is_given_up(view)
+            && !self.is_given_up(place, view)
             && !is_stuck(view)
             && !trial_failed(view)
             && !self.ledger.is_done(place, view, STABLE, self.now)
@@ -128,17 +128,18 @@ impl Look<'_> {
 
     pub(super) fn is_rolling(&self, place: &Place, view: &ResourceView) -> bool {
         let goes_on = || self.has_open_grant(place, view) || self.is_half_way(view);
-        view.held.is_none() && (self.is_moving(place, view) || (!self.is_given_up(view) && goes_on()))
+        view.held.is_none() && (self.is_moving(place, view) || (!self.is_given_up(place, view) && goes_on()))
     }
 
-    /// Whether it failed under another target than the one that is wanted now, so that nobody waits for it.
-    fn is_given_up(&self, view: &ResourceView) -> bool {
+    /// Whether it failed under another target than the one that is wanted now, so that nobody waits for it, and is not well since.
+    fn is_given_up(&self, place: &Place, view: &ResourceView) -> bool {
         let is_of = |step: &Step| {
             let from = restarted_last(view, step);
             view.failed.as_ref().is_some_and(|failed| failed.is_of(step) && failed.at >= from)
         };
         !is_touched(view, &self.world.fleet.upgrades)
             && (is_stuck(view) || view.step.as_ref().is_some_and(is_of))
+            && !self.waits_for_turn(place, view)
     }
 
     /// Whether a permission was given for the templates that are wanted, and others are still to come.
