@@ -119,7 +119,8 @@ impl Look<'_> {
         let is_sick = |(role, node): (&RoleView, &NodeView)| {
             let told = self.ledger.nodes.get(&(self.place.clone(), role.role, node.ordinal));
             told.is_some_and(|told| told.is_sick)
-                || (was_done && node.ready_since.is_none())
+                // While its chain stood, nobody gave it up.
+                || ((was_done || self.world.stood_lately()) && node.ready_since.is_none())
                 // Stuck on a template that is not wanted any more it has not failed.
                 || (node.stuck.is_some() && node.is_outdated(&role.hash))
         };
