@@ -182,7 +182,7 @@ impl Lead {
             self.refused.mark_unchanged();
             say(&says, &self.said(why));
             publish(views, wishes, (view, wish(&state)));
-            let theirs = (&state, heard.borrow_and_update().clone());
+            let theirs = (&state, &mut heard);
             let unlike = told_unlike(&mut self.agreement, theirs, &current, self.limits.edit_spread);
             // Where nothing is tried, what has come due must not wake us.
             let due = records.next_try().filter(|_| keeps);
@@ -214,7 +214,7 @@ impl Lead {
 /// look again.
 fn told_unlike(
     agreement: &mut Agreement,
-    (state, heard): (&State, Option<String>),
+    (state, heard): (&State, &mut watch::Receiver<Option<String>>),
     fleet: &Fleet,
     patience: Duration,
 ) -> Option<Instant> {
@@ -222,7 +222,9 @@ fn told_unlike(
         State::Ours(_) => Some(vec![]),
         // What stands in a Lease may still be an earlier holder's.
         State::Others(other) => heard
-            .and_then(|text| Said::read(&text))
+            .borrow_and_update()
+            .as_deref()
+            .and_then(Said::read)
             .filter(|said| said.by == *other)
             .map(|said| differences(&said.follows, fleet)),
         State::Unknown | State::Failed(_) => None,

@@ -11,14 +11,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};
 use polkafleet::polkadot::record::{FAILED_ANNOTATION, HEALTH_ANNOTATION, STEP_ANNOTATION, Step, read};
-use polkafleet::sandbox::faults::VersionFault;
 use serde_json::{Value, json};
 
 use super::commands::{NEW, OLD, run};
 use super::invariants::to;
 use crate::support::between::Instead;
 use crate::support::proxy::Mode;
-use crate::support::world::{Gate, Member, Place, World, upgrade};
+use crate::support::world::{Member, Place, World, upgrade};
 use crate::support::{PATIENCE, eventually, in_both_worlds};
 
 in_both_worlds!(
@@ -58,11 +57,7 @@ async fn is_halted(world: &World, why: &str) {
 async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_one_mends_it(place: Place) {
     let (world, _daemon) = World::settled(place, 2, OLD).await;
     for member in &world.members {
-        if let Gate::Simulated(cluster) = &member.gate {
-            cluster.set_faults(|faults| {
-                faults.versions.insert(CRASHING.into(), VersionFault::CrashLoop);
-            });
-        }
+        member.crashes_at(CRASHING);
     }
     world.write_fleet(2, &untried(CRASHING));
     let first = &world.members[0];
@@ -112,11 +107,7 @@ async fn i06_a_version_that_crashes_fails_at_once_its_node_is_named_and_a_newer_
 async fn i06_a_halt_outlasts_the_pod_that_failed_whoever_deletes_it(place: Place) {
     let (world, _daemon) = World::settled(place, 2, OLD).await;
     let (first, second) = (&world.members[0], &world.members[1]);
-    if let Gate::Simulated(cluster) = &first.gate {
-        cluster.set_faults(|faults| {
-            faults.versions.insert(CRASHING.into(), VersionFault::CrashLoop);
-        });
-    }
+    first.crashes_at(CRASHING);
     // Both may begin at once, so that nothing but the halt keeps the second one from it.
     second.edit_spec(json!({"hold": "until the first has failed"})).await;
     second.condition("polkadot-cr", "Held").await;
@@ -146,11 +137,7 @@ async fn i06_a_halt_outlasts_the_pod_that_failed_whoever_deletes_it(place: Place
 async fn i10_what_failed_in_a_member_that_is_down_a_restarted_daemon_still_knows(place: Place) {
     let (world, first) = World::settled(place, 2, OLD).await;
     let (home, down) = (&world.members[0], &world.members[1]);
-    if let Gate::Simulated(cluster) = &down.gate {
-        cluster.set_faults(|faults| {
-            faults.versions.insert(CRASHING.into(), VersionFault::CrashLoop);
-        });
-    }
+    down.crashes_at(CRASHING);
     // The member goes first, home second.
     let mut fleet = untried(CRASHING);
     fleet["upgrades"][0]["stages"] = json!([
