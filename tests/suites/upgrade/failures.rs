@@ -113,6 +113,7 @@ async fn i06_a_halt_outlasts_the_pod_that_failed_whoever_deletes_it(place: Place
     second.condition("polkadot-cr", "Held").await;
     let mut fleet = untried(CRASHING);
     fleet["upgrades"][0]["stages"][0]["maxConcurrent"] = json!(2);
+    fleet["validators"] = json!({"maxUnavailable": 2});
     world.write_fleet(2, &fleet);
     first.condition("polkadot-cr", "UpgradeFailed").await;
     second.edit_spec(json!({"hold": null})).await;
